@@ -1,0 +1,210 @@
+/* What the author of an agent writes against: one struct of state, a table of its fields, methods
+ * with their signatures, hooks, and GW_AGENT to join them.
+ *
+ * Rules of a handler:
+ * - An agent does one thing at a time; handlers of different agents of a plugin run in parallel, so
+ *   static variables of a plugin need the author's own care.
+ * - A handler is a transaction. When it returns GW_OK, the changed fields, the reply and everything
+ *   recorded with the verbs below take effect together; with any other code none of it does, and
+ * the tabled fields are as before.
+ * - After a crash a handler may run again from its start: its blocking calls then get the answers
+ * that were recorded the first time, as long as it makes them in the same order.
+ * - `struct gw_call` and all texts borrowed from it are valid until the handler returns, and only
+ * in the handler's thread.
+ *
+ * Build: cc -shared -fPIC -o counter.so counter.c */
+#ifndef GODWIT_AGENT_H
+#define GODWIT_AGENT_H
+
+#include <godwit/err.h>
+#include <godwit/field.h>
+#include <godwit/types.h>
+
+/* Raised whenever a structure of these headers changes; a plugin runs only where the number is
+ * equal. */
+#define GW_ABI 1
+
+struct gw_call;
+
+/* Methods, hooks and `run` share this form. */
+typedef gw_err (*gw_handler)(struct gw_call *call);
+
+/* The method changes nothing: it needs no commit, and may not dispatch, clone, tell or the like. */
+#define GW_READ 1u
+
+struct gw_method {
+    const char
+        *signature; /* "increment(by: int = 1) -> (count: int)"; the contract, checked for you */
+    gw_handler handler;
+    uint32_t flags; /* GW_READ or 0 */
+};
+
+/* When the state is made durable. */
+typedef enum gw_durability {
+    GW_EVERY_MESSAGE, /* before each reply leaves (default) */
+    GW_TRANSITIONS,   /* at create, arrive, clone and deactivate only */
+    GW_VOLATILE,      /* never: an agent of this type starts over after a crash */
+} gw_durability;
+
+struct gw_type {
+    uint32_t abi;        /* GW_ABI */
+    uint32_t size;       /* sizeof(struct gw_type) */
+    const char *name;    /* [A-Za-z0-9][A-Za-z0-9._-]*, at most 64 bytes */
+    uint32_t version;    /* of the state, from 1; 0 counts as 1 */
+    uint32_t state_size; /* bytes */
+    const struct gw_field *fields;
+    uint32_t field_count;
+    const struct gw_method *methods;
+    uint32_t method_count;
+    gw_handler on_create;     /* once; the arguments of create are in the fields of those names */
+    gw_handler on_dispatch;   /* before it leaves; failing keeps it here */
+    gw_handler on_arrive;     /* on the new host */
+    gw_handler on_clone;      /* in the copy, on its host */
+    gw_handler on_retract;    /* like on_dispatch, when called back */
+    gw_handler on_deactivate; /* before it goes to disk */
+    gw_handler on_activate;   /* back from disk */
+    gw_handler on_dispose;    /* before its end; failing does not prevent it */
+    gw_handler on_timer;
+    gw_handler run; /* queued after create, arrive, clone, activate */
+    /* Free members that are not in the table, whenever the struct leaves memory (tabled members are
+     * freed for you). No gw_call: it may run at any time between handlers. */
+    void (*on_unload)(void *state);
+    /* Adapt a state just unpacked that was written by version `from` < .version; needed only when
+     * the meaning of a field changes: renamed and added fields are seen to by the table. */
+    gw_err (*upgrade)(void *state, uint32_t from);
+    gw_durability durability;
+};
+
+#define GW_FIELDS(table)  .fields = (table), .field_count = sizeof(table) / sizeof((table)[0])
+#define GW_METHODS(table) .methods = (table), .method_count = sizeof(table) / sizeof((table)[0])
+
+/* Define an agent type; a plugin may hold several. The type is `gw_agent_<ident>`, static. */
+#define GW_AGENT(ident, T, ...)                                                                    \
+    static const struct gw_type gw_agent_##ident = {.abi = GW_ABI,                                 \
+                                                    .size = sizeof(struct gw_type),                \
+                                                    .name = #ident,                                \
+                                                    .state_size = sizeof(T),                       \
+                                                    __VA_ARGS__};                                  \
+    static const struct gw_type *const gw_agent_entry_##ident                                      \
+        __attribute__((used, section("gw_types"))) = &gw_agent_##ident
+
+/* --- the call at hand --- */
+
+/* The agent's struct: zero at create (apart from the arguments of create), kept between handlers.
+ */
+GW_API void *gw_state(struct gw_call *call);
+GW_API gw_id gw_self(const struct gw_call *call);
+GW_API const char *gw_type_name(const struct gw_call *call);
+GW_API const char *gw_method_name(const struct gw_call *call); /* "" in a hook */
+GW_API uint64_t gw_epoch(const struct gw_call *call);          /* +1 with each move */
+GW_API const char *gw_host_name(struct gw_call *call);         /* where it runs now */
+GW_API const char *gw_host_id(struct gw_call *call);           /* 32 characters */
+GW_API const char *gw_home(struct gw_call *call); /* name or id of the host where it was created */
+GW_API const char *gw_from(struct gw_call *call); /* on_arrive: the host it came from; else "" */
+GW_API const char *gw_reason(struct gw_call *call); /* why this hook runs, for people; may be "" */
+GW_API gw_id gw_sender(struct gw_call *call);       /* the asking agent; nil for people and tools */
+GW_API gw_time gw_now(struct gw_call *call);
+
+/* --- arguments: checked against the signature before the handler runs, defaults filled in ---
+ * An argument that may be absent (`T?`) and is gives 0, false, "" or nil. Asking for a name that
+ * the signature does not have, or for another type, is a bug of the handler: it fails with GW_EARG
+ * and a sentence, whatever the handler returns. Texts and values are borrowed. */
+GW_API bool gw_has_arg(struct gw_call *call, const char *name); /* there and not nil */
+GW_API int64_t gw_arg_int(struct gw_call *call, const char *name);
+GW_API uint64_t gw_arg_uint(struct gw_call *call, const char *name);
+GW_API bool gw_arg_bool(struct gw_call *call, const char *name);
+GW_API double gw_arg_float(struct gw_call *call, const char *name);
+GW_API const char *gw_arg_str(struct gw_call *call, const char *name);
+GW_API const uint8_t *gw_arg_bytes(struct gw_call *call, const char *name, size_t *ret_len);
+GW_API gw_id gw_arg_id(struct gw_call *call, const char *name);
+GW_API gw_time gw_arg_time(struct gw_call *call, const char *name);
+GW_API const gw_value *gw_arg_value(struct gw_call *call, const char *name); /* NULL: absent */
+
+/* --- the reply: named members, checked against the signature when the handler returns --- */
+GW_API gw_err gw_reply_int(struct gw_call *call, const char *name, int64_t v) GW_MUST_USE;
+GW_API gw_err gw_reply_uint(struct gw_call *call, const char *name, uint64_t v) GW_MUST_USE;
+GW_API gw_err gw_reply_bool(struct gw_call *call, const char *name, bool v) GW_MUST_USE;
+GW_API gw_err gw_reply_float(struct gw_call *call, const char *name, double v) GW_MUST_USE;
+GW_API gw_err gw_reply_str(struct gw_call *call, const char *name, const char *v) GW_MUST_USE;
+GW_API gw_err gw_reply_strs(struct gw_call *call, const char *name, const gw_strs *v) GW_MUST_USE;
+GW_API gw_err gw_reply_bytes(struct gw_call *call, const char *name, const void *data,
+                             size_t len) GW_MUST_USE;
+GW_API gw_err gw_reply_id(struct gw_call *call, const char *name, gw_id v) GW_MUST_USE;
+GW_API gw_err gw_reply_time(struct gw_call *call, const char *name, gw_time v) GW_MUST_USE;
+/* Takes ownership of `v` whatever happens. */
+GW_API gw_err gw_reply_value(struct gw_call *call, const char *name, gw_value v) GW_MUST_USE;
+
+/* Say why the handler fails; returns `code`:  return gw_call_fail(call, GW_EARG, "no stop left");
+ */
+GW_API gw_err gw_call_fail(struct gw_call *call, gw_err code, const char *fmt, ...) GW_PRINTF(3, 4);
+/* Where that sentence is kept, for functions with a `struct gw_error *why`. Never NULL. */
+GW_API struct gw_error *gw_call_why(struct gw_call *call);
+
+typedef enum gw_log_level { GW_LOG_DEBUG, GW_LOG_INFO, GW_LOG_WARN, GW_LOG_ERROR } gw_log_level;
+/* A line for `godwit logs`, at most 1,023 bytes; leaves at once, also when the handler fails later.
+ */
+GW_API void gw_log(struct gw_call *call, gw_log_level level, const char *fmt, ...) GW_PRINTF(3, 4);
+
+/* --- recorded: take effect when the handler returns GW_OK ---
+ * GW_EREFUSED in a GW_READ method; GW_ETOO_BIG when all recorded together exceed 4 MiB. A handler
+ * decides once where its agent goes: a second of dispatch, deactivate, dispose is GW_ECONFLICT. */
+
+/* Move this agent to the host(s) that the selector names. When that turns out not to be possible,
+ * the method `on_dispatch_failed(to: string, code: string, text: string)` is called, if the type
+ * has it. */
+GW_API gw_err gw_dispatch(struct gw_call *call, const char *selector) GW_MUST_USE;
+/* Copy this agent to a host (NULL: here); on_clone runs in the copy. */
+GW_API gw_err gw_clone(struct gw_call *call, const char *selector) GW_MUST_USE;
+/* Put this agent to sleep on disk; the next message wakes it. */
+GW_API gw_err gw_deactivate(struct gw_call *call) GW_MUST_USE;
+GW_API gw_err gw_dispose(struct gw_call *call) GW_MUST_USE;
+/* Send a message without waiting for an answer. Takes ownership of `args` (a map or nil). */
+GW_API gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method,
+                      gw_value args) GW_MUST_USE;
+
+/* --- blocking: the handler waits, other agents go on ---
+ * Failures are those of the other side, and: GW_EBUSY too many handlers of this plugin wait
+ * already; GW_EDEADLOCK the call would come back to an agent that waits for it; GW_EINLINE in a
+ * built-in type. The sentence is in gw_call_why. Values given are owned by the call whatever
+ * happens; `ret_x` is written only on success and then owned by the caller. */
+
+GW_API gw_err gw_ask(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                     gw_value *ret_reply) GW_MUST_USE;
+/* `state` sets fields of the new agent (a map or nil); `where` is a selector (NULL: here). */
+GW_API gw_err gw_create(struct gw_call *call, const char *type, gw_value state, const char *where,
+                        gw_id *ret_agent) GW_MUST_USE;
+/* The members of the mesh: list of maps {name, host_id, url, state, tags, properties, self}. */
+GW_API gw_err gw_hosts(struct gw_call *call, gw_value *ret_hosts) GW_MUST_USE;
+/* The same verbs about another agent. */
+GW_API gw_err gw_dispatch_to(struct gw_call *call, gw_id agent, const char *selector) GW_MUST_USE;
+GW_API gw_err gw_clone_of(struct gw_call *call, gw_id agent, const char *selector,
+                          gw_id *ret_clone) GW_MUST_USE;
+GW_API gw_err gw_deactivate_other(struct gw_call *call, gw_id agent) GW_MUST_USE;
+GW_API gw_err gw_activate_other(struct gw_call *call, gw_id agent) GW_MUST_USE;
+GW_API gw_err gw_dispose_other(struct gw_call *call, gw_id agent) GW_MUST_USE;
+
+/* --- how a plugin shows itself to the runner; nothing below is for authors --- */
+
+/* The first two members never change, so that any runner can name the numbers of any plugin. */
+struct gw_plugin {
+    uint32_t abi;       /* GW_ABI of its build */
+    uint32_t type_size; /* sizeof(struct gw_type) of its build */
+    const struct gw_type *const *types;
+    size_t type_count;
+};
+
+#ifndef GW_NO_PLUGIN_INFO /* the runtime's own sources are no plugin */
+extern const struct gw_type *const __start_gw_types[] __attribute__((weak, visibility("hidden")));
+extern const struct gw_type *const __stop_gw_types[] __attribute__((weak, visibility("hidden")));
+GW_API const struct gw_plugin *gw_plugin_info(void);
+/* Weak: each source of a plugin brings one, the linker keeps one. */
+__attribute__((weak)) const struct gw_plugin *gw_plugin_info(void)
+{
+    static struct gw_plugin info = {.abi = GW_ABI, .type_size = sizeof(struct gw_type)};
+    info.types = __start_gw_types;
+    info.type_count = (size_t)(__stop_gw_types - __start_gw_types);
+    return &info;
+}
+#endif
+
+#endif

@@ -1,0 +1,87 @@
+/* The engine: runs handlers of agents that it holds as C structs, and speaks the frames RUN, DONE
+ * and UNLOAD. No I/O and no threads of its own, so that the runner (threads, a socket) and the
+ * simulator (in-process, virtual clock) run the very same code.
+ *
+ * An object here is a cache: the host owns the state as parts (packed bytes by name) and gives them
+ * with RUN when the engine does not have them. Parts:
+ *     ""     map {"": type version, field: value, ...} of every field whose packed value is at most
+ *            PART_INLINE_BYTES, then unknown fields that a newer version wrote
+ *     FIELD  the packed value of one larger field
+ *
+ * RUN, in the order of its rules
+ * - hook CREATE: a zero object; the arguments set fields of their names (GW_EARG lists the fields),
+ *   then on_create runs. An object of that id is dropped first.
+ * - with parts: load. If the object exists only tabled members are rewritten, others stay. A state
+ * of an older version goes through .upgrade; the version kept is the highest that ever wrote it.
+ * - without parts and without a usable object: DONE with GW_EUNKNOWN; the host sends parts. A
+ * handler never ends with that code (it becomes GW_EFAIL).
+ * - a hook without a handler: GW_OK, nothing changed.
+ * DONE on success: the reply; `parts` with every part whose bytes differ from the last commit (nil
+ * = the part exists no longer; with RUN_SNAPSHOT all parts); actions; DONE_READ when nothing has to
+ * be committed. `parts` is nil when no part differs. CREATE answers all parts, as none was
+ * committed. DONE on failure: code, text, hint. If the handler had begun (and is not GW_READ) the
+ * object is stale: the next RUN has to bring parts. An object whose CREATE failed is gone.
+ * RUN_DISCARD: the object is dropped after a success, the result lives in the answer only. */
+#ifndef AGENTS_SDK_ENGINE_H
+#define AGENTS_SDK_ENGINE_H
+
+#ifndef GW_NO_PLUGIN_INFO
+#define GW_NO_PLUGIN_INFO
+#endif
+#include <godwit/agent.h>
+
+#include "protocol/frame.h"
+
+#define PART_INLINE_BYTES 4096 /* larger packed fields are parts of their own: see persistence */
+
+struct engine;
+struct engine_agent;
+
+/* What the engine needs from whoever runs it. All but `call` may be NULL. Called in the thread that
+ * executes the handler; `ctx` is the one of engine_new. */
+struct engine_io {
+    /* A blocking verb: send CALL, wait for the REPLY. `args` and `context` are borrowed; `ret` is
+     * written only on success, `why` (not NULL) on failure. NULL: blocking verbs answer GW_EINLINE.
+     * op "send"    {agent, method, args, key: bin16}     -> map with `reply`
+     *    "create"  {type, state, at?, key: bin16}        -> map with `agent`
+     *    "hosts"   {}                                    -> list, or map with `hosts`
+     *    "dispatch" {agent, to}, "clone" {agent, to?, key}, "deactivate", "activate", "dispose"
+     *              {agent}
+     * context {agent: id of the caller, chain: [ids that wait, the caller last]}. */
+    gw_err (*call)(void *ctx, const char *op, const gw_value *args, const gw_value *context,
+                   gw_value *ret, struct gw_error *why);
+    void (*log)(void *ctx, const gw_id *agent, unsigned level, const char *text);
+    int64_t (*now_ms)(void *ctx); /* NULL: the clock of the machine */
+};
+
+struct engine *engine_new(const struct engine_io *io, void *ctx); /* `io` is copied */
+void engine_free(struct engine *engine); /* NULL allowed; on_unload of every object runs */
+
+/* Add a type (from a plugin, or static in a program). It is borrowed for the engine's life. Before
+ * the first engine_run only. GW_EABI (numbers of both sides, field table), GW_ESIGNATURE (with
+ * caret), GW_EPLUGIN (name, methods), GW_EEXISTS. */
+gw_err engine_add_type(struct engine *engine, const struct gw_type *type,
+                       struct gw_error *why) GW_MUST_USE;
+/* All types of a plugin; GW_EABI names both numbers, GW_EPLUGIN when it has none. */
+gw_err engine_add_plugin(struct engine *engine, const struct gw_plugin *plugin,
+                         struct gw_error *why) GW_MUST_USE;
+/* [{name, version, fields, methods: [{signature, read}], hooks: bits 1 << frame_hook, durability}]
+ */
+gw_err engine_describe(const struct engine *engine, gw_value *ret) GW_MUST_USE;
+
+/* Execute one frame RUN or UNLOAD and append the frame DONE (RUN only, on its stream). A frame that
+ * is malformed is answered DONE with GW_EPROTO. When memory fails for the answer itself,
+ * buf_ok(out) is false. The frame is borrowed for the call. One caller at a time. */
+void engine_run(struct engine *engine, const struct frame *frame, struct buf *out);
+
+/* The same in three steps, for several threads: hold and release under one lock of the caller,
+ * execute outside of it, never two at a time for the same agent. */
+gw_err engine_target(const struct frame *frame, gw_id *ret) GW_MUST_USE;  /* GW_EPROTO */
+struct engine_agent *engine_hold(struct engine *engine, const gw_id *id); /* NULL: out of memory */
+void engine_execute(struct engine *engine, struct engine_agent *agent, const struct frame *frame,
+                    struct buf *out);
+void engine_release(struct engine *engine, struct engine_agent *agent);
+
+size_t engine_agents(const struct engine *engine); /* objects held */
+
+#endif

@@ -1,0 +1,339 @@
+/* Verbs of a handler that reach beyond it: recorded ones, which become actions of DONE, and
+ * blocking ones, which go out as CALL at once. */
+#include "agents/sdk/call.h"
+
+#include <string.h>
+
+#include <sodium.h>
+
+#include "protocol/value.h"
+
+/* --- recorded --- */
+
+/* Append [verb, args]; takes ownership of args. */
+static gw_err record(struct gw_call *call, const char *verb, gw_value args)
+{
+    size_t before = call->actions.len;
+    gw_err err = GW_OK;
+    if (call_reads(call)) {
+        err = gw_call_fail(call, GW_EREFUSED, "a GW_READ method cannot %s", verb);
+    } else {
+        mp_array(&call->actions, 2);
+        mp_str(&call->actions, verb);
+        if (args.kind == GW_NIL) {
+            mp_map(&call->actions, 0);
+        } else {
+            value_pack(&args, &call->actions);
+        }
+        if (!buf_ok(&call->actions)) {
+            err = gw_call_fail(call, GW_ENOMEM, "out of memory in %s", verb);
+        } else if (call->actions.len > LIMIT_ARGS_BYTES) {
+            err = gw_call_fail(call, GW_ETOO_BIG,
+                               "what the handler records has %zu bytes, the limit is %u bytes",
+                               call->actions.len, LIMIT_ARGS_BYTES);
+            call->actions.len = before;
+        } else {
+            call->action_count++;
+        }
+    }
+    gw_value_free(&args);
+    return err;
+}
+
+/* Dispatch, deactivate and dispose: one of them in a handler. */
+static gw_err record_leave(struct gw_call *call, const char *verb, gw_value args)
+{
+    if (call->leaves) {
+        gw_value_free(&args);
+        return gw_call_fail(
+            call, GW_ECONFLICT,
+            "this handler has recorded already where the agent goes: it cannot %s too", verb);
+    }
+    GW_TRY(record(call, verb, args));
+    call->leaves = true;
+    return GW_OK;
+}
+
+/* A map with one text, or nil for NULL. */
+static gw_err with_text(const char *key, const char *text, gw_value *ret)
+{
+    gw_value v = {0}, map = {0};
+    if (text) {
+        GW_TRY(gw_value_set_str(&v, text, strlen(text)));
+        GW_TRY(gw_map_set(&map, key, v));
+    }
+    *ret = map;
+    return GW_OK;
+}
+
+gw_err gw_dispatch(struct gw_call *call, const char *selector)
+{
+    if (!selector || !selector[0]) {
+        return gw_call_fail(call, GW_EARG, "dispatch needs a host");
+    }
+    gw_value args;
+    GW_TRY(with_text("to", selector, &args));
+    return record_leave(call, "dispatch", args);
+}
+
+gw_err gw_clone(struct gw_call *call, const char *selector)
+{
+    gw_value args;
+    GW_TRY(with_text("to", selector, &args));
+    return record(call, "clone", args);
+}
+
+gw_err gw_deactivate(struct gw_call *call)
+{
+    return record_leave(call, "deactivate", gw_nil());
+}
+
+gw_err gw_dispose(struct gw_call *call)
+{
+    return record_leave(call, "dispose", gw_nil());
+}
+
+/* {agent, method, args}: the address of a message; takes ownership of args. */
+static gw_err message(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                      gw_value *ret)
+{
+    gw_value map = {0};
+    gw_err err = GW_OK;
+    if (args.kind != GW_NIL && args.kind != GW_MAP) {
+        err = gw_call_fail(call, GW_EARG, "the arguments for \"%s\" are not a map", method);
+    }
+    if (err == GW_OK) {
+        err = gw_map_set(&map, "agent", gw_id_value(&agent));
+    }
+    if (err == GW_OK) {
+        err = gw_map_set(&map, "method", gw_str(method));
+    }
+    if (err != GW_OK) {
+        gw_value_free(&args);
+    } else {
+        err = gw_map_set(&map, "args", args);
+    }
+    if (err != GW_OK) {
+        gw_value_free(&map);
+        return err;
+    }
+    *ret = map;
+    return GW_OK;
+}
+
+gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value args)
+{
+    gw_value map;
+    GW_TRY(message(call, agent, method, args, &map));
+    return record(call, "tell", map);
+}
+
+/* --- blocking --- */
+
+/* Key of the n-th blocking verb of this handler: a re-run of the handler repeats it, so that the
+ * other side gives the answer that it recorded the first time. */
+static gw_err set_key(struct gw_call *call, gw_value *args)
+{
+    uint8_t in[24], key[16];
+    memcpy(in, call->run->key, 16);
+    store_u64(in + 16, call->asks);
+    crypto_generichash(key, sizeof key, in, sizeof in, NULL, 0);
+    gw_value v = {0};
+    GW_TRY(gw_value_set_bytes(&v, key, sizeof key));
+    return gw_map_set(args, "key", v);
+}
+
+/* context of a CALL: {agent: the caller, chain: [who waits, the caller last]}. An ask of an agent
+ * in the chain would wait for itself. */
+static gw_err call_chain(struct gw_call *call, const gw_id *target, gw_value *ret)
+{
+    gw_value chain = {.kind = GW_LIST}, context = {0};
+    const gw_value *before = gw_map_get(call_context(call), "chain");
+    gw_err err = GW_OK;
+    bool again = target && gw_id_equal(target, &call->run->agent);
+    for (size_t i = 0; err == GW_OK && before && before->kind == GW_LIST && i < before->list.n;
+         i++) {
+        const gw_value *id = &before->list.items[i];
+        if (id->kind == GW_ID) {
+            again = again || (target && gw_id_equal(target, &id->id));
+            err = gw_list_add(&chain, *id);
+        }
+    }
+    if (err == GW_OK && again) {
+        char text[GW_ID_TEXT];
+        err = gw_call_fail(call, GW_EDEADLOCK, "agent %s waits for this call itself",
+                           gw_id_text(target, text));
+    }
+    if (err == GW_OK) {
+        err = gw_list_add(&chain, gw_id_value(&call->run->agent));
+    }
+    if (err != GW_OK) {
+        gw_value_free(&chain);
+        return err;
+    }
+    err = gw_map_set(&context, "chain", chain);
+    if (err == GW_OK) {
+        err = gw_map_set(&context, "agent", gw_id_value(&call->run->agent));
+    }
+    if (err != GW_OK) {
+        gw_value_free(&context);
+        return err;
+    }
+    *ret = context;
+    return GW_OK;
+}
+
+/* Make the call; takes ownership of args. `target`: the agent that will be at work meanwhile, or
+ * NULL. */
+static gw_err blocking(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
+                       gw_value args, gw_value *ret)
+{
+    gw_value context = {0};
+    gw_err err = GW_OK;
+    if (!call->io->call) {
+        err = gw_call_fail(call, GW_EINLINE, "\"%s\" would block, and this type runs inline", op);
+    }
+    if (args.kind == GW_NIL) {
+        args.kind = GW_MAP; /* an empty map */
+    }
+    call->asks++;
+    if (err == GW_OK && keyed) {
+        err = set_key(call, &args);
+    }
+    if (err == GW_OK) {
+        err = call_chain(call, target, &context);
+    }
+    if (err == GW_OK) {
+        call->why = (struct gw_error){0};
+        err = call->io->call(call->io_ctx, op, &args, &context, ret, &call->why);
+        if (err != GW_OK && !call->why.text[0]) {
+            gw_fail(&call->why, err, "%s: %s", op, gw_err_text(err));
+        }
+        call->why.code = err;
+    }
+    gw_value_free(&args);
+    gw_value_free(&context);
+    return err;
+}
+
+/* Move one member out of a map that is then freed; `whole` when it is not a map with that member.
+ */
+static gw_value take_member(gw_value whole, const char *key)
+{
+    gw_value out = whole;
+    if (whole.kind == GW_MAP) {
+        for (size_t i = 0; i < whole.map.n; i++) {
+            if (strcmp(whole.map.items[i].key, key) == 0) {
+                out = whole.map.items[i].value;
+                whole.map.items[i].value = gw_nil();
+                gw_value_free(&whole);
+                return out;
+            }
+        }
+    }
+    return out;
+}
+
+gw_err gw_ask(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+              gw_value *ret_reply)
+{
+    gw_value map, answer;
+    GW_TRY(message(call, agent, method, args, &map));
+    GW_TRY(blocking(call, "send", &agent, true, map, &answer));
+    *ret_reply = take_member(answer, "reply");
+    return GW_OK;
+}
+
+/* An id that an answer gives as id or as text under `agent`. */
+static gw_err take_agent(struct gw_call *call, gw_value answer, gw_id *ret)
+{
+    gw_value v = take_member(answer, "agent");
+    gw_err err = GW_OK;
+    if (v.kind == GW_ID) {
+        *ret = v.id;
+    } else if (v.kind != GW_STR || gw_id_parse(v.s.p, ret) != GW_OK) {
+        err = gw_call_fail(call, GW_EPROTO, "the answer of the host names no agent");
+    }
+    gw_value_free(&v);
+    return err;
+}
+
+gw_err gw_create(struct gw_call *call, const char *type, gw_value state, const char *where,
+                 gw_id *ret_agent)
+{
+    gw_value args = {0}, answer;
+    gw_err err = with_text("at", where, &args);
+    if (err == GW_OK) {
+        err = gw_map_set(&args, "type", gw_str(type));
+    }
+    if (err == GW_OK) {
+        err = gw_map_set(&args, "state", state);
+    } else {
+        gw_value_free(&state);
+    }
+    if (err != GW_OK) {
+        gw_value_free(&args);
+        return err;
+    }
+    GW_TRY(blocking(call, "create", NULL, true, args, &answer));
+    return take_agent(call, answer, ret_agent);
+}
+
+gw_err gw_hosts(struct gw_call *call, gw_value *ret_hosts)
+{
+    gw_value answer;
+    GW_TRY(blocking(call, "hosts", NULL, false, gw_nil(), &answer));
+    *ret_hosts = take_member(answer, "hosts");
+    return GW_OK;
+}
+
+/* Life-cycle verbs about another agent. */
+static gw_err about(struct gw_call *call, const char *op, gw_id agent, const char *to, bool keyed,
+                    gw_value *ret)
+{
+    gw_value args = {0};
+    gw_err err = with_text("to", to, &args);
+    if (err == GW_OK) {
+        err = gw_map_set(&args, "agent", gw_id_value(&agent));
+    }
+    if (err != GW_OK) {
+        gw_value_free(&args);
+        return err;
+    }
+    return blocking(call, op, &agent, keyed, args, ret);
+}
+
+static gw_err about_quiet(struct gw_call *call, const char *op, gw_id agent, const char *to)
+{
+    gw_value answer = {0};
+    GW_TRY(about(call, op, agent, to, false, &answer));
+    gw_value_free(&answer);
+    return GW_OK;
+}
+
+gw_err gw_dispatch_to(struct gw_call *call, gw_id agent, const char *selector)
+{
+    return about_quiet(call, "dispatch", agent, selector);
+}
+
+gw_err gw_clone_of(struct gw_call *call, gw_id agent, const char *selector, gw_id *ret_clone)
+{
+    gw_value answer = {0};
+    GW_TRY(about(call, "clone", agent, selector, true, &answer));
+    return take_agent(call, answer, ret_clone);
+}
+
+gw_err gw_deactivate_other(struct gw_call *call, gw_id agent)
+{
+    return about_quiet(call, "deactivate", agent, NULL);
+}
+
+gw_err gw_activate_other(struct gw_call *call, gw_id agent)
+{
+    return about_quiet(call, "activate", agent, NULL);
+}
+
+gw_err gw_dispose_other(struct gw_call *call, gw_id agent)
+{
+    return about_quiet(call, "dispose", agent, NULL);
+}

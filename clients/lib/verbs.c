@@ -1,0 +1,177 @@
+/* The usual calls as functions: each builds the map of arguments and calls. */
+#include <godwit/client.h>
+
+#include <string.h>
+
+#include "protocol/base/buf.h"
+
+/* A host that is told the time-out knows better why it was missed: give its answer time to arrive.
+ */
+#define HOST_FIRST_MS 250
+
+/* Arguments are put together in sequence; the first failure (out of memory) sticks. */
+struct args {
+    gw_value map;
+    gw_err err;
+};
+
+static void args_free(struct args *a)
+{
+    gw_value_free(&a->map);
+}
+
+static void add(struct args *a, const char *key, gw_value value)
+{
+    if (a->err == GW_OK) {
+        a->err = gw_map_set(&a->map, key, value);
+    } else {
+        gw_value_free(&value);
+    }
+}
+
+static void add_text(struct args *a, const char *key, const char *text)
+{
+    gw_value value = gw_nil();
+    if (text && a->err == GW_OK) {
+        a->err = gw_value_set_str(&value, text, strlen(text));
+        add(a, key, value);
+    }
+}
+
+static void add_copy(struct args *a, const char *key, const gw_value *v)
+{
+    gw_value copy = gw_nil();
+    if (v && a->err == GW_OK) {
+        a->err = gw_value_copy(v, &copy);
+        add(a, key, copy);
+    }
+}
+
+static void add_flag(struct args *a, const char *key, bool on)
+{
+    if (on) {
+        add(a, key, gw_bool(true));
+    }
+}
+
+/* The host shall give up when nobody waits any more. */
+static void add_timeout(struct args *a, int64_t timeout_ms)
+{
+    if (timeout_ms >= 0) {
+        add(a, "timeout", gw_int(timeout_ms));
+    }
+}
+
+static gw_err call(struct gw_client *client, const char *op, struct args *a, int64_t timeout_ms,
+                   gw_value *ret, struct gw_error *why)
+{
+    if (a->err != GW_OK) {
+        return gw_fail(why, a->err, "out of memory for the arguments of \"%s\"", op);
+    }
+    if (timeout_ms >= 0 && timeout_ms < INT64_MAX - HOST_FIRST_MS &&
+        gw_map_get(&a->map, "timeout")) {
+        timeout_ms += HOST_FIRST_MS;
+    }
+    return gw_client_call(client, op, &a->map, timeout_ms, ret, why);
+}
+
+gw_err gw_client_create(struct gw_client *client, const char *type,
+                        const struct gw_create_options *options, int64_t timeout_ms, gw_value *ret,
+                        struct gw_error *why)
+{
+    static const struct gw_create_options none;
+    const struct gw_create_options *o = options ? options : &none;
+    GW_AUTO(args_free) struct args a = {0};
+    add_text(&a, "type", type);
+    add_copy(&a, "state", o->state);
+    add_text(&a, "at", o->at);
+    add_text(&a, "alias", o->alias);
+    add_text(&a, "key", o->key);
+    add_flag(&a, "text", o->text);
+    return call(client, "create", &a, timeout_ms, ret, why);
+}
+
+gw_err gw_client_send(struct gw_client *client, const char *agent, const char *method,
+                      const struct gw_send_options *options, int64_t timeout_ms, gw_value *ret,
+                      struct gw_error *why)
+{
+    static const struct gw_send_options none;
+    const struct gw_send_options *o = options ? options : &none;
+    GW_AUTO(args_free) struct args a = {0};
+    add_text(&a, "agent", agent);
+    add_text(&a, "method", method);
+    add_copy(&a, "args", o->args);
+    add_flag(&a, "tell", o->tell);
+    add_flag(&a, "no_wake", o->no_wake);
+    if (o->priority) {
+        add(&a, "priority", gw_int(o->priority));
+    }
+    add_text(&a, "key", o->key);
+    add_timeout(&a, timeout_ms);
+    add_flag(&a, "text", o->text);
+    return call(client, "send", &a, timeout_ms, ret, why);
+}
+
+static gw_err move(struct gw_client *client, const char *op, const char *agent, const char *to,
+                   const struct gw_move_options *options, int64_t timeout_ms, gw_value *ret,
+                   struct gw_error *why)
+{
+    static const struct gw_move_options none;
+    const struct gw_move_options *o = options ? options : &none;
+    GW_AUTO(args_free) struct args a = {0};
+    add_text(&a, "agent", agent);
+    add_text(&a, "to", to);
+    add_flag(&a, "inactive", o->inactive);
+    add_text(&a, "key", o->key);
+    add_timeout(&a, timeout_ms);
+    return call(client, op, &a, timeout_ms, ret, why);
+}
+
+gw_err gw_client_dispatch(struct gw_client *client, const char *agent, const char *to,
+                          const struct gw_move_options *options, int64_t timeout_ms, gw_value *ret,
+                          struct gw_error *why)
+{
+    return move(client, "dispatch", agent, to, options, timeout_ms, ret, why);
+}
+
+gw_err gw_client_clone(struct gw_client *client, const char *agent, const char *to,
+                       const struct gw_move_options *options, int64_t timeout_ms, gw_value *ret,
+                       struct gw_error *why)
+{
+    return move(client, "clone", agent, to, options, timeout_ms, ret, why);
+}
+
+gw_err gw_client_deactivate(struct gw_client *client, const char *agent, bool wake_on_message,
+                            int64_t timeout_ms, gw_value *ret, struct gw_error *why)
+{
+    GW_AUTO(args_free) struct args a = {0};
+    add_text(&a, "agent", agent);
+    add(&a, "wake_on_message", gw_bool(wake_on_message));
+    return call(client, "deactivate", &a, timeout_ms, ret, why);
+}
+
+static gw_err call_agent(struct gw_client *client, const char *op, const char *agent,
+                         int64_t timeout_ms, gw_value *ret, struct gw_error *why)
+{
+    GW_AUTO(args_free) struct args a = {0};
+    add_text(&a, "agent", agent);
+    return call(client, op, &a, timeout_ms, ret, why);
+}
+
+gw_err gw_client_activate(struct gw_client *client, const char *agent, int64_t timeout_ms,
+                          gw_value *ret, struct gw_error *why)
+{
+    return call_agent(client, "activate", agent, timeout_ms, ret, why);
+}
+
+gw_err gw_client_dispose(struct gw_client *client, const char *agent, int64_t timeout_ms,
+                         gw_value *ret, struct gw_error *why)
+{
+    return call_agent(client, "dispose", agent, timeout_ms, ret, why);
+}
+
+gw_err gw_client_show(struct gw_client *client, const char *agent, int64_t timeout_ms,
+                      gw_value *ret, struct gw_error *why)
+{
+    return call_agent(client, "show", agent, timeout_ms, ret, why);
+}

@@ -1,0 +1,625 @@
+/* Creating agents, here or on another host, and cloning them.
+ *
+ * A create that carries a key is made once: the entry host writes {key, agent id, chosen host} before it sends,
+ * the executing host writes the key with the agent; a repeat through the same entry host finds the same id. */
+#include "host/core/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#define CREATED_MAX 16384 /* remembered keys of create and clone */
+
+/* ---- remembered keys ---- */
+
+#define CREATED_KEY_BYTES (GW_ID_BYTES + 8 + REQUEST_KEY_BYTES)
+
+/* nil agent | time | key: rows of a time lie together, so that a burst of creates writes few pages. */
+static struct span created_key(uint8_t raw[CREATED_KEY_BYTES], const struct created *c)
+{
+    memset(raw, 0, GW_ID_BYTES);
+    store_u64(raw + GW_ID_BYTES, (uint64_t)c->at_ms);
+    memcpy(raw + GW_ID_BYTES + 8, c->key, REQUEST_KEY_BYTES);
+    return (struct span){raw, CREATED_KEY_BYTES};
+}
+
+static void created_put(struct store_batch *batch, const struct created *c)
+{
+    uint8_t raw[CREATED_KEY_BYTES];
+    struct buf value = {0};
+    mp_array(&value, 4);
+    mp_id(&value, &c->agent);
+    mp_bin(&value, c->host.b, HOST_ID_BYTES);
+    mp_str(&value, c->type);
+    mp_bool(&value, c->done);
+    store_batch_put_take(batch, TABLE_REQUESTS, created_key(raw, c), &value);
+    buf_free(&value);
+}
+
+void created_boot_row(struct node *n, struct span key, struct span value)
+{
+    struct mp m = mp_over(value);
+    size_t fields;
+    struct created *c = xcalloc(1, sizeof *c);
+    if (key.n == CREATED_KEY_BYTES && mp_read_array(&m, &fields) == GW_OK && fields >= 4 &&
+        mp_read_id(&m, &c->agent) == GW_OK && mp_read_fixed(&m, c->host.b, HOST_ID_BYTES) == GW_OK &&
+        mp_read_text(&m, c->type, sizeof c->type) == GW_OK && mp_read_bool(&m, &c->done) == GW_OK) {
+        c->at_ms = (int64_t)load_u64(key.p + GW_ID_BYTES);
+        memcpy(c->key, key.p + GW_ID_BYTES + 8, REQUEST_KEY_BYTES);
+        HASH_ADD(hh, n->created, key, REQUEST_KEY_BYTES, c);
+    } else {
+        free(c);
+    }
+}
+
+static void created_drop(struct node *n, struct created *c)
+{
+    HASH_DEL(n->created, c);
+    free(c);
+}
+
+static void created_forget(struct node *n, struct created *c)
+{
+    uint8_t raw[CREATED_KEY_BYTES];
+    struct store_batch *batch = store_batch_new();
+    store_batch_del(batch, TABLE_REQUESTS, created_key(raw, c));
+    node_commit(n, batch, NULL, NULL);
+    created_drop(n, c);
+}
+
+void created_free(struct node *n)
+{
+    struct created *c, *next;
+    HASH_ITER(hh, n->created, c, next) {
+        created_drop(n, c);
+    }
+}
+
+void created_prune(struct node *n)
+{
+    int64_t oldest = node_now_ms(n) - LIMIT_REQUEST_AGE_MS;
+    struct created *c, *next;
+    struct store_batch *batch = NULL;
+    HASH_ITER(hh, n->created, c, next) {
+        if (c->at_ms >= oldest && (!c->done || HASH_COUNT(n->created) <= CREATED_MAX)) {
+            break;
+        }
+        uint8_t raw[CREATED_KEY_BYTES];
+        batch = batch ? batch : store_batch_new();
+        store_batch_del(batch, TABLE_REQUESTS, created_key(raw, c));
+        created_drop(n, c);
+    }
+    if (batch) {
+        node_commit(n, batch, NULL, NULL);
+    }
+}
+
+void request_key_of(const char *text, uint8_t ret[REQUEST_KEY_BYTES])
+{
+    crypto_generichash(ret, REQUEST_KEY_BYTES, (const uint8_t *)text, strlen(text), NULL, 0);
+}
+
+gw_err request_key_check(const char *key, struct gw_error *why)
+{
+    if (key && (key[0] == '\0' || strlen(key) > LIMIT_REQUEST_KEY_BYTES)) {
+        return gw_fail(why, GW_EARG, "a request key has 1 to %d characters", LIMIT_REQUEST_KEY_BYTES);
+    }
+    return GW_OK;
+}
+
+static struct created *created_find(struct node *n, const char *key)
+{
+    uint8_t raw[REQUEST_KEY_BYTES];
+    struct created *c = NULL;
+    if (key) {
+        request_key_of(key, raw);
+        HASH_FIND(hh, n->created, raw, REQUEST_KEY_BYTES, c);
+    }
+    return c;
+}
+
+static struct created *created_new(struct node *n, const char *key, const gw_id *agent,
+                                   const struct peer *host, const char *type)
+{
+    if (!key) {
+        return NULL;
+    }
+    struct created *c = xcalloc(1, sizeof *c);
+    request_key_of(key, c->key);
+    c->at_ms = node_now_ms(n);
+    c->agent = *agent;
+    c->host = host->id;
+    (void)span_text((struct span){(const uint8_t *)type, strlen(type)}, c->type, sizeof c->type);
+    HASH_ADD(hh, n->created, key, REQUEST_KEY_BYTES, c);
+    return c;
+}
+
+/* ---- answers ---- */
+
+static void answer_created(struct op_call *call, const gw_id *agent, const gw_id *of, const char *type,
+                           const char *host)
+{
+    char id[GW_ID_TEXT];
+    gw_value result = gw_nil();
+    gw_err err = gw_map_set(&result, "agent", gw_str(gw_id_text(agent, id)));
+    if (err == GW_OK && of) {
+        err = gw_map_set(&result, "of", gw_str(gw_id_text(of, id)));
+    }
+    if (err != GW_OK || gw_map_set(&result, "type", gw_str(type)) != GW_OK ||
+        gw_map_set(&result, "host", gw_str(host)) != GW_OK ||
+        gw_map_set(&result, "epoch", gw_int(1)) != GW_OK) {
+        gw_value_free(&result);
+    }
+    op_ok(call, &result);
+}
+
+/* ---- create here ---- */
+
+struct creating {
+    struct op_call *call;
+    struct created *created; /* NULL without key */
+};
+
+/* Hooks that the type has, out of those that begin a life here. */
+uint32_t hooks_to_run(const struct type *t, uint32_t wanted)
+{
+    return t->hooks & (wanted | 1u << HOOK_RUN);
+}
+
+static void create_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
+{
+    struct creating *c = w->arg;
+    struct agent *a = w->agent;
+    (void)r;
+    a->pending = hooks_to_run(a->type, 0);
+    agent_put_row(batch, a, AGENT_ACTIVE, a->pending, a->intent);
+    if (c->created) {
+        c->created->done = true;
+        created_put(batch, c->created);
+    }
+    event_put(w->node, batch,
+              &(struct event){.kind = "agent.create", .agent = &a->id, .type = a->type->name});
+}
+
+static void create_done(struct work *w, gw_err err, const struct run_result *r,
+                        const struct gw_error *why)
+{
+    struct creating *c = w->arg;
+    struct node *n = w->node;
+    struct agent *a = w->agent;
+    struct op_call *call = c->call;
+    (void)r;
+    if (err == GW_OK) {
+        if (a->pending) {
+            work_push_pending(n, a);
+        }
+        answer_created(call, &a->id, NULL, a->type->name, n->name);
+    } else {
+        if (c->created) {
+            created_drop(n, c->created);
+        }
+        agent_discard(n, a, why);
+        op_fail(call, why);
+    }
+    free(c);
+}
+
+/* An agent that ends before its queue does: what waits is told, then it leaves the registry. */
+void agent_discard(struct node *n, struct agent *a, const struct gw_error *why)
+{
+    struct live *live = a->live;
+    struct gw_error gone;
+    gw_fail(&gone, why->code == GW_EDISPOSED ? GW_EDISPOSED : GW_EAGENT_NOT_FOUND,
+            "the agent ended before this message: %.200s", why->text);
+    while (live && !TAILQ_EMPTY(&live->queue)) {
+        struct work *w = TAILQ_FIRST(&live->queue);
+        TAILQ_REMOVE(&live->queue, w, link);
+        live->queued--;
+        w->done(w, gone.code, NULL, &gone);
+        work_free(w);
+    }
+    agent_remove(n, a);
+}
+
+static gw_err check_create(struct node *n, const struct op_call *call, struct type **ret,
+                           struct gw_error *why)
+{
+    const char *name = gw_map_str(&call->args, "type", "");
+    const char *alias = gw_map_str(&call->args, "alias", "");
+    struct type *t = type_find(n, name);
+    struct alias *taken = NULL;
+    gw_id as_id;
+    if (!t || !t->runner) {
+        gw_fail(why, GW_ETYPE_NOT_FOUND, "host \"%s\" has no agent type \"%.64s\"", n->name, name);
+        gw_hint(why, "`godwit types` lists what it has; --plugin loads more");
+        return why->code;
+    }
+    if (alias[0] && (!name_is_valid(alias) || gw_id_parse(alias, &as_id) == GW_OK)) {
+        return gw_fail(why, GW_EARG, "\"%.64s\" cannot be an alias: letters, digits, . _ - and no id",
+                       alias);
+    }
+    HASH_FIND_STR(n->aliases, alias, taken);
+    if (alias[0] && taken) {
+        return gw_fail(why, GW_EEXISTS, "alias \"%s\" belongs to another agent on host \"%s\"", alias,
+                       n->name);
+    }
+    *ret = t;
+    return GW_OK;
+}
+
+static gw_err wanted_id(struct node *n, const struct op_call *call, gw_id *ret, struct gw_error *why)
+{
+    const char *text = call_is_hop(call) ? gw_map_str(&call->context, "id", NULL) : NULL;
+    if (!text) {
+        *ret = node_new_id(n);
+        return GW_OK;
+    }
+    if (gw_id_parse(text, ret) != GW_OK) {
+        return gw_fail(why, GW_EARG, "\"%.40s\" is not an agent id", text);
+    }
+    if (agent_find(n, ret) || location_find(n, ret) || move_in_holds(n, ret)) {
+        return gw_fail(why, GW_EEXISTS, "agent \"%s\" exists already", text);
+    }
+    return GW_OK;
+}
+
+static void create_here(struct node *n, struct op_call *call)
+{
+    struct gw_error why;
+    struct type *t = NULL;
+    gw_id id;
+    const char *key = gw_map_str(&call->args, "key", NULL);
+    if (check_create(n, call, &t, &why) != GW_OK || wanted_id(n, call, &id, &why) != GW_OK) {
+        op_fail(call, &why);
+        return;
+    }
+    struct agent_row row = {
+        .status = AGENT_ACTIVE, .home = n->self->id, .created_ms = node_now_ms(n)};
+    (void)span_text((struct span){(const uint8_t *)t->name, strlen(t->name)}, row.type, sizeof row.type);
+    const char *alias = gw_map_str(&call->args, "alias", "");
+    (void)span_text((struct span){(const uint8_t *)alias, strlen(alias)}, row.alias, sizeof row.alias);
+    struct agent *a = agent_add(n, &id, 1, &row);
+    agent_live(a)->known = true;
+    struct creating *c = xcalloc(1, sizeof *c);
+    c->call = call;
+    c->created = created_new(n, key, &id, n->self, t->name);
+    struct work *w = work_new(n, a, HOOK_CREATE);
+    const gw_value *state = gw_map_get(&call->args, "state");
+    if (state && state->kind == GW_MAP) {
+        value_pack(state, &w->args);
+    }
+    w->flags = gw_map_bool(&call->args, "text", false) ? RUN_TEXT_ARGS : 0;
+    w->prepare = create_prepare;
+    w->done = create_done;
+    w->arg = c;
+    work_push(w, false);
+}
+
+/* ---- create elsewhere ---- */
+
+struct sending {
+    struct node *n;
+    struct op_call *call;
+    struct peer *to;
+    struct created *created;
+    void (*answer)(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why);
+    void *door;
+};
+
+/* The answer on its way back: the key is remembered as done, or forgotten when it was surely not made. */
+static void sent_answer(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why)
+{
+    struct sending *s = call->door;
+    call->answer = s->answer;
+    call->door = s->door;
+    bool unsure = err == GW_EUNREACHABLE || err == GW_ETIMEOUT;
+    if (err == GW_OK || !unsure) {
+        struct store_batch *batch = store_batch_new();
+        uint8_t raw[CREATED_KEY_BYTES];
+        s->created->done = true;
+        if (err == GW_OK) {
+            created_put(batch, s->created);
+        } else {
+            store_batch_del(batch, TABLE_REQUESTS, created_key(raw, s->created));
+            created_drop(s->n, s->created);
+        }
+        node_commit(s->n, batch, NULL, NULL);
+    }
+    free(s);
+    call->answer(call, err, result, why);
+}
+
+static void forward_created(void *arg, gw_err err)
+{
+    struct sending *s = arg;
+    struct gw_error why;
+    char id[GW_ID_TEXT];
+    if (err == GW_OK) {
+        err = gw_map_set(&s->call->context, "id", gw_str(gw_id_text(&s->created->agent, id)));
+    }
+    if (err != GW_OK) {
+        struct op_call *call = s->call;
+        created_drop(s->n, s->created);
+        free(s);
+        gw_fail(&why, err, "the request could not be written: %s", gw_err_text(err));
+        op_fail(call, &why);
+        return;
+    }
+    s->answer = s->call->answer;
+    s->door = s->call->door;
+    s->call->answer = sent_answer;
+    s->call->door = s;
+    route_forward(s->n, s->call, s->to);
+}
+
+static void create_there(struct node *n, struct op_call *call, struct peer *to, struct created *again)
+{
+    const char *key = gw_map_str(&call->args, "key", NULL);
+    if (!key) {
+        route_forward(n, call, to);
+        return;
+    }
+    gw_id id = node_new_id(n);
+    struct sending *s = xcalloc(1, sizeof *s);
+    *s = (struct sending){.n = n, .call = call, .to = to, .created = again};
+    if (again) { /* written by an earlier try: the same id to the same host */
+        forward_created(s, GW_OK);
+        return;
+    }
+    s->created = created_new(n, key, &id, to, gw_map_str(&call->args, "type", ""));
+    struct store_batch *batch = store_batch_new();
+    created_put(batch, s->created);
+    node_commit(n, batch, forward_created, s);
+}
+
+void op_create(struct node *n, struct op_call *call)
+{
+    struct gw_error why;
+    struct peer *to = n->self;
+    const char *at = gw_map_str(&call->args, "at", NULL);
+    const char *key = gw_map_str(&call->args, "key", NULL);
+    if (request_key_check(key, &why) != GW_OK) {
+        op_fail(call, &why);
+        return;
+    }
+    struct created *c = created_find(n, key);
+    if (c && c->done) {
+        answer_created(call, &c->agent, NULL, c->type, peer_label(peer_intern(n, &c->host)));
+        return;
+    }
+    if (c && host_id_equal(&c->host, &n->self->id)) {
+        call_again_later(n, call); /* being made right now */
+        return;
+    }
+    if (c) {
+        create_there(n, call, peer_intern(n, &c->host), c);
+        return;
+    }
+    if (at && !call_is_hop(call) && peers_pick(n, at, false, &to, &why) != GW_OK) {
+        op_fail(call, &why);
+    } else if (to->self) {
+        create_here(n, call);
+    } else {
+        create_there(n, call, to, NULL);
+    }
+}
+
+/* ---- clone ---- */
+
+struct cloning {
+    struct node *n;
+    struct op_call *call; /* NULL: an agent asked for it */
+    gw_id id, of;
+    struct agent_row row;
+    uint32_t hooks;
+    struct created *created;
+};
+
+static void clone_answer(struct cloning *c, gw_err err, const struct gw_error *why)
+{
+    if (err != GW_OK && c->created) {
+        created_drop(c->n, c->created);
+    }
+    struct agent *source = agent_find(c->n, &c->of);
+    if (!c->call) {
+        if (source) {
+            intent_pop(c->n, source);
+        }
+    } else if (err == GW_OK) {
+        answer_created(c->call, &c->id, &c->of, c->row.type, c->n->name);
+    } else {
+        op_fail(c->call, why);
+    }
+    free(c);
+}
+
+static void clone_durable(void *arg, gw_err err)
+{
+    struct cloning *c = arg;
+    struct gw_error why;
+    if (err == GW_OK) {
+        struct agent *a = agent_add(c->n, &c->id, 1, &c->row);
+        if (a->pending) {
+            work_push_pending(c->n, a);
+        }
+    } else {
+        gw_fail(&why, err, "the clone could not be written: %s", gw_err_text(err));
+    }
+    clone_answer(c, err, &why);
+}
+
+static void clone_write(struct cloning *c, struct span parts)
+{
+    struct node *n = c->n;
+    struct store_batch *batch = store_batch_new();
+    struct buf value = {0};
+    uint8_t raw[ROW_KEY_BYTES];
+    commit_parts(batch, &c->id, 1, parts);
+    agent_row_pack(&c->row, &value);
+    store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &c->id, 1), &value);
+    buf_free(&value);
+    if (c->created) {
+        c->created->done = true;
+        created_put(batch, c->created);
+    }
+    event_put(n, batch,
+              &(struct event){.kind = "agent.clone", .agent = &c->id, .type = c->row.type});
+    node_commit(n, batch, clone_durable, c);
+}
+
+static void clone_snapshot(struct work *w, gw_err err, const struct run_result *r,
+                           const struct gw_error *why)
+{
+    struct cloning *c = w->arg;
+    if (err == GW_OK) {
+        clone_write(c, r->parts);
+    } else {
+        clone_answer(c, err, why);
+    }
+}
+
+/* A snapshot is no change: nothing of it is committed for the source. */
+static void snapshot_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
+{
+    (void)w, (void)r, (void)batch;
+}
+
+void clone_here(struct node *n, struct agent *a, struct op_call *call)
+{
+    struct cloning *c = xcalloc(1, sizeof *c);
+    const char *key = call ? gw_map_str(&call->args, "key", NULL) : NULL;
+    bool inactive = call && gw_map_bool(&call->args, "inactive", false);
+    *c = (struct cloning){.n = n, .call = call, .id = node_new_id(n), .of = a->id};
+    c->row = (struct agent_row){.status = inactive ? AGENT_INACTIVE : AGENT_ACTIVE,
+                                .home = n->self->id,
+                                .of = a->id,
+                                .created_ms = node_now_ms(n),
+                                .pending = inactive ? 0 : hooks_to_run(a->type, 1u << HOOK_CLONE)};
+    memcpy(c->row.type, a->type->name, sizeof c->row.type);
+    c->created = created_new(n, key, &c->id, n->self, a->type->name);
+    struct work *w = work_new(n, a, HOOK_NONE);
+    w->flags = RUN_SNAPSHOT;
+    w->lifecycle = true;
+    w->prepare = snapshot_prepare;
+    w->done = clone_snapshot;
+    w->arg = c;
+    work_push(w, false);
+}
+
+/* ---- clone elsewhere: {key, clone's id, host} is written before anything is sent, so that a repeat after
+ * a crash or a lost receipt makes the same clone again, which the destination recognises ---- */
+
+struct cloning_away {
+    struct node *n;
+    struct op_call *call;
+    gw_id of;
+};
+
+static void clone_sent(void *arg, gw_err err, struct move_out *m, const struct gw_error *why)
+{
+    struct op_call *call = arg;
+    struct node *n = m->node;
+    struct created *c = created_find(n, gw_map_str(&call->args, "key", NULL));
+    if (c) {
+        c->in_flight = false;
+    }
+    if (err != GW_OK) {
+        if (c && err != GW_EUNREACHABLE && err != GW_ETIMEOUT) { /* surely not made */
+            created_forget(n, c);
+        }
+        op_fail(call, why);
+        return;
+    }
+    if (c) {
+        struct store_batch *batch = store_batch_new();
+        c->done = true;
+        created_put(batch, c);
+        node_commit(n, batch, NULL, NULL); /* lost: a repeat finds it out again */
+    }
+    answer_created(call, &m->clone_id, &m->agent_id, m->type, peer_label(m->to));
+}
+
+static void clone_send(struct node *n, struct op_call *call, struct agent *a, struct peer *to,
+                       const gw_id *id)
+{
+    struct gw_error why;
+    struct created *c = created_find(n, gw_map_str(&call->args, "key", NULL));
+    if (move_out_begin(n, a, to, gw_map_bool(&call->args, "inactive", false), id, clone_sent, call,
+                       &why) == GW_OK) {
+        return;
+    }
+    if (c) {
+        c->in_flight = false;
+    }
+    op_fail(call, &why);
+}
+
+static void clone_key_written(void *arg, gw_err err)
+{
+    struct cloning_away away = *(struct cloning_away *)arg;
+    struct gw_error why;
+    free(arg);
+    struct created *c = created_find(away.n, gw_map_str(&away.call->args, "key", NULL));
+    struct agent *a = agent_find(away.n, &away.of);
+    if (err != GW_OK || !c || !a) {
+        if (c) {
+            created_drop(away.n, c);
+        }
+        gw_fail(&why, err != GW_OK ? err : GW_EAGENT_NOT_FOUND, "the clone could not be begun: %s",
+                err != GW_OK ? gw_err_text(err) : "the agent has left");
+        op_fail(away.call, &why);
+        return;
+    }
+    clone_send(away.n, away.call, a, peer_intern(away.n, &c->host), &c->agent);
+}
+
+/* `c`: an earlier try under the same key, or NULL. */
+static void clone_there(struct node *n, struct op_call *call, struct agent *a, struct peer *to,
+                        struct created *c)
+{
+    const char *key = gw_map_str(&call->args, "key", NULL);
+    gw_id id = c ? c->agent : node_new_id(n);
+    if (!key || c) {
+        if (c) {
+            c->in_flight = true;
+        }
+        clone_send(n, call, a, to, &id);
+        return;
+    }
+    struct cloning_away *away = xcalloc(1, sizeof *away);
+    struct store_batch *batch = store_batch_new();
+    *away = (struct cloning_away){n, call, a->id};
+    c = created_new(n, key, &id, to, a->type->name);
+    c->in_flight = true;
+    created_put(batch, c);
+    node_commit(n, batch, clone_key_written, away);
+}
+
+static void clone_local(struct node *n, struct op_call *call, struct agent *a)
+{
+    struct gw_error why;
+    struct peer *to = n->self;
+    const char *where = gw_map_str(&call->args, "to", NULL);
+    const char *key = gw_map_str(&call->args, "key", NULL);
+    struct created *c = created_find(n, key);
+    if (c && c->done) {
+        answer_created(call, &c->agent, &a->id, c->type, peer_label(peer_intern(n, &c->host)));
+    } else if (c && (c->in_flight || host_id_equal(&c->host, &n->self->id))) {
+        call_again_later(n, call); /* being made right now */
+    } else if (request_key_check(key, &why) != GW_OK || agent_check_free(n, a, &why) != GW_OK ||
+               (where && !c && peers_pick(n, where, false, &to, &why) != GW_OK)) {
+        op_fail(call, &why);
+    } else if (c) {
+        clone_there(n, call, a, peer_intern(n, &c->host), c);
+    } else if (to->self) {
+        clone_here(n, a, call);
+    } else {
+        clone_there(n, call, a, to, NULL);
+    }
+}
+
+void op_clone(struct node *n, struct op_call *call)
+{
+    route_call(n, call, clone_local);
+}

@@ -1,0 +1,545 @@
+/* Structures of the node, shared by the files of host/core/ only. */
+#ifndef HOST_CORE_INTERNAL_H
+#define HOST_CORE_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include <uthash.h>
+
+#include "host/core/node.h"
+#include "host/core/op_handlers.h"
+#include "protocol/base/log.h"
+#include "protocol/limits.h"
+#include "protocol/value.h"
+
+#define REQUEST_KEY_BYTES 16 /* hash of a client's request id */
+#define ROW_KEY_BYTES (GW_ID_BYTES + 8)
+#define STREAM_KEY_BYTES (GW_ID_BYTES + 1) /* other agent, then STREAM_IN or STREAM_OUT */
+#define STREAM_IN 0
+#define STREAM_OUT 1
+
+/* ---- types and runners (runners.c) ---- */
+typedef enum runner_state { RUNNER_STARTING, RUNNER_UP, RUNNER_BACKOFF, RUNNER_BROKEN } runner_state;
+struct runner {
+    struct node *node;
+    size_t index;
+    runner_state state;
+    int pid;
+    unsigned restarts;     /* since the host started */
+    unsigned crashes;      /* in a row; reset when it lived RUNNER_STABLE_MS */
+    int64_t up_since_us;
+    uint64_t incarnation;  /* +1 each time it comes up: loaded objects of older ones are gone */
+    struct env_timer *timer;
+    struct work *in_flight; /* uthash by stream */
+    gw_value about;         /* types as it described them */
+    char problem[320];      /* why it is BROKEN or in BACKOFF */
+};
+
+struct type {
+    UT_hash_handle hh;
+    char name[LIMIT_NAME_BYTES + 1];
+    uint32_t version;
+    uint32_t hooks; /* bit per frame_hook */
+    struct runner *runner; /* NULL: rows here name it, no runner offers it */
+    const gw_value *about; /* in runner->about, or NULL */
+};
+
+/* ---- agents (agents.c) ---- */
+typedef enum agent_status {
+    AGENT_ACTIVE,      /* runnable */
+    AGENT_INACTIVE,    /* asleep on disk */
+    AGENT_MOVING,      /* a move out has begun: queue parked, see agent->move */
+    AGENT_STAGED,      /* here, not yet ours (in `moves_in`, never in the registry) */
+    AGENT_DEPARTED,    /* not ours any more (in `moves_out`, never in the registry) */
+    AGENT_QUARANTINED, /* state does not decode or fences collide: kept, not run */
+    AGENT_DISPOSED,
+    AGENT_STATUS_COUNT
+} agent_status;
+extern const char *const agent_status_names[AGENT_STATUS_COUNT];
+
+/* What stands in a row of TABLE_AGENTS besides its key. */
+struct agent_row {
+    agent_status status;
+    char type[LIMIT_NAME_BYTES + 1];
+    struct host_id home;
+    char alias[LIMIT_ALIAS_BYTES + 1];
+    gw_id of; /* cloned from */
+    int64_t created_ms;
+    uint32_t pending;     /* bit per frame_hook that still has to run (arrive, activate, run) */
+    bool no_wake;         /* a message does not wake it */
+    gw_id ticket;         /* staged, departed */
+    struct host_id peer;  /* staged: source; departed: destination */
+    uint8_t nonce[TICKET_NONCE_BYTES]; /* staged: ours; departed: the destination's */
+    agent_status then;    /* staged: becomes this at COMMIT (active or inactive) */
+    struct buf intent;    /* packed [verb, args] that the agent asked about itself and that is not done; owned */
+};
+void agent_row_clear(struct agent_row *row);
+
+struct live; /* what an agent needs in memory while it does something */
+struct agent {
+    UT_hash_handle hh; /* by id */
+    gw_id id;
+    uint64_t epoch;
+    struct type *type;
+    const struct host_id *home; /* interned (peers.c) */
+    char *alias;                /* NULL = none */
+    struct live *live;          /* NULL: nothing in memory */
+    struct move_out *move;      /* AGENT_MOVING */
+    struct buf *intent;         /* as in the row; NULL = none */
+    gw_id of;
+    int64_t created_ms;
+    uint32_t pending; /* as in the row */
+    agent_status status;
+    bool no_wake;
+    bool waking;      /* an activation is queued or runs */
+    bool intent_busy; /* the first of intent is being carried out */
+};
+
+struct seen_request { /* one recorded answer */
+    uint8_t key[REQUEST_KEY_BYTES];
+    int64_t at_ms;
+};
+struct stream_mark { /* of tells, from or to another agent: the last number that was accepted, or given */
+    gw_id other;
+    uint64_t mark;
+    bool out;
+};
+struct live {
+    struct agent *agent;
+    TAILQ_HEAD(work_queue, work) queue;
+    size_t queued;       /* length of queue */
+    size_t queued_bytes;
+    struct work *current; /* running, committing, or waiting for a read */
+    bool known; /* requests, streams and numbers below are read (or the agent is new) */
+    uint64_t incarnation; /* of the runner that has the object; 0 = none */
+    struct buf parts;     /* packed map read from the store, until it is sent; empty = not read */
+    bool have_parts;
+    struct seen_request *requests;
+    size_t request_count, request_cap;
+    struct stream_mark *streams;
+    size_t stream_count;
+    uint64_t outbox_next; /* number of the next tell */
+    uint64_t inbox_next;
+};
+
+/* One thing that an agent does: a message or a hook (work.c). */
+struct work;
+struct run_result { /* a DONE frame, decoded; spans are borrowed */
+    gw_err err;
+    struct gw_error why;
+    struct span reply;
+    struct span parts;   /* packed map or nil */
+    struct span actions; /* packed list */
+    uint32_t flags;
+};
+struct work {
+    UT_hash_handle hh; /* in runner->in_flight, by stream */
+    uint64_t stream;
+    TAILQ_ENTRY(work) link;
+    struct node *node;
+    struct agent *agent;
+    frame_hook hook;
+    char *method; /* HOOK_METHOD */
+    struct buf args;
+    gw_id sender;       /* agent; nil = a client */
+    char from[LIMIT_NAME_BYTES + 1]; /* previous host, of HOOK_ARRIVE */
+    struct buf chain;   /* packed list of ids, or empty */
+    uint32_t flags;     /* RUN_* */
+    bool has_key;
+    uint8_t key[REQUEST_KEY_BYTES];
+    bool lifecycle;   /* runs although the agent is moving or inactive */
+    bool only_known;  /* ends once requests and streams are known, nothing is run */
+    bool direct;      /* has no handler: goes from the queue to its transaction, past the runner */
+    uint64_t inbox;   /* number of the durable inbox row it stands for; 0 = none */
+    unsigned attempts; /* that ended in a crash */
+    /* Add to the transaction (may replace the row's status through `row`); NULL = none. */
+    struct op_call *call; /* to be run again from its start when the agent has left meanwhile; may be NULL */
+    /* Only asks the runner whether the state decodes: this instead of everything below. */
+    void (*probe)(struct work *w, gw_err err, const struct gw_error *why);
+    void (*prepare)(struct work *w, const struct run_result *r, struct store_batch *batch);
+    /* Ends it, once: after the commit, or with an error. `r` NULL when err. The work is freed after. */
+    void (*done)(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why);
+    void *arg;
+    /* of work.c, commit.c */
+    struct buf kept;       /* copy of the DONE frame until the commit is durable */
+    struct run_result result;
+    uint32_t cleared; /* hook bit and intent that its commit wrote, for a roll-back */
+    bool set_intent;
+    bool reads_state;
+    bool reloaded; /* the runner did not know the object: parts were sent again */
+};
+
+/* ---- members and requests to them (peers.c) ---- */
+struct peer {
+    UT_hash_handle hh; /* by id */
+    struct host_id id;
+    char name[LIMIT_NAME_BYTES + 1];
+    char url[257];
+    uint8_t key[32];
+    bool has_key;
+    bool up;     /* a link is there and HELLO came */
+    bool linked; /* a link is there */
+    bool self;
+    gw_strs tags, properties;
+    struct peer_type {
+        char name[LIMIT_NAME_BYTES + 1];
+        uint32_t version;
+    } *types;
+    size_t type_count;
+};
+struct request {
+    UT_hash_handle hh; /* by stream */
+    uint64_t stream;
+    struct node *node;
+    struct peer *peer;
+    struct env_timer *timer;
+    bool unsent; /* there was no link: answered in the next turn */
+    /* Once. frame NULL when err (GW_EUNREACHABLE, GW_ETIMEOUT, GW_ECANCELLED). */
+    void (*on_answer)(void *arg, gw_err err, const struct frame *frame);
+    void *arg;
+};
+
+/* Highest epoch known of an agent that is not here: fence, forwarding pointer, home directory. */
+struct location {
+    UT_hash_handle hh; /* by agent id */
+    gw_id agent;
+    uint64_t epoch;
+    struct peer *host;
+    bool disposed;
+    bool durable; /* a row stands for it; others are hints */
+};
+
+/* ---- moves ---- */
+typedef enum out_phase {
+    OUT_OFFERING,   /* asked; the agent still runs */
+    OUT_FREEZING,   /* current work finishes, hook on_dispatch, snapshot */
+    OUT_STAGING,    /* STAGE sent, waiting for the receipt */
+    OUT_COMMITTING, /* our departed row is with the storage thread: nobody may abort (H3) */
+    OUT_DEPARTED,   /* committed; COMMIT is repeated until answered */
+    OUT_DONE,
+    OUT_ABORTED,
+    OUT_PHASES
+} out_phase;
+struct move_out {
+    UT_hash_handle hh; /* by ticket */
+    gw_id ticket;
+    struct node *node;
+    gw_id agent_id;
+    uint64_t epoch;      /* the source's; the ticket carries epoch + 1 */
+    struct agent *agent; /* NULL once departed */
+    struct peer *to;
+    out_phase phase;
+    char type[LIMIT_NAME_BYTES + 1];
+    bool clone;
+    gw_id clone_id;
+    struct host_id home;
+    gw_id of;
+    int64_t created_ms;
+    bool inactive;       /* arrive inactive */
+    agent_status before; /* status to go back to on abort */
+    int64_t since_ms;
+    unsigned tries;
+    uint8_t nonce[TICKET_NONCE_BYTES];
+    struct work_queue parked; /* after departure: waiting for COMMITTED */
+    struct env_timer *timer;
+    struct buf parts;         /* snapshot: packed map */
+    struct buf rows;          /* packed lists: requests, streams, outbox, inbox */
+    bool have_parts, have_rows;
+    struct buf stage;         /* fields of the STAGE frame, for repeats */
+    bool staged_sent;         /* D may hold a staged row */
+    bool answered_unknown;    /* D said that it never staged it: in doubt (H5) */
+    bool seen_elsewhere;      /* somebody has told of epoch + 1 or above (H8) */
+    void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why);
+    void *arg;
+};
+typedef enum in_phase {
+    IN_STORING, /* staged row is with the storage thread */
+    IN_STAGED,  /* receipt given */
+    IN_COMMITTING,
+    IN_PHASES
+} in_phase;
+struct move_in {
+    UT_hash_handle hh; /* by ticket */
+    gw_id ticket;
+    struct node *node;
+    struct peer *from;
+    gw_id agent;
+    uint64_t epoch;
+    in_phase phase;
+    struct agent_row row;
+    struct env_timer *timer;
+    int64_t since_ms;
+    uint64_t stage_stream;  /* of the latest STAGE, COMMIT to answer */
+    uint64_t commit_stream;
+    struct agent *agent_object; /* not registered; carries the probe */
+    uint64_t incarnation;       /* of the runner that holds its object; 0 = none */
+    struct store_batch *batch;  /* of a clone, until its state has decoded */
+    bool probing, stored, dropping;
+    bool has_mail;              /* rows of inbox or outbox came with it */
+    gw_err refused;             /* the probe failed */
+    struct gw_error why;
+    bool clone;
+    bool querying;              /* a QUERY is open */
+    bool detached;              /* out of the table; freed by whoever still answers */
+    bool silent;                /* the source does not answer QUERY: in doubt */
+};
+
+struct node {
+    const struct gw_env *env;
+    struct node_config cfg;
+    char name[LIMIT_NAME_BYTES + 1];
+    char url[257];
+    char mesh_id[GW_ID_TEXT];
+    struct peer *self;
+    int64_t started_us;
+    uint64_t boot; /* number of this start, durable */
+    bool ready, stopping, stopped;
+    size_t boot_waits; /* runners that have not answered, store reads */
+
+    struct agent *agents;
+    size_t active_count, inactive_count;
+    struct alias {
+        UT_hash_handle hh; /* by text */
+        struct agent *agent;
+        char *text;
+    } *aliases;
+    struct type *types;
+    struct runner *runners;
+    size_t runner_count;
+    struct peer *peers; /* self included */
+    struct request *requests;
+    struct location *locations;
+    size_t hint_count;
+    LIST_HEAD(again_list, again) agains;
+    struct move_out *moves_out;
+    struct move_in *moves_in;
+    struct created { /* keys of create and clone */
+        UT_hash_handle hh;
+        uint8_t key[REQUEST_KEY_BYTES];
+        int64_t at_ms;
+        gw_id agent;
+        struct host_id host;
+        char type[LIMIT_NAME_BYTES + 1];
+        bool done;
+        bool in_flight; /* a call of this boot is making it elsewhere */
+    } *created; /* uthash keeps insertion order: oldest first */
+    uint64_t next_stream;
+    uint64_t event_seq;
+    uint64_t dead_seq;
+    size_t commits_in_flight;
+    size_t calls_in_flight;
+    struct env_timer *housekeeping;
+    TAILQ_HEAD(tell_list, tell) tells; /* waiting in outboxes here */
+    struct follower *followers;     /* events.c */
+    struct log_line *log_lines;     /* events.c: the last lines of agents */
+    size_t log_head, log_count;
+    uint64_t messages_count, moves_out_count, moves_in_count, moves_aborted_count;
+};
+
+/* ---- node.c ---- */
+int64_t node_now_ms(const struct node *n);
+void node_random(const struct node *n, void *ret, size_t len);
+gw_id node_new_id(const struct node *n);
+/* Submit a batch; `done` may be NULL. */
+void node_commit(struct node *n, struct store_batch *batch, storage_done done, void *arg);
+void node_check_stopped(struct node *n);
+void node_boot_step(struct node *n); /* a runner has answered or failed */
+
+/* ---- agents.c ---- */
+/* 24 bytes: agent | epoch. */
+struct span row_key(uint8_t ret[ROW_KEY_BYTES], const gw_id *agent, uint64_t epoch);
+void agent_row_pack(const struct agent_row *row, struct buf *out);
+gw_err agent_row_unpack(struct span raw, struct agent_row *ret) GW_MUST_USE;
+/* Write the row of a registered agent, with this status, these pending hooks and this intent (NULL = none). */
+void agent_put_row(struct store_batch *batch, const struct agent *a, agent_status status,
+                   uint32_t pending, const struct buf *intent);
+struct agent *agent_find(struct node *n, const gw_id *id);
+/* Register; the id must be free. */
+struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch, const struct agent_row *row);
+void agent_remove(struct node *n, struct agent *a); /* queue must be empty */
+void agent_set_status(struct node *n, struct agent *a, agent_status status);
+/* Delete every row of (agent, epoch). */
+void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);
+/* Highest epoch known here of an agent; 0 = none (H2, I2). */
+uint64_t agent_fence(struct node *n, const gw_id *id);
+/* By id, unique ending (4 or more characters) or alias, among those that live here. GW_EAMBIGUOUS names some. */
+gw_err agent_lookup(struct node *n, const char *text, struct agent **ret, struct gw_error *why) GW_MUST_USE;
+struct live *agent_live(struct agent *a);
+void live_free(struct live *live);
+
+/* ---- work.c ---- */
+struct work *work_new(struct node *n, struct agent *a, frame_hook hook);
+void work_free(struct work *w);
+/* Queue it (front: before everything that waits) and start when the agent is idle. */
+void work_push(struct work *w, bool front);
+void work_pump(struct node *n, struct agent *a);
+/* DONE came. */
+void work_done_frame(struct runner *r, const struct frame *frame);
+/* The runner is gone: everything in flight on it ends with GW_ECRASHED. */
+void work_runner_lost(struct runner *r, const char *reason);
+/* End with an error; unlinks it from wherever it is. */
+void work_fail(struct work *w, const struct gw_error *why);
+/* Queue the hooks of a->pending. */
+void work_push_pending(struct node *n, struct agent *a);
+/* The same for one that has just come from host `from`. */
+void work_push_arrival(struct node *n, struct agent *a, const char *from);
+/* Pack the STATES rows among `rows` as the map that RUN and tickets carry. */
+void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out);
+void work_refuse_queued(struct node *n, struct agent *a); /* the host stops */
+void work_drop_all(struct agent *a);                      /* free without answers (node_free) */
+/* Read requests, streams and numbers of the agent, then run the call from its start again. */
+void work_learn(struct node *n, struct agent *a, struct op_call *call);
+/* Answer of a work whose request key has a recorded one. */
+void work_answer_recorded(struct work *w);
+/* End the current work of its agent, then go on with what waits. */
+void work_finish(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why);
+
+/* ---- commit.c ---- */
+/* A handler has ended well: build its transaction, submit, then work's done and the actions. */
+void commit_result(struct work *w);
+void commit_parts(struct store_batch *batch, const gw_id *agent, uint64_t epoch, struct span parts);
+
+/* ---- runners.c ---- */
+void runners_start(struct node *n);
+void runners_free(struct node *n);
+bool runner_usable(const struct runner *r);
+void runner_run(struct runner *r, struct work *w, struct span parts); /* parts empty = not sent */
+void runner_unload(struct runner *r, const gw_id *agent);
+const char *runner_state_name(runner_state s);
+void types_free(struct node *n);
+struct type *type_intern(struct node *n, const char *name);
+struct type *type_find(struct node *n, const char *name);
+
+/* ---- peers.c ---- */
+struct peer *peer_find(struct node *n, const struct host_id *id);
+struct peer *peer_intern(struct node *n, const struct host_id *id); /* made when not known */
+struct peer *peer_by_name(struct node *n, const char *name);
+const char *peer_label(const struct peer *p); /* name, or host_id text when it has none */
+/* Build with frame_begin(…, *ret_stream …) first: */
+uint64_t peer_stream(struct node *n);
+/* Send `frame` (taken), whose stream is `stream`; on_answer once. */
+void peer_request(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
+                  int64_t timeout_ms, void (*on_answer)(void *arg, gw_err err, const struct frame *f),
+                  void *arg);
+void peer_send_frame(struct node *n, struct peer *p, struct buf *frame);
+void peers_types_changed(struct node *n);
+void peers_forget_requests(struct node *n); /* each is told GW_ECANCELLED */
+/* Requests with this argument end without an answer: what it points to goes away. */
+void peer_forget_requests(struct node *n, const void *arg);
+void peers_free(struct node *n);
+void peers_boot_row(struct node *n, struct span key, struct span value);
+/* Hosts that a selector names; up to cap, returns how many match (self included). */
+size_t peers_select(struct node *n, const char *selector, struct peer **ret, size_t cap,
+                    struct gw_error *why);
+/* Exactly one host for create, dispatch, clone: by name, url, id; `any` and terms choose among those that
+ * are up. `not_self`: prefer others. Errors name what is wrong. */
+gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct peer **ret,
+                  struct gw_error *why) GW_MUST_USE;
+
+/* ---- route.c ---- */
+struct location *location_find(struct node *n, const gw_id *id);
+/* Remember in memory; a lower epoch than known changes nothing (I2). durable: a row stands for it (is on disk). */
+void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host, bool disposed,
+                   bool durable);
+/* Write the row; location_know follows when the batch is durable. */
+void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch, const struct peer *host,
+                    bool disposed);
+void locations_free(struct node *n);
+void location_boot_row(struct node *n, struct span key, struct span value);
+void location_tell_home(struct node *n, const gw_id *id, uint64_t epoch, const struct host_id *home,
+                        bool disposed);
+void location_frame(struct node *n, struct peer *p, const struct frame *f); /* LOCATE */
+void locations_link_up(struct node *n, struct peer *p);
+/* Run `local` when the agent named by args.agent lives here; else send the same operation to where it lives,
+ * following MOVED, and answer the call with what comes back. */
+void route_call(struct node *n, struct op_call *call,
+                void (*local)(struct node *n, struct op_call *call, struct agent *a));
+/* MOVED{host, epoch} as an error answer of a call. */
+void answer_moved(struct op_call *call, const struct peer *host, uint64_t epoch);
+/* Send a call to one host and pass its answer on. `extra_context` may be empty. */
+void route_forward(struct node *n, struct op_call *call, struct peer *to);
+/* Run the call again a little later (what it needs is on its way); GW_ETIMEOUT after too long. */
+void call_again_later(struct node *n, struct op_call *call);
+void calls_again_free(struct node *n);
+struct peer *peer_of_about(struct node *n, const gw_value *about); /* {host_id, url}; NULL when not usable */
+bool call_is_hop(const struct op_call *call);
+int64_t call_timeout(const struct op_call *call, int64_t fallback_ms);
+
+/* ---- moves ---- */
+/* Begin a move (or a remote clone) of a local agent; done once. */
+gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, bool inactive, const gw_id *clone,
+                      void (*done)(void *arg, gw_err err, struct move_out *m,
+                                   const struct gw_error *why),
+                      void *arg, struct gw_error *why) GW_MUST_USE;
+void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
+void move_out_query(struct node *n, struct peer *p, const struct frame *f);
+/* Another host was heard to hold `epoch` of the agent (H8). */
+void move_out_seen(struct node *n, const gw_id *agent, uint64_t epoch);
+void move_out_link(struct node *n, struct peer *p, bool up);
+void moves_out_free(struct node *n);
+const char *out_phase_name(out_phase phase);
+void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
+void move_in_frame(struct node *n, struct peer *p, const struct frame *f); /* OFFER STAGE COMMIT ABORT */
+void move_in_link(struct node *n, struct peer *p, bool up);
+void moves_in_free(struct node *n);
+const char *in_phase_name(in_phase phase);
+bool move_in_holds(struct node *n, const gw_id *agent); /* staged here: answer `arriving` */
+/* An operator has resolved it: the row is gone. */
+void move_out_forget(struct node *n, const gw_id *ticket);
+void move_in_forget(struct node *n, const gw_id *ticket);
+
+/* ---- tells.c ---- */
+/* One "tell" action of a handler: outbox row and stream number into its transaction. */
+void tells_action(struct work *w, struct store_batch *batch, struct span args);
+/* Its transaction is durable (or not): send what it put into the outbox (or forget it). */
+void tells_committed(struct node *n, struct agent *a);
+void tells_rolled_back(struct node *n, struct agent *a);
+/* Mail of one agent, or of all (id NULL), from the store: after boot, arrival. */
+void tells_load(struct node *n, const gw_id *id, uint64_t epoch);
+void tells_forget(struct node *n, const gw_id *sender); /* it has left, its outbox with it */
+void tells_link_up(struct node *n);
+void tells_free(struct node *n);
+/* The entry of a stream, made when there is none. Valid until the next call. */
+struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out);
+/* Add the inbox row of a message to the batch and number the work. */
+void inbox_put(struct agent *a, struct work *w, struct store_batch *batch);
+void op_accept(struct node *node, struct op_call *call);
+
+/* ---- create.c, sleep.c ---- */
+void created_boot_row(struct node *n, struct span key, struct span value);
+void created_free(struct node *n);
+void created_prune(struct node *n);
+/* 16 bytes that stand for a request id, whatever its length. */
+void request_key_of(const char *text, uint8_t ret[REQUEST_KEY_BYTES]);
+gw_err request_key_check(const char *key, struct gw_error *why) GW_MUST_USE; /* NULL is fine */
+uint32_t hooks_to_run(const struct type *t, uint32_t wanted);
+/* Tell everything that waits, then forget the agent. */
+void agent_discard(struct node *n, struct agent *a, const struct gw_error *why);
+/* GW_ECONFLICT (naming the ticket) while it moves, GW_ECORRUPT when quarantined. */
+gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *why) GW_MUST_USE;
+void clone_here(struct node *n, struct agent *a, struct op_call *call); /* call NULL: its own wish */
+/* Wake an inactive agent (its row becomes active with its first commit). */
+void agent_wake(struct node *n, struct agent *a);
+/* Carry out the first thing that the agent asked about itself (a->intent), if nothing else goes on. */
+void intent_run(struct node *n, struct agent *a);
+/* It is done (or failed): forget it; the row is rewritten in `batch`, or in one of its own when NULL. */
+void intent_pop(struct node *n, struct agent *a);
+void intent_forget(struct agent *a); /* in memory only: its row is written without it */
+
+/* ---- events.c ---- */
+struct event {
+    const char *kind; /* "create", "arrive", … (docs/operations.md) */
+    const gw_id *agent;
+    const char *type;
+    const gw_id *ticket;
+    const struct peer *peer;
+    const char *text;
+};
+/* Into the batch of what happened, so that both are durable together. */
+void event_put(struct node *n, struct store_batch *batch, const struct event *e);
+void event_now(struct node *n, const struct event *e); /* in a batch of its own */
+void events_free(struct node *n);
+void events_boot_row(struct node *n, struct span key);
+void log_frame(struct node *n, const struct frame *f); /* LOG */
+
+#endif

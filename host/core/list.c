@@ -1,0 +1,515 @@
+/* Operations that only look: health, status, hosts, types, agents, show, moves. */
+#include "host/core/handoff.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <unistd.h>
+
+#ifndef GODWIT_VERSION
+#define GODWIT_VERSION "0.1.0"
+#endif
+
+#define FAN_OUT_MS 5000
+
+/* One failed allocation makes the whole answer an error rather than a part. */
+struct out {
+    gw_value v;
+    gw_err err;
+};
+static void put(struct out *o, const char *key, gw_value v)
+{
+    gw_err err = gw_map_set(&o->v, key, v);
+    o->err = o->err == GW_OK ? err : o->err;
+}
+static void add(struct out *o, gw_value v)
+{
+    gw_err err = gw_list_add(&o->v, v);
+    o->err = o->err == GW_OK ? err : o->err;
+}
+static void put_out(struct out *o, const char *key, struct out *inner)
+{
+    o->err = o->err == GW_OK ? inner->err : o->err;
+    put(o, key, inner->v);
+}
+static void put_copy(struct out *o, const char *key, const gw_value *from)
+{
+    gw_value copy = gw_nil();
+    gw_err err = from ? gw_value_copy(from, &copy) : GW_OK;
+    o->err = o->err == GW_OK ? err : o->err;
+    put(o, key, copy);
+}
+static void answer(struct op_call *call, struct out *o)
+{
+    if (o->err == GW_OK) {
+        op_ok(call, &o->v);
+        return;
+    }
+    struct gw_error why;
+    gw_value_free(&o->v);
+    gw_fail(&why, o->err, "the answer could not be put together: %s", gw_err_text(o->err));
+    op_fail(call, &why);
+}
+static gw_value id_text_value(const gw_id *id)
+{
+    char text[GW_ID_TEXT];
+    return gw_str(gw_id_text(id, text));
+}
+static gw_value strs_list(const gw_strs *list)
+{
+    struct out o = {.v = {.kind = GW_LIST}};
+    for (size_t i = 0; i < list->len; i++) {
+        add(&o, gw_str(list->items[i]));
+    }
+    return o.v;
+}
+
+/* ---- the host ---- */
+
+void op_health(struct node *n, struct op_call *call)
+{
+    struct out o = {0};
+    put(&o, "status", gw_str(n->stopping ? "stopping" : n->ready ? "ok" : "starting"));
+    put(&o, "name", gw_str(n->name));
+    put(&o, "version", gw_str(GODWIT_VERSION));
+    answer(call, &o);
+}
+
+void op_status(struct node *n, struct op_call *call)
+{
+    struct out o = {0}, agents = {0}, moves = {0};
+    char id[HOST_ID_TEXT];
+    size_t links = 0, types = 0;
+    for (const struct peer *p = n->peers; p; p = p->hh.next) {
+        links += p->up && !p->self;
+    }
+    for (const struct type *t = n->types; t; t = t->hh.next) {
+        types += t->runner != NULL;
+    }
+    size_t moving = HASH_COUNT(n->moves_out) + HASH_COUNT(n->moves_in);
+    put(&agents, "active", gw_int((int64_t)n->active_count));
+    put(&agents, "inactive", gw_int((int64_t)n->inactive_count));
+    put(&agents, "moving", gw_int((int64_t)moving));
+    put(&moves, "out", gw_int((int64_t)n->moves_out_count));
+    put(&moves, "in", gw_int((int64_t)n->moves_in_count));
+    put(&moves, "aborted", gw_int((int64_t)n->moves_aborted_count));
+    put(&o, "name", gw_str(n->name));
+    put(&o, "host_id", gw_str(host_id_text(&n->self->id, id)));
+    put(&o, "url", gw_str(n->url));
+    put(&o, "version", gw_str(GODWIT_VERSION));
+    put(&o, "mesh_id", gw_str(n->mesh_id));
+    put(&o, "pid", gw_int(getpid()));
+    put(&o, "boot", gw_int((int64_t)n->boot));
+    put(&o, "uptime_ms", gw_int((n->env->mono_us(n->env->ctx) - n->started_us) / 1000));
+    put_out(&o, "agents", &agents);
+    put(&o, "links", gw_int((int64_t)links));
+    put(&o, "types", gw_int((int64_t)types));
+    put(&o, "messages", gw_int((int64_t)n->messages_count));
+    put_out(&o, "moves", &moves);
+    if (n->cfg.add_status && o.err == GW_OK) {
+        o.err = n->cfg.add_status(n->env->ctx, &o.v);
+    }
+    answer(call, &o);
+}
+
+void op_hosts(struct node *n, struct op_call *call)
+{
+    struct out o = {0}, list = {.v = {.kind = GW_LIST}};
+    char id[HOST_ID_TEXT];
+    for (const struct peer *p = n->peers; p; p = p->hh.next) {
+        struct out one = {0};
+        if (!p->name[0]) {
+            continue; /* heard of, never met */
+        }
+        put(&one, "name", gw_str(p->name));
+        put(&one, "host_id", gw_str(host_id_text(&p->id, id)));
+        put(&one, "url", gw_str(p->url));
+        put(&one, "state", gw_str(p->up ? "alive" : "failed"));
+        put(&one, "tags", strs_list(&p->tags));
+        put(&one, "properties", strs_list(&p->properties));
+        put(&one, "self", gw_bool(p->self));
+        list.err = list.err == GW_OK ? one.err : list.err;
+        add(&list, one.v);
+    }
+    put_out(&o, "hosts", &list);
+    answer(call, &o);
+}
+
+static gw_value runner_value(const struct runner *r)
+{
+    struct out o = {0};
+    put(&o, "state", gw_str(runner_state_name(r->state)));
+    put(&o, "pid", gw_int(r->pid));
+    put(&o, "restarts", gw_int(r->restarts));
+    if (r->problem[0]) {
+        put(&o, "problem", gw_str(r->problem));
+    }
+    return o.v;
+}
+
+void op_types(struct node *n, struct op_call *call)
+{
+    struct out o = {0}, list = {.v = {.kind = GW_LIST}}, broken = {.v = {.kind = GW_LIST}};
+    struct gw_error why;
+    const char *name = gw_map_str(&call->args, "name", NULL);
+    for (const struct type *t = n->types; t; t = t->hh.next) {
+        struct out one = {0};
+        if (!t->runner || !t->about || (name && strcmp(name, t->name) != 0)) {
+            continue;
+        }
+        put(&one, "name", gw_str(t->name));
+        put(&one, "version", gw_int(t->version));
+        put(&one, "plugin", gw_str(n->cfg.plugins[t->runner->index]));
+        put_copy(&one, "durability", gw_map_get(t->about, "durability"));
+        put_copy(&one, "fields", gw_map_get(t->about, "fields"));
+        put_copy(&one, "methods", gw_map_get(t->about, "methods"));
+        put(&one, "runner", runner_value(t->runner));
+        list.err = list.err == GW_OK ? one.err : list.err;
+        add(&list, one.v);
+    }
+    if (name && list.v.list.n == 0) {
+        gw_fail(&why, GW_ETYPE_NOT_FOUND, "host \"%s\" has no agent type \"%.64s\"", n->name, name);
+        gw_hint(&why, "`godwit types` lists what it has");
+        gw_value_free(&list.v);
+        op_fail(call, &why);
+        return;
+    }
+    for (size_t i = 0; i < n->runner_count; i++) {
+        if (n->runners[i].state == RUNNER_BROKEN) {
+            struct out one = {0};
+            put(&one, "plugin", gw_str(n->cfg.plugins[i]));
+            put(&one, "problem", gw_str(n->runners[i].problem));
+            add(&broken, one.v);
+        }
+    }
+    put_out(&o, "types", &list);
+    put_out(&o, "broken", &broken);
+    answer(call, &o);
+}
+
+/* ---- agents ---- */
+
+struct listing {
+    struct node *n;
+    struct op_call *call;
+    struct out rows, errors;
+    size_t asking;
+    void (*end)(struct listing *l);
+};
+
+static gw_value agent_entry(struct node *n, const gw_id *id, const char *type, const char *status,
+                            uint64_t epoch, const char *alias)
+{
+    struct out one = {0};
+    put(&one, "agent", id_text_value(id));
+    put(&one, "type", gw_str(type));
+    put(&one, "host", gw_str(n->name));
+    put(&one, "status", gw_str(status));
+    put(&one, "epoch", gw_int((int64_t)epoch));
+    if (alias && alias[0]) {
+        put(&one, "alias", gw_str(alias));
+    }
+    return one.v;
+}
+
+static bool passes(const struct op_call *call, const gw_id *after, const gw_id *id, const char *type,
+                   const char *status)
+{
+    const char *want_type = gw_map_str(&call->args, "type", NULL);
+    const char *want_status = gw_map_str(&call->args, "status", NULL);
+    return memcmp(id, after, sizeof *id) > 0 && (!want_type || strcmp(want_type, type) == 0) &&
+           (!want_status || strcmp(want_status, status) == 0);
+}
+
+static int by_agent(const void *a, const void *b)
+{
+    const gw_value *x = a, *y = b;
+    return strcmp(gw_map_str(x, "agent", ""), gw_map_str(y, "agent", ""));
+}
+
+static void local_agents(struct listing *l, const gw_id *after)
+{
+    struct node *n = l->n;
+    for (const struct agent *a = n->agents; a; a = a->hh.next) {
+        const char *status = agent_status_names[a->status];
+        if (passes(l->call, after, &a->id, a->type->name, status)) {
+            add(&l->rows, agent_entry(n, &a->id, a->type->name, status, a->epoch, a->alias));
+        }
+    }
+    for (const struct move_in *m = n->moves_in; m; m = m->hh.next) {
+        if (passes(l->call, after, &m->agent, m->row.type, "staged")) {
+            add(&l->rows, agent_entry(n, &m->agent, m->row.type, "staged", m->epoch, m->row.alias));
+        }
+    }
+    for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
+        if (m->phase == OUT_DEPARTED && passes(l->call, after, &m->agent_id, m->type, "departed")) {
+            add(&l->rows, agent_entry(n, &m->agent_id, m->type, "departed", m->epoch, NULL));
+        }
+    }
+}
+
+static void listing_end(struct listing *l)
+{
+    struct out o = {0};
+    size_t limit = (size_t)gw_map_int(&l->call->args, "limit", 100);
+    gw_value *list = &l->rows.v;
+    if (list->list.n > 1) {
+        qsort(list->list.items, list->list.n, sizeof *list->list.items, by_agent);
+    }
+    bool more = list->list.n > limit;
+    while (list->list.n > limit) {
+        gw_value_free(&list->list.items[--list->list.n]);
+    }
+    gw_value next = more ? gw_str(gw_map_str(&list->list.items[limit - 1], "agent", "")) : gw_nil();
+    put_out(&o, "agents", &l->rows);
+    put(&o, "next", next);
+    if (l->errors.v.list.n > 0) {
+        put_out(&o, "errors", &l->errors);
+    } else {
+        gw_value_free(&l->errors.v);
+    }
+    answer(l->call, &o);
+    free(l);
+}
+
+struct part {
+    struct listing *l;
+    struct peer *from;
+    const char *key; /* the list in the other host's answer */
+};
+
+static void have_part(void *arg, gw_err err, const struct frame *f)
+{
+    struct part *p = arg;
+    struct listing *l = p->l;
+    uint32_t code = GW_EFAIL;
+    gw_value answered = gw_nil();
+    struct mp m = f ? f->rest : (struct mp){0};
+    if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
+        value_unpack(&m, &answered) == GW_OK) {
+        const gw_value *list = gw_map_get(&answered, p->key);
+        for (size_t i = 0; list && list->kind == GW_LIST && i < list->list.n; i++) {
+            gw_value copy = gw_nil();
+            if (gw_value_copy(&list->list.items[i], &copy) == GW_OK) {
+                add(&l->rows, copy);
+            }
+        }
+    } else if (err != GW_ECANCELLED) {
+        struct out one = {0};
+        put(&one, "host", gw_str(peer_label(p->from)));
+        put(&one, "code", gw_str(gw_err_name(err != GW_OK ? err : gw_err_from_wire(code))));
+        add(&l->errors, one.v);
+    }
+    gw_value_free(&answered);
+    free(p);
+    if (--l->asking == 0) {
+        l->end(l);
+    }
+}
+
+/* Ask every member the same, locally there; members that are down become entries of `errors`. */
+static void ask_all(struct listing *l, const char *key)
+{
+    struct node *n = l->n;
+    gw_value args = gw_nil();
+    if (gw_value_copy(&l->call->args, &args) != GW_OK || gw_map_set(&args, "all", gw_bool(false)) != GW_OK) {
+        gw_value_free(&args);
+        return;
+    }
+    for (struct peer *p = n->peers; p; p = p->hh.next) {
+        if (p->self || !p->name[0]) {
+            continue;
+        }
+        struct part *part = xcalloc(1, sizeof *part);
+        *part = (struct part){l, p, key};
+        struct buf frame = {0};
+        uint64_t stream = peer_stream(n);
+        size_t at = frame_begin(&frame, FRAME_CALL, stream, 3);
+        mp_str(&frame, l->call->op->name);
+        value_pack(&args, &frame);
+        mp_nil(&frame);
+        frame_end(&frame, at);
+        l->asking++;
+        peer_request(n, p, stream, &frame, FAN_OUT_MS, have_part, part);
+    }
+    gw_value_free(&args);
+}
+
+static struct listing *listing_new(struct node *n, struct op_call *call)
+{
+    struct listing *l = xcalloc(1, sizeof *l);
+    *l = (struct listing){.n = n, .call = call, .asking = 1};
+    l->rows.v.kind = l->errors.v.kind = GW_LIST;
+    return l;
+}
+
+void op_agents(struct node *n, struct op_call *call)
+{
+    struct gw_error why;
+    gw_id after = {{0}};
+    const char *cursor = gw_map_str(&call->args, "after", NULL);
+    if (cursor && gw_id_parse(cursor, &after) != GW_OK) {
+        gw_fail(&why, GW_EARG, "\"%.40s\" is not a cursor; give the `next` of the page before", cursor);
+        op_fail(call, &why);
+        return;
+    }
+    struct listing *l = listing_new(n, call);
+    l->end = listing_end;
+    local_agents(l, &after);
+    if (gw_map_bool(&call->args, "all", false)) {
+        ask_all(l, "agents");
+    }
+    if (--l->asking == 0) {
+        l->end(l);
+    }
+}
+
+/* ---- show ---- */
+
+struct showing {
+    struct node *n;
+    struct op_call *call;
+    gw_id id;
+};
+
+/* The state as JSON wants it: the map of the small fields, and each large field by its name. */
+static gw_value state_value(const struct storage_row *rows, size_t n, struct out *o)
+{
+    struct out state = {.v = {.kind = GW_MAP}};
+    for (size_t i = 0; i < n; i++) {
+        gw_value part = gw_nil();
+        char name[LIMIT_NAME_BYTES + 1];
+        struct span key = {rows[i].key.p + ROW_KEY_BYTES, rows[i].key.n - ROW_KEY_BYTES};
+        if (rows[i].table != TABLE_STATES || !span_text(key, name, sizeof name)) {
+            continue;
+        }
+        if (key.n > 0 && rows[i].value.n > LIMIT_STORE_INLINE_BYTES) {
+            put(&state, name, gw_strf("(%zu bytes)", rows[i].value.n));
+            continue;
+        }
+        if (value_unpack_span(rows[i].value, &part) != GW_OK) {
+            put(&state, key.n ? name : "?", gw_str("(does not decode)"));
+        } else if (key.n > 0) {
+            put(&state, name, part);
+        } else {
+            for (size_t k = 0; part.kind == GW_MAP && k < part.map.n; k++) {
+                if (part.map.items[k].key[0]) { /* "" is the type version */
+                    put_copy(&state, part.map.items[k].key, &part.map.items[k].value);
+                }
+            }
+            gw_value_free(&part);
+        }
+    }
+    o->err = o->err == GW_OK ? state.err : o->err;
+    return state.v;
+}
+
+static void have_state(void *arg, gw_err err, const struct storage_row *rows, size_t count)
+{
+    struct showing *s = arg;
+    struct node *n = s->n;
+    struct op_call *call = s->call;
+    struct agent *a = agent_find(n, &s->id);
+    struct out o = {0}, mailbox = {0};
+    char id[HOST_ID_TEXT];
+    free(s);
+    if (err != GW_OK || !a) {
+        struct gw_error why;
+        gw_fail(&why, err == GW_OK ? GW_EAGENT_NOT_FOUND : err, "the agent cannot be read: %s",
+                err == GW_OK ? "it has just left" : gw_err_text(err));
+        op_fail(call, &why);
+        return;
+    }
+    put(&mailbox, "queued", gw_int(a->live ? (int64_t)a->live->queued : 0));
+    put(&o, "agent", id_text_value(&a->id));
+    put(&o, "type", gw_str(a->type->name));
+    put(&o, "version", gw_int(a->type->version));
+    put(&o, "host", gw_str(n->name));
+    put(&o, "host_id", gw_str(host_id_text(&n->self->id, id)));
+    put(&o, "home", gw_str(peer_label(peer_intern(n, a->home))));
+    put(&o, "epoch", gw_int((int64_t)a->epoch));
+    put(&o, "status", gw_str(agent_status_names[a->status]));
+    put(&o, "alias", a->alias ? gw_str(a->alias) : gw_nil());
+    put(&o, "of", gw_id_is_nil(&a->of) ? gw_nil() : id_text_value(&a->of));
+    put(&o, "created", gw_time_value((gw_time){a->created_ms}));
+    if (a->move) {
+        put(&o, "ticket", id_text_value(&a->move->ticket));
+        put(&o, "to", gw_str(peer_label(a->move->to)));
+    }
+    put(&o, "state", state_value(rows, count, &o));
+    put_out(&o, "mailbox", &mailbox);
+    put(&o, "files", (gw_value){.kind = GW_LIST});
+    put(&o, "timers", (gw_value){.kind = GW_LIST});
+    answer(call, &o);
+}
+
+static void show_local(struct node *n, struct op_call *call, struct agent *a)
+{
+    uint8_t raw[ROW_KEY_BYTES];
+    struct showing *s = xcalloc(1, sizeof *s);
+    *s = (struct showing){n, call, a->id};
+    const struct store_range range = {.table = TABLE_STATES, .prefix = row_key(raw, &a->id, a->epoch)};
+    n->env->read(n->env->ctx, &range, 1, have_state, s);
+}
+
+void op_show(struct node *n, struct op_call *call)
+{
+    route_call(n, call, show_local);
+}
+
+/* ---- moves ---- */
+
+static void move_row(struct listing *l, const gw_id *ticket, const gw_id *agent, uint64_t epoch,
+                     const char *from, const char *to, const char *phase, bool in_doubt, int64_t since_ms)
+{
+    struct out one = {0};
+    put(&one, "ticket", id_text_value(ticket));
+    put(&one, "agent", id_text_value(agent));
+    put(&one, "epoch", gw_int((int64_t)epoch));
+    put(&one, "from", gw_str(from));
+    put(&one, "to", gw_str(to));
+    put(&one, "host", gw_str(l->n->name));
+    put(&one, "phase", gw_str(phase));
+    put(&one, "in_doubt", gw_bool(in_doubt));
+    put(&one, "since", gw_time_value((gw_time){since_ms}));
+    l->rows.err = l->rows.err == GW_OK ? one.err : l->rows.err;
+    add(&l->rows, one.v);
+}
+
+static void moves_end(struct listing *l)
+{
+    struct out o = {0};
+    put_out(&o, "moves", &l->rows);
+    if (l->errors.v.list.n > 0) {
+        put_out(&o, "errors", &l->errors);
+    } else {
+        gw_value_free(&l->errors.v);
+    }
+    answer(l->call, &o);
+    free(l);
+}
+
+void op_moves(struct node *n, struct op_call *call)
+{
+    struct listing *l = listing_new(n, call);
+    l->end = moves_end;
+    for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
+        bool doubt = m->phase == OUT_DEPARTED && (!m->to->up || m->answered_unknown);
+        move_row(l, &m->ticket, &m->agent_id, m->epoch, n->name, peer_label(m->to), out_phase_name(m->phase),
+                 doubt, m->since_ms);
+    }
+    for (const struct move_in *m = n->moves_in; m; m = m->hh.next) {
+        char from[LIMIT_NAME_BYTES + 1];
+        (void)span_text((struct span){(const uint8_t *)peer_label(m->from), strlen(peer_label(m->from))},
+                        from, sizeof from);
+        move_row(l, &m->ticket, &m->agent, m->epoch, from, n->name, in_phase_name(m->phase),
+                 m->phase == IN_STAGED && m->silent, m->since_ms);
+    }
+    if (gw_map_bool(&call->args, "all", false)) {
+        ask_all(l, "moves");
+    }
+    if (--l->asking == 0) {
+        l->end(l);
+    }
+}

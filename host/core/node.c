@@ -1,0 +1,406 @@
+/* Life of a node: boot from the store, one turn of housekeeping, orderly stop.
+ *
+ * Boot reads five tables, then starts the runners; `ready` when each runner has answered or failed. The first
+ * transaction of a boot writes its number, so that a store that cannot be written is found before anything
+ * is promised. Stop: new work is refused, what runs finishes and becomes durable, then on_stopped. */
+#include "host/core/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#define HOUSEKEEPING_MS 1000
+#define STOP_PATIENCE_MS 10000
+
+int64_t node_now_ms(const struct node *n)
+{
+    return n->env->wall_ms(n->env->ctx);
+}
+
+void node_random(const struct node *n, void *ret, size_t len)
+{
+    n->env->random(n->env->ctx, ret, len);
+}
+
+gw_id node_new_id(const struct node *n)
+{
+    uint8_t random[10];
+    node_random(n, random, sizeof random);
+    return id_make(node_now_ms(n), random);
+}
+
+const struct gw_env *node_env(const struct node *node)
+{
+    return node->env;
+}
+
+/* ---- commits ---- */
+
+struct pending_commit {
+    struct node *n;
+    storage_done done;
+    void *arg;
+};
+
+static void committed(void *arg, gw_err err)
+{
+    struct pending_commit *p = arg;
+    struct node *n = p->n;
+    n->commits_in_flight--;
+    if (p->done) {
+        p->done(p->arg, err);
+    } else if (err != GW_OK) {
+        log_warn("store.rolled_back", "error=%s a record of lesser weight was not written",
+                 gw_err_name(err));
+    }
+    free(p);
+    node_check_stopped(n);
+}
+
+void node_commit(struct node *n, struct store_batch *batch, storage_done done, void *arg)
+{
+    struct pending_commit *p = xcalloc(1, sizeof *p);
+    *p = (struct pending_commit){n, done, arg};
+    n->commits_in_flight++;
+    n->env->commit(n->env->ctx, batch, committed, p);
+}
+
+/* ---- boot ---- */
+
+static void boot_agent_row(struct node *n, struct span key, struct span value)
+{
+    struct agent_row row;
+    gw_id id;
+    char text[GW_ID_TEXT];
+    if (key.n != ROW_KEY_BYTES) {
+        log_error("store.row", "table=agents a key of %zu bytes was skipped", key.n);
+        return;
+    }
+    memcpy(id.b, key.p, GW_ID_BYTES);
+    uint64_t epoch = load_u64(key.p + GW_ID_BYTES);
+    if (agent_row_unpack(value, &row) != GW_OK) {
+        log_error("store.row", "agent=%s its row does not decode; it stays on disk and is not served",
+                  gw_id_text(&id, text));
+        return;
+    }
+    if (row.status == AGENT_DEPARTED) {
+        move_out_boot(n, &id, epoch, &row);
+    } else if (row.status == AGENT_STAGED) {
+        move_in_boot(n, &id, epoch, &row);
+    } else if (agent_find(n, &id)) {
+        log_error("agent.twice", "agent=%s epoch=%llu a second row of one agent was skipped",
+                  gw_id_text(&id, text), (unsigned long long)epoch);
+    } else {
+        if (row.status == AGENT_MOVING) {
+            row.status = AGENT_ACTIVE; /* moving is never written; an older build might have */
+        }
+        agent_add(n, &id, epoch, &row);
+    }
+    agent_row_clear(&row);
+}
+
+static void boot_row(struct node *n, const struct storage_row *row)
+{
+    switch (row->table) {
+    case TABLE_AGENTS: boot_agent_row(n, row->key, row->value); break;
+    case TABLE_LOCATIONS: location_boot_row(n, row->key, row->value); break;
+    case TABLE_MEMBERS: peers_boot_row(n, row->key, row->value); break;
+    case TABLE_REQUESTS: created_boot_row(n, row->key, row->value); break;
+    case TABLE_EVENTS: events_boot_row(n, row->key); break;
+    case TABLE_META:
+        if (span_is(row->key, "boot") && row->value.n == 8) {
+            n->boot = load_u64(row->value.p);
+        }
+        break;
+    default: break;
+    }
+}
+
+static void boot_failed(struct node *n, gw_err err, const char *what)
+{
+    struct gw_error why;
+    gw_fail(&why, err, "%s: %s", what, gw_err_text(err));
+    n->cfg.on_ready(n->env->ctx, err, &why);
+}
+
+static void boot_written(void *arg, gw_err err)
+{
+    struct node *n = arg;
+    if (err != GW_OK) {
+        boot_failed(n, err, "cannot write to the store");
+        return;
+    }
+    runners_start(n);
+    tells_load(n, NULL, 0);
+    for (struct agent *a = n->agents; a; a = a->hh.next) {
+        if (a->status == AGENT_ACTIVE && (a->pending || a->intent)) {
+            work_push_pending(n, a);
+        }
+    }
+    node_boot_step(n);
+}
+
+static void boot_read(void *arg, gw_err err, const struct storage_row *rows, size_t count)
+{
+    struct node *n = arg;
+    if (err != GW_OK) {
+        boot_failed(n, err, "cannot read the store");
+        return;
+    }
+    /* Members first: agents and locations name them. */
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].table == TABLE_MEMBERS || rows[i].table == TABLE_META) {
+            boot_row(n, &rows[i]);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].table != TABLE_MEMBERS && rows[i].table != TABLE_META) {
+            boot_row(n, &rows[i]);
+        }
+    }
+    n->boot++;
+    uint8_t raw[8];
+    store_u64(raw, n->boot);
+    struct store_batch *batch = store_batch_new();
+    store_batch_put(batch, TABLE_META, (struct span){(const uint8_t *)"boot", 4},
+                    (struct span){raw, sizeof raw});
+    event_put(n, batch, &(struct event){.kind = "host.start"});
+    node_commit(n, batch, boot_written, n);
+}
+
+void node_boot_step(struct node *n)
+{
+    if (n->ready) {
+        return;
+    }
+    for (size_t i = 0; i < n->runner_count; i++) {
+        if (n->runners[i].state == RUNNER_STARTING) {
+            return;
+        }
+    }
+    n->ready = true;
+    n->cfg.on_ready(n->env->ctx, GW_OK, NULL);
+}
+
+static void housekeeping(void *arg)
+{
+    struct node *n = arg;
+    created_prune(n);
+    n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
+}
+
+void node_start(struct node *n)
+{
+    static const uint8_t nil_agent[GW_ID_BYTES];
+    const struct store_range ranges[] = {
+        {.table = TABLE_META},
+        {.table = TABLE_MEMBERS},
+        {.table = TABLE_AGENTS},
+        {.table = TABLE_LOCATIONS},
+        {.table = TABLE_REQUESTS, .prefix = {nil_agent, sizeof nil_agent}},
+        {.table = TABLE_EVENTS, .backwards = true, .limit = 1},
+    };
+    n->env->read(n->env->ctx, ranges, sizeof ranges / sizeof ranges[0], boot_read, n);
+    n->housekeeping = n->env->timer_new(n->env->ctx, housekeeping, n);
+    n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
+}
+
+/* ---- stop ---- */
+
+static bool busy(const struct node *n)
+{
+    if (n->commits_in_flight > 0) {
+        return true;
+    }
+    for (size_t i = 0; i < n->runner_count; i++) {
+        if (n->runners[i].in_flight) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void tell_stopped(void *arg)
+{
+    struct node *n = arg;
+    n->cfg.on_stopped(n->env->ctx);
+}
+
+void node_check_stopped(struct node *n)
+{
+    if (n->stopping && !n->stopped && !busy(n)) {
+        n->stopped = true;
+        n->env->defer(n->env->ctx, tell_stopped, n);
+    }
+}
+
+static void stop_patience(void *arg)
+{
+    struct node *n = arg;
+    if (!n->stopped) {
+        log_warn("stop.late", "handlers still run after %d ms; their messages are not answered, their "
+                              "agents keep the state of their last commit",
+                 STOP_PATIENCE_MS);
+        for (size_t i = 0; i < n->runner_count; i++) {
+            work_runner_lost(&n->runners[i], "the host is stopping");
+        }
+        node_check_stopped(n);
+    }
+}
+
+void node_stop(struct node *n)
+{
+    if (n->stopping) {
+        return;
+    }
+    n->stopping = true;
+    n->env->timer_free(n->env->ctx, n->housekeeping);
+    n->housekeeping = n->env->timer_new(n->env->ctx, stop_patience, n);
+    n->env->timer_start(n->env->ctx, n->housekeeping, STOP_PATIENCE_MS);
+    for (struct agent *a = n->agents; a; a = a->hh.next) {
+        work_refuse_queued(n, a);
+    }
+    node_check_stopped(n);
+}
+
+/* ---- calls ---- */
+
+void node_call(struct node *n, struct op_call *call)
+{
+    struct gw_error why;
+    if (n->stopping && call->op->role != ROLE_NONE && call->op->run != op_status) {
+        gw_fail(&why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
+        op_fail(call, &why);
+        return;
+    }
+    if (!n->ready && call->op->role != ROLE_NONE) {
+        gw_fail(&why, GW_EBUSY, "host \"%s\" is starting", n->name);
+        op_fail(call, &why);
+        return;
+    }
+    call->op->run(n, call);
+}
+
+void op_stop(struct node *n, struct op_call *call)
+{
+    gw_value result = gw_nil();
+    if (gw_map_set(&result, "stopping", gw_bool(true)) != GW_OK) {
+        gw_value_free(&result);
+    }
+    op_ok(call, &result);
+    n->cfg.on_stop_asked(n->env->ctx);
+}
+
+/* ---- life ---- */
+
+static void copy_text(char *ret, size_t cap, const char *text)
+{
+    bool fits = span_text((struct span){(const uint8_t *)text, strlen(text)}, ret, cap);
+    gw_assert(fits);
+}
+
+static gw_err copy_strs(const gw_strs *from, gw_strs *to)
+{
+    for (size_t i = 0; from && i < from->len; i++) {
+        GW_TRY(gw_strs_add(to, from->items[i]));
+    }
+    return GW_OK;
+}
+
+gw_err node_new(const struct node_config *config, const struct gw_env *env, struct node **ret)
+{
+    struct node *n = calloc(1, sizeof *n);
+    if (!n) {
+        return GW_ENOMEM;
+    }
+    n->env = env;
+    n->cfg = *config;
+    copy_text(n->name, sizeof n->name, config->name);
+    copy_text(n->url, sizeof n->url, config->url);
+    copy_text(n->mesh_id, sizeof n->mesh_id, config->mesh_id);
+    n->started_us = env->mono_us(env->ctx);
+    n->next_stream = 1;
+    TAILQ_INIT(&n->tells);
+    struct host_id id = host_id_of_key(config->key.public_key);
+    n->self = peer_intern(n, &id);
+    n->self->self = n->self->up = true;
+    memcpy(n->self->key, config->key.public_key, sizeof n->self->key);
+    n->self->has_key = true;
+    copy_text(n->self->name, sizeof n->self->name, n->name);
+    copy_text(n->self->url, sizeof n->self->url, n->url);
+    n->runner_count = config->plugin_count;
+    n->runners = xcalloc(config->plugin_count + 1, sizeof *n->runners);
+    for (size_t i = 0; i < n->runner_count; i++) {
+        n->runners[i].node = n;
+        n->runners[i].index = i;
+    }
+    if (copy_strs(config->tags, &n->self->tags) != GW_OK ||
+        copy_strs(config->properties, &n->self->properties) != GW_OK) {
+        node_free(n);
+        return GW_ENOMEM;
+    }
+    *ret = n;
+    return GW_OK;
+}
+
+void node_free(struct node *n)
+{
+    if (!n) {
+        return;
+    }
+    struct agent *a, *next;
+    n->stopping = true;
+    n->env->timer_free(n->env->ctx, n->housekeeping);
+    peers_forget_requests(n);
+    calls_again_free(n);
+    tells_free(n);
+    runners_free(n);
+    moves_out_free(n);
+    moves_in_free(n);
+    HASH_ITER(hh, n->agents, a, next) {
+        if (a->live) {
+            work_drop_all(a);
+            a->live->incarnation = 0;
+        }
+        agent_remove(n, a);
+    }
+    created_free(n);
+    events_free(n);
+    locations_free(n);
+    types_free(n);
+    peers_free(n);
+    free(n->runners);
+    sodium_memzero(&n->cfg.key, sizeof n->cfg.key);
+    free(n);
+}
+
+void node_each_agent(struct node *n, bool (*visit)(void *arg, const struct node_agent_view *view),
+                     void *arg)
+{
+    for (struct agent *a = n->agents; a; a = a->hh.next) {
+        bool runnable = a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE ||
+                        a->status == AGENT_MOVING;
+        struct node_agent_view view = {a->id, a->epoch, agent_status_names[a->status], runnable};
+        if (!visit(arg, &view)) {
+            return;
+        }
+    }
+    for (struct move_in *m = n->moves_in; m; m = m->hh.next) {
+        struct node_agent_view view = {m->agent, m->epoch, "staged", false};
+        if (!visit(arg, &view)) {
+            return;
+        }
+    }
+    for (struct move_out *m = n->moves_out; m; m = m->hh.next) {
+        struct node_agent_view view = {m->agent_id, m->epoch, "departed", false};
+        if (m->phase == OUT_DEPARTED && !visit(arg, &view)) {
+            return;
+        }
+    }
+}
+
+size_t node_moves_count(const struct node *n)
+{
+    return HASH_COUNT(n->moves_out) + HASH_COUNT(n->moves_in);
+}

@@ -1,0 +1,72 @@
+/* The node: everything a host knows and decides, as a machine without I/O.
+ *
+ * Inputs are the functions below, outputs go through struct gw_env. One thread. The node owns agents, their
+ * queues, moves in and out, members, types and runners' states. Its files:
+ *   node.c      life, boot from the store            agents.c   registry, rows, the state of an agent
+ *   work.c      an agent does one thing at a time    commit.c   a handler's result as one transaction
+ *   create.c    create, clone                        sleep.c    deactivate, activate, dispose
+ *   move_out.c  handoff at the source                move_in.c  handoff at the destination
+ *   runners.c   processes that run handlers          peers.c    hello, members, requests to peers
+ *   route.c     where an agent is; calls to others   tells.c    outbox, streams, inbox
+ *   events.c    event log and agents' log lines      list.c     answers of listing operations */
+#ifndef HOST_CORE_NODE_H
+#define HOST_CORE_NODE_H
+
+#include "host/core/env.h"
+#include "host/core/op.h"
+#include "protocol/frame.h"
+#include "protocol/ticket.h"
+
+struct node;
+
+struct node_config {
+    const char *name;
+    struct host_key key;
+    const char *mesh_id; /* text */
+    const char *url;     /* of this host, as peers reach it */
+    const gw_strs *tags;
+    const gw_strs *properties;
+    const char *const *plugins; /* paths, for `types`; index = runner */
+    size_t plugin_count;
+    /* called once: boot is done (all agents known, runners answered or failed), or failed */
+    void (*on_ready)(void *ctx, gw_err err, const struct gw_error *why);
+    /* called once after node_stop: everything is durable, nothing is in flight */
+    void (*on_stopped)(void *ctx);
+    void (*on_stop_asked)(void *ctx); /* operation `stop` */
+    gw_err (*add_status)(void *ctx, gw_value *status); /* the environment's part of `status`; NULL = none */
+};
+
+/* `config` is copied, `env` borrowed for life. */
+gw_err node_new(const struct node_config *config, const struct gw_env *env,
+                struct node **ret) GW_MUST_USE;
+void node_start(struct node *node); /* reads the store; on_ready follows */
+void node_stop(struct node *node);  /* finish what runs, refuse new work; on_stopped follows */
+void node_free(struct node *node);  /* at any time; pending callbacks of env must not come afterwards */
+
+/* A link to `peer` is up (authenticated as this host_id). The node sends HELLO first; frames follow. */
+void node_peer_up(struct node *node, const struct host_id *peer);
+void node_peer_down(struct node *node, const struct host_id *peer);
+void node_peer_frame(struct node *node, const struct host_id *peer, const struct frame *frame);
+
+void node_runner_frame(struct node *node, size_t index, const struct frame *frame);
+void node_runner_down(struct node *node, size_t index, int pid, const char *reason);
+
+/* Run an operation whose arguments are checked (host/api.c). Answers through call->answer. */
+void node_call(struct node *node, struct op_call *call);
+
+/* For operations that the environment serves (trust, stop). */
+const struct gw_env *node_env(const struct node *node);
+
+/* For tests and invariant checks. */
+struct node_agent_view {
+    gw_id agent;
+    uint64_t epoch;
+    const char *status; /* "active", "inactive", "moving", "staged", "departed", "quarantined" */
+    bool runnable;      /* I1 counts these */
+};
+/* Visit agents and moves; the callback returns false to stop. */
+void node_each_agent(struct node *node, bool (*visit)(void *arg, const struct node_agent_view *view),
+                     void *arg);
+size_t node_moves_count(const struct node *node);
+
+#endif

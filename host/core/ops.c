@@ -1,0 +1,104 @@
+/* The rows of the operation table. Results are maps; the keys that each row answers stand in
+ * docs/operations.md (`make check` looks that every row has its line there). */
+#include "host/core/op.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/core/op_handlers.h"
+#include "protocol/base/log.h"
+
+const struct op ops_table[] = {
+    /* -- the host -- */
+    {"health", "GET /v1/health", ROLE_NONE, "health()", op_health, "whether the host serves"},
+    {"status", "GET /v1/status", ROLE_VIEWER, "status()", op_status,
+     "identity, uptime, counts, limits"},
+    {"stop", "POST /v1/stop", ROLE_ADMIN, "stop()", op_stop, "stop the host in good order"},
+    {"hosts", "GET /v1/hosts", ROLE_VIEWER, "hosts()", op_hosts, "members of the mesh"},
+    {"types", "GET /v1/types", ROLE_VIEWER, "types(name: string?)", op_types,
+     "agent types with fields and methods"},
+    /* -- agents -- */
+    {"create", "POST /v1/agents", ROLE_OPERATOR,
+     "create(type: string, state: {any}?, at: string?, alias: string?, key: string?, "
+     "text: bool = false)",
+     op_create, "make an agent with an initial state"},
+    {"agents", "GET /v1/agents", ROLE_VIEWER,
+     "agents(all: bool = false, type: string?, status: string?, limit: int[1..1000] = 100, "
+     "after: string?)",
+     op_agents, "list agents, here or on all hosts"},
+    {"show", "GET /v1/agents/{agent}", ROLE_VIEWER, "show(agent: string)", op_show,
+     "one agent: place, status, state, mailbox"},
+    {"send", "POST /v1/agents/{agent}/messages", ROLE_OPERATOR,
+     "send(agent: string, method: string, args: any?, tell: bool = false, no_wake: bool = false, "
+     "priority: int[0..9] = 5, key: string?, timeout: duration?, text: bool = false)",
+     op_send, "send a message and answer its reply"},
+    {"dispatch", "POST /v1/agents/{agent}/dispatch", ROLE_OPERATOR,
+     "dispatch(agent: string, to: string, inactive: bool = false, key: string?, "
+     "timeout: duration?)",
+     op_dispatch, "move an agent to another host"},
+    {"clone", "POST /v1/agents/{agent}/clone", ROLE_OPERATOR,
+     "clone(agent: string, to: string?, inactive: bool = false, key: string?, timeout: duration?)",
+     op_clone, "copy an agent under a new id, here or there"},
+    {"deactivate", "POST /v1/agents/{agent}/deactivate", ROLE_OPERATOR,
+     "deactivate(agent: string, wake_on_message: bool = true)", op_deactivate,
+     "put an agent to sleep on disk"},
+    {"activate", "POST /v1/agents/{agent}/activate", ROLE_OPERATOR, "activate(agent: string)",
+     op_activate, "wake a sleeping agent"},
+    {"dispose", "DELETE /v1/agents/{agent}", ROLE_OPERATOR, "dispose(agent: string)", op_dispose,
+     "end an agent for ever"},
+    /* -- moves, events, logs -- */
+    {"moves", "GET /v1/moves", ROLE_VIEWER, "moves(all: bool = false)", op_moves,
+     "moves in flight or in doubt"},
+    {"resolve", "POST /v1/moves/{ticket}/resolve", ROLE_ADMIN,
+     "resolve(ticket: string, source_destroyed: bool = false)", op_resolve,
+     "end a move whose other side is gone for ever"},
+    {"events", "GET /v1/events", ROLE_VIEWER,
+     "events(since: int = 0, agent: string?, follow: bool = false, limit: int[1..100000] = 1000)",
+     op_events, "what happened, oldest first", .streams = true},
+    {"logs", "GET /v1/logs", ROLE_VIEWER,
+     "logs(agent: string?, follow: bool = false, limit: int[1..100000] = 1000)", op_logs,
+     "lines that agents logged", .streams = true},
+    {"locate", NULL, ROLE_PEER, "locate(agent: string)", op_locate, "where an agent lives"},
+    {"accept", NULL, ROLE_PEER,
+     "accept(agent: string, sender: string, seq: int, method: string, args: bytes, key: bytes)", op_accept,
+     "take a one-way message of another agent"},
+    /* -- trust -- */
+    {"token", "POST /v1/mesh/tokens", ROLE_ADMIN,
+     "token(ttl: duration?, uses: int[1..1000000] = 1, tags: [string]?)", op_token,
+     "make a join token"},
+    {"tokens", "GET /v1/mesh/tokens", ROLE_ADMIN, "tokens()", op_tokens, "list join tokens"},
+    {"revoke", "DELETE /v1/mesh/tokens/{token}", ROLE_ADMIN, "revoke(token: string)", op_revoke,
+     "make a join token worthless"},
+    {"join", "POST /v1/join", ROLE_NONE,
+     "join(token: string, host_name: string, csr: string, key: string, signature: string, "
+     "proof: string, tags: [string]?)",
+     op_join, "admit a host that proves a token"},
+};
+const size_t ops_count = sizeof ops_table / sizeof ops_table[0];
+
+static struct signature *signatures[sizeof ops_table / sizeof ops_table[0]];
+
+void ops_init(void)
+{
+    for (size_t i = 0; i < ops_count; i++) {
+        struct gw_error why;
+        if (!signatures[i] && signature_parse(ops_table[i].signature, &signatures[i], &why) != GW_OK) {
+            log_die("bug.op", "operation \"%s\": %s", ops_table[i].name, why.text);
+        }
+    }
+}
+
+const struct signature *op_signature(const struct op *op)
+{
+    return signatures[op - ops_table];
+}
+
+const struct op *op_find(const char *name)
+{
+    for (size_t i = 0; i < ops_count; i++) {
+        if (strcmp(ops_table[i].name, name) == 0) {
+            return &ops_table[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,647 @@
+/* Where an agent is, and calls about agents that live elsewhere.
+ *
+ * Nobody forwards: a host without the agent answers MOVED{host, epoch} or UNKNOWN; the host through which a
+ * client came re-sends, following LIMIT_REDIRECTS answers, then asks the whole mesh once (home is one of those
+ * asked). Locations are a fence (highest epoch known, durable, never falling: I2), a forwarding pointer and the
+ * home's directory in one; what others merely told us is kept as a hint in memory only. */
+#include "host/core/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HINTS_MAX 65536
+#define AGAIN_MS 20
+#define LOCATE_TIMEOUT_MS 3000
+#define CALL_TIMEOUT_MS 30000
+#define RESEND_US 5000000LL /* a keyed call is sent again for so long when its host is lost */
+
+/* ---- locations ---- */
+
+struct location *location_find(struct node *n, const gw_id *id)
+{
+    struct location *l;
+    HASH_FIND(hh, n->locations, id, sizeof *id, l);
+    return l;
+}
+
+static void drop_location(struct node *n, struct location *l)
+{
+    HASH_DEL(n->locations, l);
+    n->hint_count -= !l->durable;
+    free(l);
+}
+
+static struct location *location_make(struct node *n, const gw_id *id)
+{
+    struct location *l = location_find(n, id);
+    if (l) {
+        return l;
+    }
+    for (struct location *old = n->locations, *next; old && n->hint_count >= HINTS_MAX; old = next) {
+        next = old->hh.next;
+        if (!old->durable) {
+            drop_location(n, old);
+        }
+    }
+    l = xcalloc(1, sizeof *l);
+    l->agent = *id;
+    n->hint_count++;
+    HASH_ADD(hh, n->locations, agent, sizeof l->agent, l);
+    return l;
+}
+
+void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host, bool disposed,
+                   bool durable)
+{
+    struct location *l = location_make(n, id);
+    if (epoch < l->epoch || epoch > LIMIT_EPOCH || (l->durable && !durable && epoch == l->epoch)) {
+        return;
+    }
+    l->epoch = epoch;
+    l->host = host;
+    l->disposed = l->disposed || disposed;
+    if (durable && !l->durable) {
+        l->durable = true;
+        n->hint_count--;
+    }
+}
+
+void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch, const struct peer *host,
+                    bool disposed)
+{
+    struct buf value = {0};
+    mp_array(&value, 3);
+    mp_uint(&value, epoch);
+    mp_bin(&value, host->id.b, HOST_ID_BYTES);
+    mp_bool(&value, disposed);
+    store_batch_put_take(batch, TABLE_LOCATIONS, (struct span){id->b, GW_ID_BYTES}, &value);
+    buf_free(&value);
+}
+
+void location_boot_row(struct node *n, struct span key, struct span value)
+{
+    struct mp m = mp_over(value);
+    size_t fields;
+    uint64_t epoch;
+    struct host_id host;
+    bool disposed;
+    gw_id id;
+    if (key.n != GW_ID_BYTES || mp_read_array(&m, &fields) != GW_OK || fields < 3 ||
+        mp_read_uint(&m, &epoch) != GW_OK || mp_read_fixed(&m, host.b, HOST_ID_BYTES) != GW_OK ||
+        mp_read_bool(&m, &disposed) != GW_OK) {
+        log_error("store.row", "table=locations a row does not decode and was skipped");
+        return;
+    }
+    memcpy(id.b, key.p, GW_ID_BYTES);
+    location_know(n, &id, epoch, peer_intern(n, &host), disposed, true);
+}
+
+void locations_free(struct node *n)
+{
+    struct location *l, *next;
+    HASH_ITER(hh, n->locations, l, next) {
+        drop_location(n, l);
+    }
+}
+
+static void forget_hint(struct node *n, const gw_id *id)
+{
+    struct location *l = location_find(n, id);
+    if (l && !l->durable) {
+        drop_location(n, l);
+    }
+}
+
+/* ---- LOCATE: telling homes ---- */
+
+static void locate_entry(struct buf *frame, const gw_id *id, uint64_t epoch, const struct host_id *host,
+                         bool disposed)
+{
+    mp_array(frame, 4);
+    mp_id(frame, id);
+    mp_uint(frame, epoch);
+    mp_bin(frame, host->b, HOST_ID_BYTES);
+    mp_bool(frame, disposed);
+}
+
+void location_tell_home(struct node *n, const gw_id *id, uint64_t epoch, const struct host_id *home,
+                        bool disposed)
+{
+    struct peer *p = peer_find(n, home);
+    if (!p || p->self || !p->up) {
+        return; /* told when its link comes up */
+    }
+    struct buf frame = {0};
+    size_t at = frame_begin(&frame, FRAME_LOCATE, 0, 1);
+    mp_array(&frame, 1);
+    locate_entry(&frame, id, epoch, &n->self->id, disposed);
+    frame_end(&frame, at);
+    peer_send_frame(n, p, &frame);
+}
+
+static void send_entries(struct node *n, struct peer *p, struct buf *entries, size_t count)
+{
+    struct buf frame = {0};
+    size_t at = frame_begin(&frame, FRAME_LOCATE, 0, 1);
+    mp_array(&frame, count);
+    buf_add(&frame, entries->data, entries->len);
+    frame_end(&frame, at);
+    peer_send_frame(n, p, &frame);
+    buf_reset(entries);
+}
+
+void locations_link_up(struct node *n, struct peer *p)
+{
+    struct buf entries = {0};
+    size_t count = 0;
+    for (struct agent *a = n->agents; a; a = a->hh.next) {
+        if (a->home == &p->id) {
+            locate_entry(&entries, &a->id, a->epoch, &n->self->id, false);
+            if (++count == LIMIT_PAGE) {
+                send_entries(n, p, &entries, count);
+                count = 0;
+            }
+        }
+    }
+    if (count > 0) {
+        send_entries(n, p, &entries, count);
+    }
+    buf_free(&entries);
+}
+
+void location_frame(struct node *n, struct peer *p, const struct frame *f)
+{
+    struct mp m = f->rest;
+    size_t count, fields;
+    struct store_batch *batch = store_batch_new();
+    bool good = mp_read_array(&m, &count) == GW_OK && count <= LIMIT_PAGE;
+    for (size_t i = 0; good && i < count; i++) {
+        gw_id id;
+        uint64_t epoch;
+        struct host_id host;
+        bool disposed;
+        good = mp_read_array(&m, &fields) == GW_OK && fields >= 4 && mp_read_id(&m, &id) == GW_OK &&
+               mp_read_uint(&m, &epoch) == GW_OK && mp_read_fixed(&m, host.b, HOST_ID_BYTES) == GW_OK &&
+               mp_read_bool(&m, &disposed) == GW_OK && mp_skip_n(&m, fields - 4) == GW_OK;
+        /* A host speaks for itself only, and only of epochs above what we know. */
+        if (good && host_id_equal(&host, &p->id) && epoch <= LIMIT_EPOCH && agent_fence(n, &id) < epoch) {
+            location_write(batch, &id, epoch, p, disposed);
+            location_know(n, &id, epoch, p, disposed, true);
+            move_out_seen(n, &id, epoch);
+        } else if (good && disposed && host_id_equal(&host, &p->id) && agent_fence(n, &id) == epoch &&
+                   !agent_find(n, &id)) {
+            location_write(batch, &id, epoch, p, true);
+            location_know(n, &id, epoch, p, true, true);
+        }
+    }
+    if (store_batch_count(batch) > 0) {
+        node_commit(n, batch, NULL, NULL);
+    } else {
+        store_batch_free(batch);
+    }
+}
+
+/* ---- calls ---- */
+
+bool call_is_hop(const struct op_call *call)
+{
+    return call->role == ROLE_PEER && gw_map_bool(&call->context, "hop", false);
+}
+
+int64_t call_timeout(const struct op_call *call, int64_t fallback_ms)
+{
+    int64_t ms = gw_map_int(&call->args, "timeout", 0);
+    return ms > 0 ? ms : fallback_ms;
+}
+
+void answer_moved(struct op_call *call, const struct peer *host, uint64_t epoch)
+{
+    struct gw_error why;
+    char id[HOST_ID_TEXT];
+    gw_value about = gw_nil();
+    gw_fail(&why, GW_EMOVED, "the agent lives on host \"%s\"", peer_label(host));
+    if (gw_map_set(&about, "host_id", gw_str(host_id_text(&host->id, id))) != GW_OK ||
+        gw_map_set(&about, "name", gw_str(host->name)) != GW_OK ||
+        gw_map_set(&about, "url", gw_str(host->url)) != GW_OK ||
+        gw_map_set(&about, "epoch", gw_int((int64_t)epoch)) != GW_OK) {
+        gw_value_free(&about);
+    }
+    call->answer(call, GW_EMOVED, &about, &why);
+}
+
+struct again {
+    LIST_ENTRY(again) link;
+    struct node *n;
+    struct op_call *call;
+    struct env_timer *timer;
+};
+
+static void again(void *arg)
+{
+    struct again *g = arg;
+    struct node *n = g->n;
+    struct op_call *call = g->call;
+    LIST_REMOVE(g, link);
+    n->env->timer_free(n->env->ctx, g->timer);
+    free(g);
+    node_call(n, call);
+}
+
+void calls_again_free(struct node *n)
+{
+    struct again *g;
+    while ((g = LIST_FIRST(&n->agains))) {
+        LIST_REMOVE(g, link);
+        n->env->timer_free(n->env->ctx, g->timer);
+        free(g);
+    }
+}
+
+void call_again_later(struct node *n, struct op_call *call)
+{
+    int64_t tries = gw_map_int(&call->context, "tries", 0);
+    struct gw_error why;
+    if (tries * AGAIN_MS > call_timeout(call, CALL_TIMEOUT_MS) ||
+        gw_map_set(&call->context, "tries", gw_int(tries + 1)) != GW_OK) {
+        gw_fail(&why, GW_ETIMEOUT, "the agent did not become ready in time");
+        op_fail(call, &why);
+        return;
+    }
+    struct again *g = xcalloc(1, sizeof *g);
+    *g = (struct again){.n = n, .call = call};
+    LIST_INSERT_HEAD(&n->agains, g, link);
+    g->timer = n->env->timer_new(n->env->ctx, again, g);
+    n->env->timer_start(n->env->ctx, g->timer, AGAIN_MS);
+}
+
+/* One call on its way to the owner of an agent. */
+struct route {
+    struct node *n;
+    struct op_call *call;
+    void (*local)(struct node *n, struct op_call *call, struct agent *a);
+    gw_id id;
+    bool has_id;
+    unsigned redirects;
+    bool asked_mesh;
+    struct peer *to;
+    int64_t began_us;
+    /* asking the mesh */
+    size_t asking;
+    uint64_t best_epoch;
+    bool silent; /* somebody did not answer */
+};
+
+static void route_step(struct route *r);
+
+static void route_fail(struct route *r, const struct gw_error *why)
+{
+    struct op_call *call = r->call;
+    free(r);
+    op_fail(call, why);
+}
+
+static void not_found(struct route *r)
+{
+    struct gw_error why;
+    gw_fail(&why, GW_EAGENT_NOT_FOUND, "no agent \"%s\"", gw_map_str(&r->call->args, "agent", ""));
+    if (r->silent) {
+        gw_hint(&why, "not every host of the mesh answered; `godwit hosts` shows which");
+    }
+    route_fail(r, &why);
+}
+
+struct peer *peer_of_about(struct node *n, const gw_value *about)
+{
+    struct host_id id;
+    if (host_id_parse(gw_map_str(about, "host_id", ""), &id) != GW_OK) {
+        return NULL;
+    }
+    struct peer *p = peer_find(n, &id);
+    const char *url = gw_map_str(about, "url", "");
+    if (!p && HASH_COUNT(n->peers) < LIMIT_MEMBERS && strncmp(url, "https://", 8) == 0) {
+        p = peer_intern(n, &id);
+        n->env->peer_want(n->env->ctx, &p->id, url);
+    }
+    return p;
+}
+
+/* ---- asking the mesh ---- */
+
+static void located(void *arg, gw_err err, const struct frame *f)
+{
+    struct route *r = arg;
+    struct node *n = r->n;
+    uint32_t code;
+    gw_value about = gw_nil();
+    gw_id id;
+    r->silent |= err != GW_OK;
+    struct mp m = f ? f->rest : (struct mp){0};
+    if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
+        value_unpack(&m, &about) == GW_OK && gw_id_parse(gw_map_str(&about, "agent", ""), &id) == GW_OK &&
+        (!r->has_id || gw_id_equal(&id, &r->id))) {
+        uint64_t epoch = (uint64_t)gw_map_int(&about, "epoch", 0);
+        struct peer *host = peer_of_about(n, &about);
+        if (host && epoch > r->best_epoch) {
+            r->best_epoch = epoch;
+            r->id = id;
+            r->has_id = true;
+            if (!host->self) {
+                location_know(n, &id, epoch, host, gw_map_bool(&about, "disposed", false), false);
+                move_out_seen(n, &id, epoch);
+            }
+        }
+    }
+    gw_value_free(&about);
+    if (--r->asking == 0) {
+        if (r->best_epoch == 0) {
+            not_found(r);
+        } else {
+            route_step(r);
+        }
+    }
+}
+
+static void ask_mesh(struct route *r)
+{
+    struct node *n = r->n;
+    r->asked_mesh = true;
+    r->asking = 1;
+    for (struct peer *p = n->peers; p; p = p->hh.next) {
+        if (p->self || !p->up) {
+            r->silent |= !p->self && p->url[0];
+            continue;
+        }
+        struct buf frame = {0};
+        uint64_t stream = peer_stream(n);
+        size_t at = frame_begin(&frame, FRAME_CALL, stream, 3);
+        mp_str(&frame, "locate");
+        mp_map(&frame, 1);
+        mp_str(&frame, "agent");
+        mp_str(&frame, gw_map_str(&r->call->args, "agent", ""));
+        mp_nil(&frame);
+        frame_end(&frame, at);
+        r->asking++;
+        peer_request(n, p, stream, &frame, LOCATE_TIMEOUT_MS, located, r);
+    }
+    if (--r->asking == 0) {
+        not_found(r);
+    }
+}
+
+void op_locate(struct node *n, struct op_call *call)
+{
+    struct gw_error why;
+    const char *text = gw_map_str(&call->args, "agent", "");
+    struct agent *a = NULL;
+    struct peer *host = n->self;
+    struct location *l = NULL;
+    gw_id id;
+    char id_text[HOST_ID_TEXT], agent_text[GW_ID_TEXT];
+    gw_value result = gw_nil();
+    gw_err err = agent_lookup(n, text, &a, &why);
+    if (err == GW_EAMBIGUOUS) {
+        op_fail(call, &why);
+        return;
+    }
+    if (err != GW_OK) {
+        l = gw_id_parse(text, &id) == GW_OK ? location_find(n, &id) : NULL;
+        if (!l || !l->durable) {
+            gw_fail(&why, GW_EUNKNOWN, "agent \"%s\" is not known here", text);
+            op_fail(call, &why);
+            return;
+        }
+        host = l->host;
+    }
+    const gw_id *agent = a ? &a->id : &l->agent;
+    if (gw_map_set(&result, "agent", gw_str(gw_id_text(agent, agent_text))) != GW_OK ||
+        gw_map_set(&result, "epoch", gw_int((int64_t)(a ? a->epoch : l->epoch))) != GW_OK ||
+        gw_map_set(&result, "host_id", gw_str(host_id_text(&host->id, id_text))) != GW_OK ||
+        gw_map_set(&result, "name", gw_str(host->name)) != GW_OK ||
+        gw_map_set(&result, "url", gw_str(host->url)) != GW_OK ||
+        gw_map_set(&result, "disposed", gw_bool(l && l->disposed)) != GW_OK) {
+        gw_value_free(&result);
+    }
+    op_ok(call, &result);
+}
+
+/* ---- sending the call to another host ---- */
+
+static void forward_frame(struct node *n, struct op_call *call, uint64_t stream, struct buf *frame)
+{
+    size_t at = frame_begin(frame, FRAME_CALL, stream, 3);
+    mp_str(frame, call->op->name);
+    value_pack(&call->args, frame);
+    const gw_value *id = gw_map_get(&call->context, "id");
+    const gw_value *chain = gw_map_get(&call->context, "chain");
+    const gw_value *agent = gw_map_get(&call->context, "agent");
+    mp_map(frame, 1 + (id != NULL) + (chain != NULL) + (agent != NULL));
+    mp_str(frame, "hop");
+    mp_bool(frame, true);
+    const struct {
+        const char *key;
+        const gw_value *v;
+    } more[] = {{"id", id}, {"chain", chain}, {"agent", agent}};
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
+        if (more[i].v) {
+            mp_str(frame, more[i].key);
+            value_pack(more[i].v, frame);
+        }
+    }
+    frame_end(frame, at);
+    (void)n;
+}
+
+/* Decode a REPLY. GW_EPROTO when it is none. */
+static gw_err read_reply(const struct frame *f, gw_value *value, struct gw_error *why)
+{
+    struct mp m = f->rest;
+    uint32_t code;
+    if (f->kind != FRAME_REPLY || mp_read_u32(&m, &code) != GW_OK || value_unpack(&m, value) != GW_OK) {
+        return gw_fail(why, GW_EPROTO, "the other host answered nonsense");
+    }
+    gw_err err = gw_err_from_wire(code);
+    why->code = err;
+    if (mp_read_text_or_nil(&m, why->text, sizeof why->text) != GW_OK ||
+        mp_read_text_or_nil(&m, why->hint, sizeof why->hint) != GW_OK) {
+        gw_fail(why, err, "%s", gw_err_text(err));
+    }
+    return err;
+}
+
+static void lost_host(struct route *r, gw_err err)
+{
+    struct gw_error why;
+    struct node *n = r->n;
+    bool keyed = gw_map_str(&r->call->args, "key", NULL) != NULL;
+    if (err == GW_EUNREACHABLE && keyed && n->env->mono_us(n->env->ctx) - r->began_us < RESEND_US) {
+        struct op_call *call = r->call; /* its key makes a second run harmless */
+        free(r);
+        call_again_later(n, call);
+        return;
+    }
+    gw_fail(&why, err, "host \"%s\" %s", peer_label(r->to),
+            err == GW_ETIMEOUT ? "did not answer in time" : "cannot be reached");
+    gw_hint(&why, "the call may have been carried out; send it again with the same --op-key to be sure");
+    route_fail(r, &why);
+}
+
+static void forwarded(void *arg, gw_err err, const struct frame *f)
+{
+    struct route *r = arg;
+    struct node *n = r->n;
+    struct gw_error why = {0};
+    gw_value value = gw_nil();
+    if (err != GW_OK) {
+        lost_host(r, err);
+        return;
+    }
+    err = read_reply(f, &value, &why);
+    if (err == GW_EMOVED && r->redirects < LIMIT_REDIRECTS) {
+        struct peer *host = peer_of_about(n, &value);
+        uint64_t epoch = (uint64_t)gw_map_int(&value, "epoch", 0);
+        gw_value_free(&value);
+        r->redirects++;
+        if (host && !host->self) {
+            location_know(n, &r->id, epoch, host, false, false);
+        }
+        route_step(r);
+        return;
+    }
+    if (err == GW_EARRIVING) {
+        struct op_call *call = r->call;
+        gw_value_free(&value);
+        free(r);
+        call_again_later(n, call);
+        return;
+    }
+    if ((err == GW_EUNKNOWN || err == GW_EMOVED) && !r->asked_mesh) {
+        gw_value_free(&value);
+        forget_hint(n, &r->id);
+        ask_mesh(r);
+        return;
+    }
+    struct op_call *call = r->call;
+    free(r);
+    call->answer(call, err, &value, err == GW_OK ? NULL : &why);
+}
+
+static void route_send(struct route *r, struct peer *to)
+{
+    struct node *n = r->n;
+    struct buf frame = {0};
+    uint64_t stream = peer_stream(n);
+    char key[2 * REQUEST_KEY_BYTES + 1];
+    uint8_t raw[REQUEST_KEY_BYTES];
+    if (strcmp(r->call->op->name, "send") == 0 && !gw_map_str(&r->call->args, "key", NULL)) {
+        node_random(n, raw, sizeof raw); /* so that it can be sent again */
+        for (size_t i = 0; i < sizeof raw; i++) {
+            snprintf(key + 2 * i, 3, "%02x", raw[i]);
+        }
+        if (gw_map_set(&r->call->args, "key", gw_str(key)) != GW_OK) {
+            log_warn("memory", "a call goes out without a request key");
+        }
+    }
+    r->to = to;
+    forward_frame(n, r->call, stream, &frame);
+    peer_request(n, to, stream, &frame, call_timeout(r->call, CALL_TIMEOUT_MS), forwarded, r);
+}
+
+static void plain_answer(void *arg, gw_err err, const struct frame *f)
+{
+    struct route *r = arg;
+    struct op_call *call = r->call;
+    struct gw_error why = {0};
+    gw_value value = gw_nil();
+    if (err != GW_OK) {
+        gw_fail(&why, err, "host \"%s\" %s", peer_label(r->to),
+                err == GW_ETIMEOUT ? "did not answer in time" : "cannot be reached");
+    } else {
+        err = read_reply(f, &value, &why);
+    }
+    free(r);
+    call->answer(call, err, &value, err == GW_OK ? NULL : &why);
+}
+
+void route_forward(struct node *n, struct op_call *call, struct peer *to)
+{
+    struct route *r = xcalloc(1, sizeof *r);
+    *r = (struct route){.n = n, .call = call, .to = to};
+    struct buf frame = {0};
+    uint64_t stream = peer_stream(n);
+    forward_frame(n, call, stream, &frame);
+    peer_request(n, to, stream, &frame, call_timeout(call, CALL_TIMEOUT_MS), plain_answer, r);
+}
+
+static void route_elsewhere(struct route *r)
+{
+    struct node *n = r->n;
+    struct gw_error why;
+    struct location *l = r->has_id ? location_find(n, &r->id) : NULL;
+    bool hop = call_is_hop(r->call);
+    if (l && l->disposed) {
+        gw_fail(&why, GW_EDISPOSED, "agent \"%s\" was disposed", gw_map_str(&r->call->args, "agent", ""));
+        route_fail(r, &why);
+    } else if (hop && l && !l->host->self) {
+        struct op_call *call = r->call;
+        free(r);
+        answer_moved(call, l->host, l->epoch);
+    } else if (hop) {
+        gw_fail(&why, GW_EUNKNOWN, "the agent is not known on host \"%s\"", n->name);
+        route_fail(r, &why);
+    } else if (l && !l->host->self && l->host->up) {
+        route_send(r, l->host);
+    } else if (!r->asked_mesh) {
+        ask_mesh(r);
+    } else if (l && !l->host->self) {
+        r->to = l->host;
+        lost_host(r, GW_EUNREACHABLE);
+    } else {
+        not_found(r);
+    }
+}
+
+static void route_step(struct route *r)
+{
+    struct node *n = r->n;
+    struct gw_error why;
+    struct agent *a = NULL;
+    const char *text = gw_map_str(&r->call->args, "agent", "");
+    gw_err err = r->has_id ? ((a = agent_find(n, &r->id)) ? GW_OK : GW_EAGENT_NOT_FOUND)
+                           : agent_lookup(n, text, &a, &why);
+    if (err == GW_EAMBIGUOUS) {
+        route_fail(r, &why);
+        return;
+    }
+    if (a) {
+        struct op_call *call = r->call;
+        void (*local)(struct node *, struct op_call *, struct agent *) = r->local;
+        free(r);
+        local(n, call, a);
+        return;
+    }
+    if (!r->has_id && gw_id_parse(text, &r->id) == GW_OK) {
+        r->has_id = true;
+    }
+    if (r->has_id && move_in_holds(n, &r->id)) {
+        struct op_call *call = r->call;
+        bool hop = call_is_hop(call);
+        free(r);
+        if (hop) {
+            gw_fail(&why, GW_EARRIVING, "the agent is arriving on host \"%s\"", n->name);
+            op_fail(call, &why);
+        } else {
+            call_again_later(n, call);
+        }
+        return;
+    }
+    route_elsewhere(r);
+}
+
+void route_call(struct node *n, struct op_call *call,
+                void (*local)(struct node *n, struct op_call *call, struct agent *a))
+{
+    struct route *r = xcalloc(1, sizeof *r);
+    *r = (struct route){.n = n, .call = call, .local = local, .began_us = n->env->mono_us(n->env->ctx)};
+    route_step(r);
+}

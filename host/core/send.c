@@ -1,0 +1,190 @@
+/* Messages from clients: one request, one reply, applied once however often it is sent.
+ *
+ * A call with a key (the client library gives every one) is accepted, run and answered by one transaction that
+ * also holds the recorded answer; a repeat, through whichever host, gets that answer. `tell` answers when the
+ * message is durable in the inbox, before it runs. */
+#include "host/core/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void answer_reply(struct op_call *call, struct node *n, uint64_t epoch, struct span reply)
+{
+    gw_value result = gw_nil(), value = gw_nil();
+    struct gw_error why;
+    if (value_unpack_span(reply, &value) != GW_OK) {
+        gw_fail(&why, GW_EPROTO, "the runner's reply does not decode");
+        op_fail(call, &why);
+        return;
+    }
+    if (gw_map_set(&result, "reply", value) != GW_OK ||
+        gw_map_set(&result, "host", gw_str(n->name)) != GW_OK ||
+        gw_map_set(&result, "epoch", gw_int((int64_t)epoch)) != GW_OK) {
+        gw_value_free(&result);
+    }
+    op_ok(call, &result);
+}
+
+static void send_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+{
+    struct op_call *call = w->arg;
+    if (err == GW_OK) {
+        answer_reply(call, w->node, w->agent->epoch, r->reply);
+    } else {
+        op_fail(call, why);
+    }
+}
+
+/* ---- tell: the inbox row first, then the work ---- */
+
+struct telling {
+    struct node *n;
+    struct op_call *call;
+    gw_id agent;
+    struct work *w;
+};
+
+/* Its sender has been answered; a failure is an event (commit.c). */
+static void tell_ran(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+{
+    (void)w, (void)err, (void)r, (void)why;
+}
+
+static void told(void *arg, gw_err err)
+{
+    struct telling *t = arg;
+    struct gw_error why;
+    struct agent *a = agent_find(t->n, &t->agent);
+    if (err != GW_OK) {
+        gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
+        op_fail(t->call, &why);
+        work_free(t->w);
+    } else {
+        uint64_t epoch = a ? a->epoch : 0;
+        answer_reply(t->call, t->n, epoch, (struct span){0});
+        if (a) {
+            work_push(t->w, false);
+        } else {
+            work_free(t->w); /* its row went with the agent */
+        }
+    }
+    free(t);
+}
+
+static void tell_local(struct node *n, struct op_call *call, struct agent *a, struct work *w)
+{
+    struct telling *t = xcalloc(1, sizeof *t);
+    struct store_batch *batch = store_batch_new();
+    *t = (struct telling){n, call, a->id, w};
+    w->done = tell_ran;
+    w->call = NULL;
+    inbox_put(a, w, batch);
+    node_commit(n, batch, told, t);
+}
+
+/* ---- the way in ---- */
+
+static bool admit(struct node *n, struct op_call *call, struct agent *a)
+{
+    struct gw_error why;
+    const struct live *live = a->live;
+    if (a->status == AGENT_QUARANTINED) {
+        gw_fail(&why, GW_ECORRUPT, "the agent is quarantined");
+        gw_hint(&why, "`godwit events --agent …` says why; it is kept as it is, not run");
+    } else if (a->status == AGENT_INACTIVE && (a->no_wake || gw_map_bool(&call->args, "no_wake", false))) {
+        gw_fail(&why, GW_EINACTIVE, "the agent is inactive and is not woken by this message");
+        gw_hint(&why, "`godwit activate` wakes it");
+    } else if (live && (live->queued >= LIMIT_MAILBOX_MESSAGES ||
+                        live->queued_bytes >= LIMIT_MAILBOX_BYTES)) {
+        gw_fail(&why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)", live->queued);
+    } else {
+        return true;
+    }
+    (void)n;
+    op_fail(call, &why);
+    return false;
+}
+
+/* An ask whose chain of callers comes back to this agent would wait for itself. */
+static bool comes_back(const struct op_call *call, const struct agent *a)
+{
+    const gw_value *chain = gw_map_get(&call->context, "chain");
+    for (size_t i = 0; chain && chain->kind == GW_LIST && i < chain->list.n; i++) {
+        const gw_value *id = &chain->list.items[i];
+        if (id->kind == GW_ID && gw_id_equal(&id->id, &a->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void send_local(struct node *n, struct op_call *call, struct agent *a)
+{
+    struct gw_error why;
+    const gw_value *args = gw_map_get(&call->args, "args");
+    const char *key = gw_map_str(&call->args, "key", NULL);
+    const char *method = gw_map_str(&call->args, "method", "");
+    const gw_value *sender = gw_map_get(&call->context, "agent");
+    const gw_value *chain = gw_map_get(&call->context, "chain");
+    bool tell = gw_map_bool(&call->args, "tell", false);
+    if (!admit(n, call, a)) {
+        return;
+    }
+    if (!tell && comes_back(call, a)) {
+        gw_fail(&why, GW_EDEADLOCK, "the call comes back to an agent that waits for it");
+        op_fail(call, &why);
+        return;
+    }
+    if (tell && !a->move && !agent_live(a)->known) {
+        work_learn(n, a, call);
+        return;
+    }
+    struct work *w = work_new(n, a, HOOK_METHOD);
+    w->method = xstrdup(method);
+    if (args && args->kind != GW_NIL) {
+        value_pack(args, &w->args);
+    }
+    if (sender && sender->kind == GW_ID) {
+        w->sender = sender->id;
+    }
+    if (chain && chain->kind == GW_LIST) {
+        value_pack(chain, &w->chain);
+    }
+    w->flags = gw_map_bool(&call->args, "text", false) ? RUN_TEXT_ARGS : 0;
+    if (key) {
+        request_key_of(key, w->key);
+        w->has_key = true;
+    } else {
+        node_random(n, w->key, sizeof w->key);
+    }
+    w->done = send_done;
+    w->arg = call;
+    w->call = call;
+    if (!buf_ok(&w->args) || !buf_ok(&w->chain) || w->args.len > LIMIT_ARGS_BYTES) {
+        gw_fail(&why, GW_ETOO_BIG, "the arguments have %zu bytes, the limit is %u", w->args.len,
+                LIMIT_ARGS_BYTES);
+        work_free(w);
+        op_fail(call, &why);
+        return;
+    }
+    n->messages_count++;
+    if (tell && !a->move) { /* while it moves nothing is accepted: parked like an ask */
+        tell_local(n, call, a, w);
+    } else {
+        work_push(w, false);
+    }
+}
+
+void op_send(struct node *n, struct op_call *call)
+{
+    struct gw_error why;
+    const char *method = gw_map_str(&call->args, "method", "");
+    if (!name_is_valid(method)) {
+        gw_fail(&why, GW_EARG, "\"%.64s\" is not a method name", method);
+        op_fail(call, &why);
+    } else if (request_key_check(gw_map_str(&call->args, "key", NULL), &why) != GW_OK) {
+        op_fail(call, &why);
+    } else {
+        route_call(n, call, send_local);
+    }
+}

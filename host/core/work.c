@@ -1,0 +1,529 @@
+/* An agent does one thing at a time: its queue, and the way of one piece of work through the runner.
+ *
+ *   push -> [queue] -> pump -> read what is missing (state, recorded requests) -> run -> DONE
+ *        -> commit (commit.c) -> done(), next
+ *
+ * While an agent moves only lifecycle work runs; messages stay parked in the queue, unacknowledged. A request
+ * whose key has a recorded answer is answered from the record and not run again. */
+#include "host/core/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CRASH_ATTEMPTS 3 /* work that must be done is given up after so many crashes */
+
+struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
+{
+    struct work *w = xcalloc(1, sizeof *w);
+    w->node = n;
+    w->agent = a;
+    w->hook = hook;
+    return w;
+}
+
+void work_free(struct work *w)
+{
+    free(w->method);
+    buf_free(&w->args);
+    buf_free(&w->chain);
+    buf_free(&w->kept);
+    free(w);
+}
+
+void work_push(struct work *w, bool front)
+{
+    struct live *live = agent_live(w->agent);
+    if (front) {
+        TAILQ_INSERT_HEAD(&live->queue, w, link);
+    } else {
+        TAILQ_INSERT_TAIL(&live->queue, w, link);
+    }
+    live->queued++;
+    live->queued_bytes += w->args.len;
+    work_pump(w->node, w->agent);
+}
+
+static void unqueue(struct live *live, struct work *w)
+{
+    TAILQ_REMOVE(&live->queue, w, link);
+    live->queued--;
+    live->queued_bytes -= w->args.len;
+}
+
+void work_finish(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+{
+    struct node *n = w->node;
+    gw_id id = w->agent->id;
+    if (w->agent->live->current == w) {
+        w->agent->live->current = NULL;
+    }
+    w->done(w, err, r, why);
+    work_free(w);
+    struct agent *a = agent_find(n, &id); /* done() may have ended it */
+    if (a) {
+        intent_run(n, a);
+        work_pump(n, a);
+    }
+    node_check_stopped(n);
+}
+
+void work_fail(struct work *w, const struct gw_error *why)
+{
+    work_finish(w, why->code, NULL, why);
+}
+
+/* ---- what has to be read before work can run ---- */
+
+static void add_request(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms)
+{
+    if (live->request_count == live->request_cap) {
+        size_t cap = live->request_cap ? live->request_cap * 2 : 8;
+        struct seen_request *grown = realloc(live->requests, cap * sizeof *grown);
+        if (!grown) {
+            log_die("memory", "out of memory for the recorded requests of an agent");
+        }
+        live->requests = grown;
+        live->request_cap = cap;
+    }
+    struct seen_request *r = &live->requests[live->request_count++];
+    memcpy(r->key, key, sizeof r->key);
+    r->at_ms = at_ms;
+}
+
+static int by_age(const void *a, const void *b)
+{
+    const struct seen_request *x = a, *y = b;
+    return (x->at_ms > y->at_ms) - (x->at_ms < y->at_ms);
+}
+
+static void known_row(struct live *live, const struct storage_row *row)
+{
+    struct mp m = mp_over(row->value);
+    size_t n;
+    if (row->table == TABLE_REQUESTS && row->key.n == ROW_KEY_BYTES + REQUEST_KEY_BYTES) {
+        int64_t at_ms = 0;
+        if (mp_read_array(&m, &n) == GW_OK && mp_read_int(&m, &at_ms) == GW_OK) {
+            add_request(live, row->key.p + ROW_KEY_BYTES, at_ms);
+        }
+    } else if (row->table == TABLE_STREAMS && row->key.n == ROW_KEY_BYTES + STREAM_KEY_BYTES) {
+        uint64_t mark;
+        if (mp_read_uint(&m, &mark) == GW_OK) {
+            gw_id other;
+            memcpy(other.b, row->key.p + ROW_KEY_BYTES, GW_ID_BYTES);
+            stream_of(live, &other, row->key.p[ROW_KEY_BYTES + GW_ID_BYTES] == STREAM_OUT)->mark = mark;
+        }
+    } else if (row->key.n == ROW_KEY_BYTES + 8) {
+        uint64_t next = load_u64(row->key.p + ROW_KEY_BYTES) + 1;
+        if (row->table == TABLE_OUTBOX && next > live->outbox_next) {
+            live->outbox_next = next;
+        } else if (row->table == TABLE_INBOX && next > live->inbox_next) {
+            live->inbox_next = next;
+        }
+    }
+}
+
+void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        count += rows[i].table == TABLE_STATES;
+    }
+    mp_map(out, count);
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].table == TABLE_STATES) {
+            struct span key = rows[i].key;
+            mp_strn(out, (const char *)key.p + ROW_KEY_BYTES, key.n - ROW_KEY_BYTES);
+            mp_span(out, rows[i].value);
+        }
+    }
+}
+
+static void go_on(struct work *w);
+
+static void have_read(void *arg, gw_err err, const struct storage_row *rows, size_t n)
+{
+    struct work *w = arg;
+    struct live *live = w->agent->live;
+    struct gw_error why;
+    if (err != GW_OK) {
+        gw_fail(&why, err, "the state of the agent cannot be read: %s", gw_err_text(err));
+        work_fail(w, &why);
+        return;
+    }
+    if (!live->known) {
+        for (size_t i = 0; i < n; i++) {
+            known_row(live, &rows[i]);
+        }
+        if (live->request_count > 1) {
+            qsort(live->requests, live->request_count, sizeof *live->requests, by_age);
+        }
+        live->known = true;
+    }
+    if (w->reads_state) {
+        buf_reset(&live->parts);
+        parts_of_rows(rows, n, &live->parts);
+        live->have_parts = buf_ok(&live->parts);
+    }
+    go_on(w);
+}
+
+static bool object_loaded(const struct work *w)
+{
+    const struct runner *r = w->agent->type->runner;
+    return w->hook == HOOK_CREATE || (r && w->agent->live->incarnation == r->incarnation);
+}
+
+static void read_agent(struct work *w)
+{
+    struct agent *a = w->agent;
+    struct node *n = w->node;
+    uint8_t raw[ROW_KEY_BYTES];
+    struct span key = row_key(raw, &a->id, a->epoch);
+    struct store_range ranges[5];
+    size_t count = 0;
+    w->reads_state = !object_loaded(w);
+    if (w->reads_state) {
+        ranges[count++] = (struct store_range){.table = TABLE_STATES, .prefix = key};
+    }
+    if (!a->live->known) {
+        ranges[count++] = (struct store_range){.table = TABLE_REQUESTS, .prefix = key};
+        ranges[count++] = (struct store_range){.table = TABLE_STREAMS, .prefix = key};
+        ranges[count++] = (struct store_range){
+            .table = TABLE_OUTBOX, .prefix = key, .backwards = true, .limit = 1};
+        ranges[count++] = (struct store_range){
+            .table = TABLE_INBOX, .prefix = key, .backwards = true, .limit = 1};
+    }
+    n->env->read(n->env->ctx, ranges, count, have_read, w);
+}
+
+static void recorded_read(void *arg, gw_err err, const struct storage_row *rows, size_t n)
+{
+    struct work *w = arg;
+    struct gw_error why;
+    int64_t at_ms;
+    size_t fields;
+    struct run_result r = {0};
+    if (err == GW_OK && n == 1) {
+        struct mp m = mp_over(rows[0].value);
+        if (mp_read_array(&m, &fields) == GW_OK && fields >= 2 && mp_read_int(&m, &at_ms) == GW_OK &&
+            mp_read_bin(&m, &r.reply) == GW_OK) {
+            r.flags = DONE_READ;
+            work_finish(w, GW_OK, &r, NULL);
+            return;
+        }
+        err = GW_ECORRUPT;
+    }
+    gw_fail(&why, err == GW_OK ? GW_ECORRUPT : err, "the recorded answer of this request cannot be read");
+    work_fail(w, &why);
+}
+
+static bool is_recorded(const struct live *live, const uint8_t key[REQUEST_KEY_BYTES])
+{
+    for (size_t i = 0; i < live->request_count; i++) {
+        if (memcmp(live->requests[i].key, key, REQUEST_KEY_BYTES) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void work_answer_recorded(struct work *w)
+{
+    uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
+    row_key(raw, &w->agent->id, w->agent->epoch);
+    memcpy(raw + ROW_KEY_BYTES, w->key, REQUEST_KEY_BYTES);
+    const struct store_range range = {.table = TABLE_REQUESTS, .prefix = {raw, sizeof raw}};
+    w->node->env->read(w->node->env->ctx, &range, 1, recorded_read, w);
+}
+
+/* The current work has what it needs, or asks for it; then it goes to the runner. */
+static void go_on(struct work *w)
+{
+    struct agent *a = w->agent;
+    struct live *live = a->live;
+    struct runner *r = a->type->runner;
+    struct gw_error why;
+    if (!w->direct && !w->only_known && (!r || !runner_usable(r))) {
+        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" is not up", a->type->name);
+        gw_hint(&why, "`godwit types %s` shows why", a->type->name);
+        work_fail(w, &why);
+        return;
+    }
+    if (w->direct) {
+        w->result = (struct run_result){.err = GW_OK};
+        commit_result(w);
+        return;
+    }
+    bool loaded = object_loaded(w);
+    if (!live->known || (!loaded && !live->have_parts && !w->only_known)) {
+        read_agent(w);
+        return;
+    }
+    if (w->only_known) {
+        work_finish(w, GW_OK, NULL, NULL);
+        return;
+    }
+    if (w->has_key && is_recorded(live, w->key)) {
+        work_answer_recorded(w);
+        return;
+    }
+    struct buf parts = buf_take(&live->parts);
+    bool send = live->have_parts && !loaded;
+    live->have_parts = false;
+    live->incarnation = w->flags & RUN_DISCARD ? 0 : r->incarnation;
+    runner_run(r, w, send ? buf_span(&parts) : (struct span){0});
+    buf_free(&parts);
+}
+
+static bool refuse_without_runner(struct work *w)
+{
+    struct agent *a = w->agent;
+    struct runner *r = a->type->runner;
+    struct gw_error why;
+    if (r && r->state != RUNNER_BACKOFF && r->state != RUNNER_BROKEN) {
+        return false;
+    }
+    if (!r) {
+        gw_fail(&why, GW_ETYPE_NOT_FOUND, "no plugin of this host offers type \"%s\"", a->type->name);
+        gw_hint(&why, "start the host with --plugin for it");
+    } else {
+        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" is down: %s", a->type->name, r->problem);
+        gw_hint(&why, "the agent keeps its last committed state; `godwit types %s` shows the runner",
+                a->type->name);
+    }
+    unqueue(a->live, w);
+    work_fail(w, &why);
+    return true;
+}
+
+/* Work that waits for its runner to come back rather than failing: it has no caller to tell. */
+static bool waits(const struct work *w)
+{
+    return w->inbox > 0 || (w->agent->pending & 1u << w->hook);
+}
+
+void work_pump(struct node *n, struct agent *a)
+{
+    struct live *live = a->live;
+    if (!live || live->current || n->stopping) {
+        return;
+    }
+    struct work *w = TAILQ_FIRST(&live->queue);
+    if (!w || (a->status == AGENT_MOVING && !w->lifecycle) || a->status == AGENT_QUARANTINED) {
+        return;
+    }
+    if (a->status == AGENT_INACTIVE && !w->lifecycle) {
+        agent_wake(n, a);
+        return; /* it comes before w now, and has pumped */
+    }
+    struct runner *r = a->type->runner;
+    if (!w->direct && !w->only_known) {
+        if (r && r->state == RUNNER_STARTING) {
+            return; /* pumped again when it is up */
+        }
+        if ((!r || !runner_usable(r)) && waits(w)) {
+            return;
+        }
+        if (refuse_without_runner(w)) {
+            return; /* work_finish pumps again */
+        }
+    }
+    unqueue(live, w);
+    live->current = w;
+    go_on(w);
+}
+
+void work_refuse_queued(struct node *n, struct agent *a)
+{
+    struct gw_error why;
+    gw_fail(&why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
+    gw_id id = a->id;
+    while (a && a->live && !TAILQ_EMPTY(&a->live->queue)) {
+        struct work *w = TAILQ_FIRST(&a->live->queue);
+        unqueue(a->live, w);
+        work_fail(w, &why);
+        a = agent_find(n, &id);
+    }
+}
+
+void work_drop_all(struct agent *a)
+{
+    struct live *live = a->live;
+    struct work *w, *next;
+    for (w = TAILQ_FIRST(&live->queue); w; w = next) {
+        next = TAILQ_NEXT(w, link);
+        unqueue(live, w);
+        work_free(w);
+    }
+    if (live->current) {
+        work_free(live->current);
+        live->current = NULL;
+    }
+}
+
+static void learnt(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+{
+    (void)r;
+    if (err != GW_OK) {
+        op_fail(w->arg, why);
+    } else {
+        node_call(w->node, w->arg);
+    }
+}
+
+void work_learn(struct node *n, struct agent *a, struct op_call *call)
+{
+    struct work *w = work_new(n, a, HOOK_NONE);
+    w->lifecycle = true;
+    w->only_known = true;
+    w->done = learnt;
+    w->arg = w->call = call;
+    work_push(w, true);
+}
+
+/* ---- answers of the runner ---- */
+
+static gw_err read_done(const struct frame *f, struct run_result *ret)
+{
+    struct run_result r = {0};
+    struct mp m = f->rest;
+    uint32_t code;
+    GW_TRY(mp_read_u32(&m, &code));
+    r.err = gw_err_from_wire(code);
+    r.why.code = r.err;
+    GW_TRY(mp_read_text_or_nil(&m, r.why.text, sizeof r.why.text));
+    GW_TRY(mp_read_text_or_nil(&m, r.why.hint, sizeof r.why.hint));
+    GW_TRY(mp_read_bin(&m, &r.reply));
+    GW_TRY(mp_skip(&m, &r.parts));
+    GW_TRY(mp_skip(&m, &r.actions));
+    GW_TRY(mp_read_u32(&m, &r.flags));
+    *ret = r;
+    return GW_OK;
+}
+
+void work_done_frame(struct runner *r, const struct frame *f)
+{
+    struct work *w = NULL;
+    HASH_FIND(hh, r->in_flight, &f->stream, sizeof f->stream, w);
+    if (!w) {
+        log_warn("runner.frame", "runner=%zu an answer to nothing was ignored", r->index);
+        return;
+    }
+    HASH_DEL(r->in_flight, w);
+    buf_add(&w->kept, f->raw.p, f->raw.n);
+    struct frame own;
+    if (!buf_ok(&w->kept) || frame_parse(buf_span(&w->kept), &own) != GW_OK ||
+        read_done(&own, &w->result) != GW_OK) {
+        struct gw_error why;
+        gw_fail(&why, GW_EPROTO, "the runner of type \"%s\" answered nonsense", w->agent->type->name);
+        w->node->env->runner_kill(w->node->env->ctx, r->index);
+        if (w->probe) {
+            w->probe(w, GW_EPROTO, &why);
+            work_free(w);
+            return;
+        }
+        w->agent->live->incarnation = 0;
+        work_fail(w, &why);
+        return;
+    }
+    if (w->probe) {
+        w->probe(w, w->result.err, &w->result.why);
+        work_free(w);
+        return;
+    }
+    if (w->result.err == GW_EUNKNOWN && !w->reloaded) {
+        w->reloaded = true; /* it failed or was dropped there: send the last committed state */
+        w->agent->live->incarnation = 0;
+        buf_free(&w->kept);
+        go_on(w);
+        return;
+    }
+    if (w->result.err != GW_OK && !waits(w)) {
+        work_fail(w, &w->result.why);
+        return;
+    }
+    commit_result(w); /* a failed hook or tell is committed as done, too: it is not tried for ever */
+}
+
+static void lost_one(struct work *w, const char *reason)
+{
+    struct gw_error why;
+    if (w->probe) {
+        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended: %s", w->agent->type->name, reason);
+        w->probe(w, GW_ECRASHED, &why);
+        work_free(w);
+        return;
+    }
+    w->agent->live->incarnation = 0;
+    w->attempts++;
+    if (waits(w) && w->attempts < CRASH_ATTEMPTS && !w->node->stopping) {
+        w->agent->live->current = NULL;
+        TAILQ_INSERT_HEAD(&w->agent->live->queue, w, link);
+        w->agent->live->queued++;
+        w->agent->live->queued_bytes += w->args.len;
+        return;
+    }
+    gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended while it ran %s%s: %s",
+            w->agent->type->name, w->method ? "method " : "a hook", w->method ? w->method : "",
+            reason);
+    gw_hint(&why, "the agent keeps the state of its last commit and is served again");
+    if (waits(w) && !w->node->stopping) {
+        w->result = (struct run_result){.err = GW_ECRASHED, .why = why};
+        commit_result(w);
+        return;
+    }
+    work_fail(w, &why);
+}
+
+void work_runner_lost(struct runner *r, const char *reason)
+{
+    struct work *w, *next;
+    HASH_ITER(hh, r->in_flight, w, next) {
+        HASH_DEL(r->in_flight, w);
+        lost_one(w, reason);
+    }
+}
+
+/* ---- hooks that a row says are still to run ---- */
+
+static void hook_done(struct work *w, gw_err err, const struct run_result *r,
+                      const struct gw_error *why)
+{
+    (void)r;
+    if (err != GW_OK) {
+        char id[GW_ID_TEXT];
+        log_warn("agent.hook", "agent=%s hook=%d error=%s %s", gw_id_text(&w->agent->id, id), w->hook,
+                 gw_err_name(err), why ? why->text : "");
+    }
+}
+
+void work_push_pending(struct node *n, struct agent *a)
+{
+    work_push_arrival(n, a, "");
+}
+
+void work_push_arrival(struct node *n, struct agent *a, const char *from)
+{
+    static const frame_hook order[] = {HOOK_ARRIVE, HOOK_CLONE, HOOK_ACTIVATE, HOOK_RUN};
+    struct work *after = NULL;
+    struct live *live = agent_live(a);
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+        if (!(a->pending & 1u << order[i])) {
+            continue;
+        }
+        struct work *w = work_new(n, a, order[i]);
+        w->done = hook_done;
+        (void)span_text((struct span){(const uint8_t *)from, strlen(from)}, w->from, sizeof w->from);
+        if (after) {
+            TAILQ_INSERT_AFTER(&live->queue, after, w, link);
+        } else {
+            TAILQ_INSERT_HEAD(&live->queue, w, link);
+        }
+        live->queued++;
+        after = w;
+    }
+    work_pump(n, a);
+    if (agent_find(n, &a->id) == a) {
+        intent_run(n, a);
+    }
+}

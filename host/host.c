@@ -1,0 +1,250 @@
+/* Life of the host process: open everything in order, serve, stop in order.
+ *
+ *   config -> trust (keys, certificates) -> store (locked) -> listener -> node boots, runners start -> ready
+ *   SIGTERM, SIGINT, operation stop -> node finishes what runs -> listener closed -> store closed -> exit 0 */
+#include "host/host.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "protocol/base/log.h"
+#include "protocol/json.h"
+
+#define RENEWAL_SECONDS 3600
+#define FLUSH_TURNS_MS 200 /* so long may answers that are queued at the end leave */
+
+/* ---- what the node tells ---- */
+
+static void say_ready(struct host *h)
+{
+    char id[HOST_ID_TEXT], line[640];
+    if (!h->config->json) {
+        snprintf(line, sizeof line, "ready %s %s host_id=%s pid=%d", h->config->name, server_url(h->server),
+                 host_id_text(&h->trust->id, id), (int)getpid());
+        detach_ready(h->detach, line);
+        return;
+    }
+    gw_value v = gw_nil();
+    struct buf text = {0};
+    if (gw_map_set(&v, "name", gw_str(h->config->name)) == GW_OK &&
+        gw_map_set(&v, "host_id", gw_str(host_id_text(&h->trust->id, id))) == GW_OK &&
+        gw_map_set(&v, "url", gw_str(server_url(h->server))) == GW_OK &&
+        gw_map_set(&v, "pid", gw_int(getpid())) == GW_OK && json_write(&v, 0, &text) == GW_OK) {
+        buf_add(&text, "", 1);
+        detach_ready(h->detach, (const char *)text.data);
+    }
+    buf_free(&text);
+    gw_value_free(&v);
+}
+
+static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
+{
+    struct host *h = ctx;
+    if (err != GW_OK) {
+        h->exit_code = detach_failed(h->detach, why);
+        event_base_loopbreak(h->base);
+        return;
+    }
+    for (size_t i = 0; i < h->config->peers.len; i++) {
+        links_seed(h, h->config->peers.items[i]);
+    }
+    log_info("host.ready", "url=%s", server_url(h->server));
+    say_ready(h);
+}
+
+static void stop(struct host *h, const char *why)
+{
+    if (!h->stopping) {
+        h->stopping = true;
+        log_info("host.stop", "%s", why);
+        node_stop(h->node);
+    }
+}
+
+static void on_stop_asked(void *ctx)
+{
+    stop(ctx, "asked to stop");
+}
+
+static void on_stopped(void *ctx)
+{
+    struct host *h = ctx;
+    struct timeval tv = {.tv_usec = FLUSH_TURNS_MS * 1000};
+    links_close(h);
+    server_close(h->server);
+    h->server = NULL;
+    event_base_loopexit(h->base, &tv); /* answers that are queued leave */
+}
+
+static gw_err add_status(void *ctx, gw_value *status)
+{
+    struct host *h = ctx;
+    struct storage_stats s = storage_stats(h->storage);
+    gw_value store = gw_nil();
+    GW_TRY(gw_map_set(&store, "commits", gw_int((int64_t)s.commits)));
+    GW_TRY(gw_map_set(&store, "groups", gw_int((int64_t)s.groups)));
+    GW_TRY(gw_map_set(&store, "waiting", gw_int((int64_t)s.waiting)));
+    GW_TRY(gw_map_set(status, "store", store));
+    return gw_map_set(status, "cert_expires", gw_time_value((gw_time){h->trust->cert_expires_ms}));
+}
+
+/* ---- doors ---- */
+
+static void on_request(void *arg, struct http_call *call)
+{
+    struct host *h = arg;
+    api_http(h->node, call);
+}
+
+static void on_link(void *arg, struct link *link, api_role role)
+{
+    links_on_link(arg, link, role);
+}
+
+static const struct server_ops server_ops = {on_request, on_link};
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+    (void)what;
+    stop(arg, sig == SIGTERM ? "signal TERM" : "signal INT");
+}
+
+static void on_renewal(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    trust_ops_renew(arg);
+}
+
+/* ---- life ---- */
+
+/* Links, runners and the store need descriptors: take all that the system grants. */
+static void raise_limits(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    mallopt(M_ARENA_MAX, 2);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static gw_err open_signals(struct host *h)
+{
+    static const int numbers[2] = {SIGTERM, SIGINT};
+    for (size_t i = 0; i < 2; i++) {
+        h->signals[i] = evsignal_new(h->base, numbers[i], on_signal, h);
+        if (!h->signals[i] || event_add(h->signals[i], NULL) != 0) {
+            return GW_ENOMEM;
+        }
+    }
+    struct timeval tv = {.tv_sec = RENEWAL_SECONDS};
+    h->renewal = event_new(h->base, -1, EV_PERSIST, on_renewal, h);
+    return h->renewal && event_add(h->renewal, &tv) == 0 ? GW_OK : GW_ENOMEM;
+}
+
+static gw_err open_node(struct host *h, struct gw_error *why)
+{
+    struct node_config c = {.name = h->config->name,
+                            .key = h->trust->key,
+                            .mesh_id = h->trust->mesh_id,
+                            .url = server_url(h->server),
+                            .tags = &h->config->tags,
+                            .properties = &h->config->properties,
+                            .plugins = (const char *const *)h->plugins.items,
+                            .plugin_count = h->plugins.len,
+                            .on_ready = on_ready,
+                            .on_stopped = on_stopped,
+                            .on_stop_asked = on_stop_asked,
+                            .add_status = add_status};
+    gw_err err = node_new(&c, &h->env, &h->node);
+    sodium_memzero(&c.key, sizeof c.key);
+    if (err) {
+        return gw_fail(why, err, "the host cannot be put together: %s", gw_err_text(err));
+    }
+    return GW_OK;
+}
+
+static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
+{
+    char socket_path[1100];
+    struct event_config *loop = event_config_new();
+    if (!loop || event_config_set_flag(loop, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER) != 0 ||
+        !(h->base = event_base_new_with_config(loop))) {
+        return gw_fail(why, GW_ENOMEM, "the event loop cannot be made");
+    }
+    event_config_free(loop);
+    GW_TRY(trust_open(home, h->config->name, &h->trust, why));
+    memcpy(h->dir, h->trust->dir, strlen(h->trust->dir) + 1);
+    GW_TRY(spawn_find_plugins(h, why));
+    GW_TRY(real_env_open(h, why));
+    snprintf(socket_path, sizeof socket_path, "%s/api.sock", h->dir);
+    struct server_config sc = {.base = h->base,
+                               .trust = h->trust,
+                               .listen = h->config->listen,
+                               .socket_path = socket_path,
+                               .ops = &server_ops,
+                               .arg = h,
+                               .max_connections = (unsigned)h->config->max_clients};
+    GW_TRY(server_open(&sc, &h->server, why));
+    ops_init();
+    GW_TRY(open_node(h, why));
+    return open_signals(h) == GW_OK ? GW_OK : gw_fail(why, GW_ENOMEM, "signals cannot be watched");
+}
+
+static void close_all(struct host *h)
+{
+    h->stopping = true;
+    if (h->base) {
+        links_close(h);
+    }
+    if (h->server) {
+        server_close(h->server);
+    }
+    spawn_close(h);
+    node_free(h->node);
+    real_env_close(h);
+    for (size_t i = 0; i < 2; i++) {
+        if (h->signals[i]) {
+            event_free(h->signals[i]);
+        }
+    }
+    if (h->renewal) {
+        event_free(h->renewal);
+    }
+    trust_close(h->trust);
+    if (h->base) {
+        event_base_free(h->base);
+    }
+}
+
+int host_run(const struct host_config *config, const char *home, struct detach *d)
+{
+    struct host h = {.config = config, .detach = d, .exit_code = 1};
+    struct gw_error why;
+    raise_limits();
+    log_name(config->name);
+    gw_err err = open_all(&h, home, &why);
+    if (err != GW_OK) {
+        int code = detach_failed(d, &why);
+        close_all(&h);
+        return code;
+    }
+    node_start(h.node);
+    h.exit_code = 0;
+    if (event_base_dispatch(h.base) < 0) {
+        log_error("loop", "the event loop failed: %s", strerror(errno));
+        h.exit_code = 1;
+    }
+    log_info("host.end", "code=%d", h.exit_code);
+    close_all(&h);
+    return h.exit_code;
+}

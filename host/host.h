@@ -1,0 +1,80 @@
+/* The host process around the node: loop, real environment, processes of runners, links of peers and clients.
+ *
+ * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), links.c (peers), trust_ops.c
+ * (operations on trust). All on the loop thread. */
+#ifndef HOST_HOST_H
+#define HOST_HOST_H
+
+#include <event2/event.h>
+
+#include "host/api.h"
+#include "host/config.h"
+#include "host/core/env.h"
+#include "host/core/node.h"
+#include "host/detach.h"
+#include "host/net/link.h"
+#include "host/net/server.h"
+
+struct host;
+
+/* One runner process. */
+struct runner_process {
+    struct host *host;
+    size_t index;
+    struct link *link;
+    struct api_link *api; /* calls that handlers make */
+    int pid;
+    struct event *failed; /* tells of a spawn that failed, in a later turn */
+};
+
+struct remote; /* links.c: one other host, or an address of one */
+
+struct host {
+    struct event_base *base;
+    struct trust *trust;
+    struct server *server;
+    struct store *store;
+    struct storage *storage;
+    struct event *storage_wake; /* on storage_fd */
+    int storage_fd;
+    struct event *signals[2];
+    struct event *renewal;
+    struct gw_env env;
+    struct node *node;
+    struct detach *detach;
+    const struct host_config *config;
+    char dir[1024]; /* $GODWIT_HOME/hosts/NAME */
+    gw_strs plugins;
+    struct runner_process *runners;
+    struct remote *remotes;
+    struct client_link *clients;
+    bool stopping;
+    int exit_code;
+};
+
+/* Run a host until it is stopped. Returns the exit code. `d` has begun (detach.h). */
+int host_run(const struct host_config *config, const char *home, struct detach *d);
+
+/* real_env.c: fill host->env; open and close what it stands on. */
+gw_err real_env_open(struct host *h, struct gw_error *why) GW_MUST_USE;
+void real_env_close(struct host *h);
+
+/* spawn.c */
+gw_err spawn_find_plugins(struct host *h, struct gw_error *why) GW_MUST_USE;
+void spawn_start(void *host, size_t index);
+void spawn_send(void *host, size_t index, struct buf *frame);
+void spawn_kill(void *host, size_t index);
+void spawn_close(struct host *h);
+
+/* links.c */
+void links_seed(struct host *h, const char *url); /* --peer */
+void links_on_link(struct host *h, struct link *link, api_role role);
+void links_send(void *host, const struct host_id *to, struct buf *frame);
+void links_want(void *host, const struct host_id *id, const char *url);
+void links_drop(void *host, const struct host_id *id, const char *reason);
+void links_close(struct host *h);
+
+/* trust_ops.c: ask for a new certificate, or make one, when this host's is due. */
+void trust_ops_renew(struct host *h);
+
+#endif

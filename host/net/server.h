@@ -1,0 +1,75 @@
+/* The listener: HTTPS on one TCP port and plain HTTP on a unix socket; hands upgraded connections
+ * over as links and requests to one handler. Loop thread only.
+ *
+ * HTTP/1.1 is spoken by an own small server over the same streams as the links (http_head.c parses,
+ * http_conn.c reads and writes, http.c answers): so the connection that is upgraded is simply
+ * handed over, and every limit is ours. Limits: header LIMIT_HTTP_HEADER_BYTES, whole within
+ * LIMIT_HTTP_HEADER_MS of the accept or of its first byte however it trickles; body
+ * LIMIT_HTTP_BODY_BYTES within LIMIT_HTTP_BODY_MS; LIMIT_CLIENTS connections on each listener (over
+ * it: closed at once); LIMIT_LINKS peer links; TLS 1.3 only. A connection without client
+ * certificate has ROLE_NONE. The process must ignore SIGPIPE (server_open sets it). */
+#ifndef HOST_NET_SERVER_H
+#define HOST_NET_SERVER_H
+
+#include <event2/event.h>
+
+#include "host/core/op.h"
+#include "host/net/link.h"
+
+/* struct http_call (declared in host/core/op.h): one request in progress. */
+struct server;
+struct server_ops {
+    /* A request with its body, to be answered once by http_answer, or http_stream_begin/…, now or
+     * later. */
+    void (*on_request)(void *arg, struct http_call *call);
+    /* An upgraded link. Take it (link_set_ops) at once. role: ROLE_PEER for host certificates with
+     * Godwit-Role: peer, ROLE_ADMIN for the unix socket and operator certificates. The link's kind
+     * is LINK_PEER or LINK_CLIENT. */
+    void (*on_link)(void *arg, struct link *link, api_role role);
+};
+struct server_config {
+    struct event_base *base;
+    struct trust *trust;
+    const char *listen; /* "127.0.0.1:7420"; port 0 = any; "host" alone = 7420 or the next free one
+                           up to 7519 */
+    const char *socket_path; /* api.sock, mode 0600; may be longer than 107 bytes (O_PATH trick) */
+    const struct server_ops *ops;
+    void *arg;
+    /* 0 = the limit of protocol/limits.h */
+    int64_t header_ms, idle_ms, body_ms, write_ms;
+    unsigned max_connections; /* on each listener */
+};
+/* Errors: GW_EEXISTS port in use (names who to look for), GW_EDENIED, GW_EARG. A stale socket file
+ * is replaced. */
+gw_err server_open(const struct server_config *config, struct server **ret,
+                   struct gw_error *why) GW_MUST_USE;
+const char *server_url(const struct server *s); /* "https://127.0.0.1:7420" */
+void server_close(
+    struct server *s); /* stops accepting, closes open connections, removes the socket */
+
+/* --- one request --- */
+const char *http_method(const struct http_call *c); /* "GET" */
+const char *http_path(const struct http_call *c);   /* decoded? no: raw path without query */
+const char *http_query(const struct http_call *c);  /* raw, "" when none */
+const char *http_header(const struct http_call *c, const char *name); /* NULL when absent */
+struct span http_body(struct http_call *c);
+api_role http_role(const struct http_call *c);
+SSL *http_ssl(const struct http_call *c); /* NULL on the unix socket */
+/* A further header line of the answer (before it begins). */
+void http_set_header(struct http_call *c, const char *name, const char *value);
+/* Answers once; the call is gone afterwards. `body` is copied. */
+void http_answer(struct http_call *c, int status, const char *content_type, struct span body);
+/* Answer {"error": {"code", "message", "hint"}} as JSON with the status of the code. */
+void http_answer_error(struct http_call *c, const struct gw_error *why);
+/* Chunked answer (server-sent events). http_stream_write returns false when the client is gone, or
+ * has left LIMIT_HTTP_STREAM_BYTES unread: then call http_stream_end once. on_gone (NULL allowed)
+ * tells of it from the loop, at most once, and not after a write has returned false.
+ * http_stream_end is due in every case. */
+void http_stream_begin(struct http_call *c, const char *content_type, void (*on_gone)(void *arg),
+                       void *arg);
+bool http_stream_write(struct http_call *c, struct span data);
+void http_stream_end(struct http_call *c);
+/* The client went away before the answer: the call stays valid until answered; the answer is
+ * dropped. */
+
+#endif

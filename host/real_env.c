@@ -1,0 +1,190 @@
+/* The real environment: the machine's clock and randomness, libevent timers, the storage thread. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "host/host.h"
+#include "protocol/base/log.h"
+
+struct env_timer {
+    struct event *event;
+    void (*fire)(void *arg);
+    void *arg;
+};
+
+static int64_t wall_ms(void *ctx)
+{
+    struct timespec t;
+    (void)ctx;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t mono_us(void *ctx)
+{
+    struct timespec t;
+    (void)ctx;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void random_bytes(void *ctx, void *ret, size_t n)
+{
+    (void)ctx;
+    randombytes_buf(ret, n);
+}
+
+/* ---- timers ---- */
+
+static void timer_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct env_timer *t = arg;
+    (void)fd, (void)what;
+    t->fire(t->arg);
+}
+
+static struct env_timer *timer_new(void *ctx, void (*fire)(void *arg), void *arg)
+{
+    struct host *h = ctx;
+    struct env_timer *t = xcalloc(1, sizeof *t);
+    t->fire = fire;
+    t->arg = arg;
+    t->event = event_new(h->base, -1, 0, timer_event, t);
+    gw_assert(t->event);
+    return t;
+}
+
+static struct timeval after_ms(int64_t ms)
+{
+    return (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+}
+
+static void timer_start(void *ctx, struct env_timer *t, int64_t delay_ms)
+{
+    struct timeval tv = after_ms(delay_ms < 0 ? 0 : delay_ms);
+    (void)ctx;
+    event_add(t->event, &tv);
+}
+
+static void timer_stop(void *ctx, struct env_timer *t)
+{
+    (void)ctx;
+    if (t) {
+        event_del(t->event);
+    }
+}
+
+static void timer_free(void *ctx, struct env_timer *t)
+{
+    (void)ctx;
+    if (t) {
+        event_free(t->event);
+        free(t);
+    }
+}
+
+struct deferred {
+    void (*run)(void *arg);
+    void *arg;
+};
+
+static void deferred_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct deferred d = *(struct deferred *)arg;
+    (void)fd, (void)what;
+    free(arg);
+    d.run(d.arg);
+}
+
+static void defer(void *ctx, void (*run)(void *arg), void *arg)
+{
+    struct host *h = ctx;
+    struct deferred *d = xcalloc(1, sizeof *d);
+    struct timeval now = {0};
+    *d = (struct deferred){run, arg};
+    if (event_base_once(h->base, -1, EV_TIMEOUT, deferred_event, d, &now) != 0) {
+        log_die("memory", "out of memory for a turn of the loop");
+    }
+}
+
+/* ---- the store ---- */
+
+static void wake_loop(void *arg)
+{
+    struct host *h = arg;
+    uint64_t one = 1;
+    ssize_t n = write(h->storage_fd, &one, sizeof one);
+    (void)n; /* full means awake */
+}
+
+static void storage_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct host *h = arg;
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof count);
+    (void)n, (void)what;
+    storage_complete(h->storage);
+}
+
+static void commit(void *ctx, struct store_batch *batch, storage_done done, void *arg)
+{
+    struct host *h = ctx;
+    storage_commit(h->storage, batch, done, arg);
+}
+
+static void read_store(void *ctx, const struct store_range *ranges, size_t n, storage_read_done done, void *arg)
+{
+    struct host *h = ctx;
+    storage_read(h->storage, ranges, n, done, arg);
+}
+
+gw_err real_env_open(struct host *h, struct gw_error *why)
+{
+    h->env = (struct gw_env){.ctx = h,
+                             .wall_ms = wall_ms,
+                             .mono_us = mono_us,
+                             .random = random_bytes,
+                             .timer_new = timer_new,
+                             .timer_start = timer_start,
+                             .timer_stop = timer_stop,
+                             .timer_free = timer_free,
+                             .defer = defer,
+                             .commit = commit,
+                             .read = read_store,
+                             .peer_send = links_send,
+                             .peer_want = links_want,
+                             .peer_drop = links_drop,
+                             .runner_start = spawn_start,
+                             .runner_send = spawn_send,
+                             .runner_kill = spawn_kill};
+    GW_TRY(store_open_sqlite(h->dir, &h->store, why));
+    h->storage_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (h->storage_fd < 0) {
+        return gw_fail(why, GW_EIO, "cannot make an eventfd: %m");
+    }
+    h->storage_wake = event_new(h->base, h->storage_fd, EV_READ | EV_PERSIST, storage_event, h);
+    if (!h->storage_wake || event_add(h->storage_wake, NULL) != 0 ||
+        storage_start(h->store, wake_loop, h, &h->storage) != GW_OK) {
+        return gw_fail(why, GW_ENOMEM, "cannot start the storage thread");
+    }
+    return GW_OK;
+}
+
+void real_env_close(struct host *h)
+{
+    if (h->storage) {
+        h->store = storage_stop(h->storage);
+        h->storage = NULL;
+    }
+    if (h->storage_wake) {
+        event_free(h->storage_wake);
+    }
+    if (h->storage_fd > 0) {
+        close(h->storage_fd);
+    }
+    store_close(h->store);
+}

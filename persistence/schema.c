@@ -1,0 +1,123 @@
+#include "persistence/schema.h"
+
+#include <stdio.h>
+
+#include "protocol/base/log.h"
+
+/* Without rowid the key is the tree itself: one page less to touch per row, and neighbours in key
+ * order share a page. v is NULL when the value is a file that `blobs` names. */
+#define KV(name) "CREATE TABLE " name "(k BLOB NOT NULL PRIMARY KEY, v BLOB) WITHOUT ROWID;"
+
+struct step {
+    const char *what; /* for the log */
+    const char *sql;
+};
+
+/* Step n makes user_version n. Steps are never changed after a release, only added. */
+static const struct step steps[] = {
+    {"first layout", KV("meta") KV("agents") KV("states") KV("inbox") KV("outbox") KV("streams")
+                         KV("timers") KV("files") KV("locations") KV("requests") KV("events")
+                             KV("members") KV("tokens") KV("dead")
+     /* t: number of the table; f: file below blobs/; n: bytes; h: XXH3 of the content */
+     "CREATE TABLE blobs(t INTEGER NOT NULL, k BLOB NOT NULL, f TEXT NOT NULL, n INTEGER NOT NULL,"
+     " h INTEGER NOT NULL, PRIMARY KEY(t, k)) WITHOUT ROWID;"},
+};
+#define STEPS ((int)(sizeof steps / sizeof steps[0]))
+
+const char *const schema_tables[TABLE_COUNT] = {
+    [TABLE_META] = "meta",         [TABLE_AGENTS] = "agents", [TABLE_STATES] = "states",
+    [TABLE_INBOX] = "inbox",       [TABLE_OUTBOX] = "outbox", [TABLE_STREAMS] = "streams",
+    [TABLE_TIMERS] = "timers",     [TABLE_FILES] = "files",   [TABLE_LOCATIONS] = "locations",
+    [TABLE_REQUESTS] = "requests", [TABLE_EVENTS] = "events", [TABLE_MEMBERS] = "members",
+    [TABLE_DEAD] = "dead",
+};
+
+int schema_version(void)
+{
+    return STEPS;
+}
+
+static gw_err foreign(const struct db *db, int64_t application, struct gw_error *why)
+{
+    gw_fail(why, GW_ECORRUPT,
+            "\"%s\" is a database of another program (application id 0x%08x), not a Godwit store",
+            db->path, (unsigned)application);
+    gw_hint(why, "move that file away, or choose another folder for this host");
+    return GW_ECORRUPT;
+}
+
+gw_err schema_check(struct db *db, int *ret_version, struct gw_error *why)
+{
+    int64_t application, version, objects;
+    GW_TRY(db_number(db, "PRAGMA application_id", &application, why));
+    GW_TRY(db_number(db, "PRAGMA user_version", &version, why));
+    GW_TRY(db_number(db, "SELECT count(*) FROM sqlite_schema", &objects, why));
+    if (application == 0 && version == 0 && objects == 0) {
+        *ret_version = 0;
+        return GW_OK;
+    }
+    if (application != SCHEMA_APPLICATION_ID) {
+        return foreign(db, application, why);
+    }
+    if (version > STEPS) {
+        gw_fail(why, GW_ENEWER, "\"%s\" has store version %lld, this program knows up to %d",
+                db->path, (long long)version, STEPS);
+        gw_hint(why, "start it with the newer program that wrote it, or restore an older backup");
+        return GW_ENEWER;
+    }
+    if (version < 1) {
+        return db_damaged(db, "its version number is not valid", why);
+    }
+    *ret_version = (int)version;
+    return GW_OK;
+}
+
+static gw_err run_steps(struct db *db, int version, struct gw_error *why)
+{
+    for (int i = version; i < STEPS; i++) {
+        log_debug("store.schema", "file=\"%s\" step=%d \"%s\"", db->path, i + 1, steps[i].what);
+        GW_TRY(db_run(db, steps[i].sql, why));
+    }
+    char sql[96];
+    snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
+             SCHEMA_APPLICATION_ID, STEPS);
+    return db_run(db, sql, why);
+}
+
+static gw_err verify(struct db *db, struct gw_error *why)
+{
+    for (int i = 0; i <= TABLE_COUNT; i++) {
+        const char *name = i < TABLE_COUNT ? schema_tables[i] : "blobs";
+        char sql[64], what[64];
+        snprintf(sql, sizeof sql, "SELECT k FROM %s LIMIT 0", name);
+        snprintf(what, sizeof what, "its table \"%s\" is missing or has another form", name);
+        sqlite3_stmt *stmt = NULL;
+        int rc = sqlite3_prepare_v2(db->handle, sql, -1, &stmt, NULL);
+        sqlite3_finalize(stmt);
+        if (rc == SQLITE_ERROR) {
+            return db_damaged(db, what, why);
+        }
+        if (rc != SQLITE_OK) {
+            return db_open_error(db, rc, why);
+        }
+    }
+    return GW_OK;
+}
+
+gw_err schema_upgrade(struct db *db, int version, struct gw_error *why)
+{
+    if (version < STEPS) {
+        GW_TRY(db_run(db, "BEGIN IMMEDIATE", why));
+        gw_err err = run_steps(db, version, why);
+        if (!err) {
+            err = db_run(db, "COMMIT", why);
+        }
+        if (err) {
+            if (!sqlite3_get_autocommit(db->handle)) {
+                sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL); /* or the close does it */
+            }
+            return err;
+        }
+    }
+    return verify(db, why);
+}

@@ -1,0 +1,83 @@
+/* Every maximum of Godwit with unit and reason (invariant I8: what a peer can make a host hold has a
+ * limit with a name). A row that an operator may change is also a setting in host/settings.def. */
+#ifndef PROTOCOL_LIMITS_H
+#define PROTOCOL_LIMITS_H
+
+/* -- decoding -- */
+#define LIMIT_DEPTH 32               /* nested arrays and maps; deeper is a bomb */
+#define LIMIT_NAME_BYTES 64          /* host, type, method, field, tag names */
+#define LIMIT_ALIAS_BYTES 64         /* alias of an agent */
+#define LIMIT_ERROR_TEXT_BYTES 320   /* sizeof gw_error.text */
+#define LIMIT_SIGNATURE_BYTES 4096   /* one method signature */
+#define LIMIT_FIELDS 256             /* rows of one field table */
+#define LIMIT_DECODED_BYTES (256u * 1024 * 1024) /* lists of structs of one state: an empty element is
+                                                    one byte packed and sizeof(element) here */
+
+/* -- frames and links -- */
+#define LIMIT_FRAME_BYTES (128u * 1024)            /* one frame on the wire: a fragment and room */
+#define LIMIT_FRAGMENT_BYTES (64u * 1024)          /* payload of one fragment: bounds head-of-line delay */
+#define LIMIT_MESSAGE_BYTES (80u * 1024 * 1024)    /* a reassembled frame: a state of 64 MiB sealed, and room */
+#define LIMIT_LINK_REASSEMBLY_BYTES (160u * 1024 * 1024) /* all unfinished frames of one link */
+#define LIMIT_LINK_OUT_BYTES (256u * 1024 * 1024)  /* queued output of one link; above it the link is closed */
+#define LIMIT_LINK_FRAGMENTED 16                   /* unfinished frames of one link, each way */
+#define LIMIT_CLIENT_FRAME_BYTES (5u * 1024 * 1024) /* a frame of a client link: LIMIT_ARGS_BYTES and room */
+#define LIMIT_LINK_CALLS 4096                      /* open calls of one client link */
+#define LIMIT_LINKS 512                            /* links to peers */
+#define LIMIT_CLIENTS 1024                         /* client connections, HTTP and links */
+
+/* -- HTTP -- */
+#define LIMIT_HTTP_HEADER_BYTES (16u * 1024)       /* request line and headers together */
+#define LIMIT_HTTP_BODY_BYTES (8u * 1024 * 1024)   /* held in memory: arguments as JSON, with room */
+#define LIMIT_HTTP_ANONYMOUS_BYTES (64u * 1024) /* body from a client without credentials (join) */
+#define LIMIT_HTTP_HEADERS 100       /* header lines of one request */
+#define LIMIT_HTTP_PARAMS 64         /* parameters of one query */
+#define LIMIT_HTTP_BODY_MS 60000     /* a request body must be whole after this */
+#define LIMIT_HTTP_WRITE_MS 60000    /* an answer of which the client takes nothing for so long is dropped */
+#define LIMIT_HTTP_STREAM_BYTES (4u * 1024 * 1024) /* unsent bytes of one event stream */
+#define LIMIT_HTTP_HEADER_MS 10000   /* a request head must be whole after this, however it trickles */
+#define LIMIT_HTTP_IDLE_MS 60000     /* a kept-alive connection without a request */
+
+/* -- agents -- */
+#define LIMIT_STATE_BYTES (64u * 1024 * 1024) /* packed state of one agent */
+#define LIMIT_ARGS_BYTES (4u * 1024 * 1024)   /* packed arguments or reply of one message */
+#define LIMIT_MAILBOX_MESSAGES 10000          /* waiting messages of one agent */
+#define LIMIT_MAILBOX_BYTES (64u * 1024 * 1024) /* of them together: as much as a state */
+#define LIMIT_REQUESTS_PER_AGENT 1024         /* recorded answers of one agent */
+#define LIMIT_REQUEST_AGE_MS (24LL * 3600 * 1000) /* how long an answer is kept for a retry */
+#define LIMIT_REQUEST_KEY_BYTES 128           /* --op-key */
+#define LIMIT_STREAM_WINDOW 64                /* unacknowledged messages of one stream */
+#define LIMIT_REDIRECTS 8                     /* MOVED answers followed before asking home */
+#define LIMIT_TICKET_AGENTS 256               /* agents under one ticket */
+#define LIMIT_STAGED_PER_PEER 4096            /* staged agents one peer may have here */
+#define LIMIT_EPOCH (1ULL << 53)              /* exact in JSON numbers */
+#define LIMIT_RUNNER_BLOCKED 64               /* handlers of one runner blocked in an ask */
+#define LIMIT_PAGE 1000                       /* rows of one list answer */
+
+/* -- mesh -- */
+#define LIMIT_MEMBERS 4096       /* hosts that one host remembers */
+#define LIMIT_TAGS 64            /* of one host */
+#define LIMIT_PROPERTIES 64      /* of one host */
+#define LIMIT_PROPERTY_BYTES 256 /* one K=V: each member carries all of them */
+#define LIMIT_URLS 8             /* ways to reach one host */
+
+/* -- settings -- */
+#define LIMIT_CONFIG_BYTES (256u * 1024) /* a config file; real ones are below 4 KiB */
+#define LIMIT_SETTING_PEERS 64           /* seeds; the members that they know are learnt */
+#define LIMIT_SETTING_PATHS 64           /* plugins, and roots */
+#define LIMIT_TOKEN_BYTES (16u * 1024)   /* a join token as text */
+
+/* -- trust -- */
+#define LIMIT_KEY_FILE_BYTES (64u * 1024)  /* key, certificate or token record on disk */
+#define LIMIT_TOKEN_USES 1000              /* hosts one token admits: its record names each */
+#define LIMIT_TOKEN_TTL_MS (366LL * 24 * 3600 * 1000)
+#define LIMIT_TOKENS 1024                  /* token records of one mesh */
+#define LIMIT_JOIN_CSR_BYTES (8u * 1024)   /* PEM of a certificate request or certificate in a join */
+#define LIMIT_JOIN_ANSWER_BYTES (64u * 1024) /* HTTP answer to a join, head included */
+#define LIMIT_JOIN_MS 10000                /* one endpoint: connect, handshake, answer */
+
+/* -- store -- */
+#define LIMIT_STORE_KEY_BYTES 256              /* ids, epochs, and a name */
+#define LIMIT_STORE_INLINE_BYTES (256u * 1024) /* larger values are files of their own */
+#define LIMIT_EVENTS_KEPT 100000               /* event rows on disk; the oldest go first */
+
+#endif

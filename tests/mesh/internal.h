@@ -1,0 +1,169 @@
+/* Structures of the virtual mesh, shared by its files only. */
+#ifndef TESTS_MESH_INTERNAL_H
+#define TESTS_MESH_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "agents/sdk/engine.h"
+#include "persistence/store.h"
+#include "tests/mesh/tally.h"
+#include "tests/mesh/virtual.h"
+
+#define TRACE_LINES      400
+#define TRACE_LINE_BYTES 160
+#define VIEWS_MAX        256
+
+/* An event: a closure with a time. Dropped unrun when its owner was restarted meanwhile. */
+struct event {
+    int64_t at_us;
+    uint64_t number;    /* order among equals */
+    struct vhost *host; /* NULL: of the mesh */
+    uint64_t life;      /* of the host when it was made */
+    void (*run)(void *arg);
+    void (*drop)(void *arg); /* NULL allowed: arg needs no freeing */
+    void *arg;
+};
+
+struct env_timer {
+    struct vhost *host;
+    void (*fire)(void *arg);
+    void *arg;
+    uint64_t armed; /* number of the start that counts; 0 = stopped */
+    size_t queued;  /* events that point here */
+    bool freed;
+    LIST_ENTRY(env_timer) link;
+};
+
+struct view {
+    gw_id agent;
+    uint64_t epoch;
+    char status[16];
+    bool runnable;
+};
+
+struct vrunner {
+    struct engine *engine; /* NULL: not running */
+    uint64_t life;
+    int pid;
+    bool starting;
+    struct { /* DONEs of one agent keep their order */
+        gw_id agent;
+        int64_t last_us;
+    } lanes[16];
+    size_t next_lane;
+};
+
+struct vhost {
+    struct mesh *mesh;
+    size_t index;
+    char name[16];
+    char url[64];
+    struct host_key key;
+    struct host_id id;
+    struct gw_env env;
+    uint64_t rng[4];
+    struct node *node; /* NULL: down */
+    uint64_t life;     /* +1 at each start and crash */
+    bool ready, stopped, dying;
+    int64_t clock_skew_ms;
+    struct store *store;
+    int64_t storage_free_us; /* when the storage thread has nothing left to do */
+    int64_t storage_told_us; /* time of the last completion */
+    struct vrunner runner;
+    const struct gw_type *const *types;
+    size_t type_count;
+    LIST_HEAD(, env_timer) timers;
+    size_t timer_count;
+    LIST_HEAD(, mesh_open) calls; /* open operations, of tests and of peers */
+    struct view views[VIEWS_MAX];
+    size_t view_count;
+};
+
+/* A pair of hosts; end 0 is the lower index. */
+struct vlink {
+    struct mesh *mesh;
+    struct vhost *ends[2];
+    bool apart, wanted, dialling;
+    bool up;              /* frames pass */
+    uint64_t incarnation; /* +1 at each dial that succeeds */
+    bool told[2];         /* node_peer_up was called, node_peer_down not yet */
+    int64_t delay_us;
+    int64_t hold_until_us; /* peer_drop: not dialled before */
+    int64_t last_us[2];    /* delivery of the last frame towards that end */
+};
+
+/* An operation in progress at a node: asked by a test (call) or by a CALL frame of a peer (from).
+ */
+struct mesh_open {
+    struct op_call op; /* first: op_call.answer gets it back */
+    struct vhost *host;
+    struct mesh_call *call; /* of a test; NULL: of a peer, or forgotten by the test */
+    struct vhost *from;
+    uint64_t stream;
+    LIST_ENTRY(mesh_open) link;
+};
+
+struct known { /* what the checks remember of an agent */
+    gw_id agent;
+    uint64_t least; /* nothing below may be runnable any more */
+    bool expected;
+};
+
+struct mesh {
+    uint64_t seed;
+    uint64_t rng[4];
+    int64_t now_us;
+    struct event *heap;
+    size_t heap_count, heap_cap;
+    uint64_t next_number, events;
+    size_t host_count;
+    struct vhost hosts[MESH_HOSTS_MAX];
+    struct vlink links[MESH_HOSTS_MAX][MESH_HOSTS_MAX]; /* [low][high] */
+    mesh_frame_hook on_frame;
+    void *frame_arg;
+    mesh_commit_hook on_commit;
+    void *commit_arg;
+    struct known *known;
+    size_t known_count, known_cap;
+    uint64_t digest;
+    bool print;
+    bool ending;
+    char trace[TRACE_LINES][TRACE_LINE_BYTES];
+    uint64_t trace_count;
+};
+
+/* ---- virtual.c ---- */
+void rng_seed(uint64_t rng[4], uint64_t seed);
+uint64_t rng_next(uint64_t rng[4]);
+int64_t mesh_between(struct mesh *m, int64_t low, int64_t high); /* inclusive */
+/* Queue an event at an absolute time (not before now). `host` NULL: not bound to one. */
+void mesh_push(struct mesh *m, struct vhost *host, int64_t at_us, void (*run)(void *arg),
+               void (*drop)(void *arg), void *arg);
+/* What a crashed process would have taken with it (contexts of callbacks that never come): kept
+ * reachable, so that the leak checker reports only real leaks. */
+void mesh_bury(void *arg);
+/* ---- virtual_env.c ---- */
+void venv_init(struct vhost *h);
+void venv_free_timers(struct vhost *h);
+/* ---- virtual_runner.c ---- */
+void vrunner_start(void *ctx, size_t index);
+void vrunner_send(void *ctx, size_t index, struct buf *frame);
+void vrunner_kill(void *ctx, size_t index);
+void vrunner_reset(struct vhost *h); /* the host is down */
+/* ---- virtual_link.c ---- */
+void vlink_init(struct mesh *m);
+struct vlink *vlink_of(struct mesh *m, size_t a, size_t b);
+void vlink_send(struct vhost *from, const struct host_id *to, struct buf *frame);
+void vlink_host_up(struct vhost *h);
+void vlink_host_down(struct vhost *h);
+void vlink_cut(struct vlink *l);
+void vlink_want(struct vlink *l);
+/* ---- virtual_call.c ---- */
+/* A CALL frame of a peer. */
+void vcall_frame(struct vhost *h, struct vhost *from, const struct frame *frame);
+void vcall_host_down(struct vhost *h);
+/* ---- virtual_check.c ---- */
+void check_host(struct vhost *h); /* look at its agents again, check all */
+void check_host_down(struct vhost *h);
+
+#endif

@@ -1,0 +1,197 @@
+#ifndef GW_NO_PLUGIN_INFO
+#define GW_NO_PLUGIN_INFO
+#endif
+#include "tests/mesh/tally.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct tally {
+    int64_t count;
+    gw_strs log;
+    gw_bytes load;
+};
+static const struct gw_field tally_fields[] = {
+    GW_FIELD(struct tally, count),
+    GW_FIELD(struct tally, log),
+    GW_FIELD(struct tally, load),
+};
+
+static gw_err add(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    int64_t number = gw_arg_int(call, "number");
+    GW_TRY(gw_add(&t->count, gw_arg_int(call, "by")));
+    if (number >= 0) {
+        GW_TRY(gw_strs_addf(&t->log, "#%lld", (long long)number));
+    }
+    return gw_reply_int(call, "count", t->count);
+}
+
+static gw_err get(struct gw_call *call)
+{
+    const struct tally *t = gw_state(call);
+    return gw_reply_int(call, "count", t->count);
+}
+
+static gw_err history(struct gw_call *call)
+{
+    const struct tally *t = gw_state(call);
+    return gw_reply_strs(call, "log", &t->log);
+}
+
+static gw_err relay(struct gw_call *call)
+{
+    gw_value args = gw_nil();
+    GW_TRY(gw_map_set(&args, "by", gw_int(gw_arg_int(call, "by"))));
+    GW_TRY(gw_map_set(&args, "number", gw_int(gw_arg_int(call, "number"))));
+    return gw_tell(call, gw_arg_id(call, "to"), "add", args);
+}
+
+static gw_err go(struct gw_call *call)
+{
+    return gw_dispatch(call, gw_arg_str(call, "to"));
+}
+
+static gw_err load(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    size_t n = (size_t)gw_arg_int(call, "bytes");
+    uint8_t *p = malloc(n ? n : 1);
+    if (!p) {
+        return GW_ENOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        p[i] = (uint8_t)(i * 31 >> 3);
+    }
+    gw_err err = gw_bytes_set(&t->load, p, n);
+    free(p);
+    return err;
+}
+
+static gw_err spoil(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    t->count += 1000;
+    return gw_call_fail(call, GW_EREFUSED, "spoilt on purpose");
+}
+
+static gw_err on_create(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    return gw_strs_add(&t->log, "create");
+}
+static gw_err on_dispatch(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    return gw_strs_add(&t->log, "leave");
+}
+static gw_err on_arrive(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    return gw_strs_add(&t->log, "arrive");
+}
+static gw_err on_clone(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    return gw_strs_add(&t->log, "clone");
+}
+static gw_err on_deactivate(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    return gw_strs_add(&t->log, "sleep");
+}
+static gw_err on_activate(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    return gw_strs_add(&t->log, "wake");
+}
+
+static const struct gw_method tally_methods[] = {
+    {"add(by: int = 1, number: int = -1) -> (count: int)", add, 0},
+    {"get() -> (count: int)", get, GW_READ},
+    {"history() -> (log: [string])", history, GW_READ},
+    {"relay(to: agent, by: int = 1, number: int = -1)", relay, 0},
+    {"go(to: string)", go, 0},
+    {"load(bytes: int)", load, 0},
+    {"spoil()", spoil, 0},
+};
+
+const struct gw_type tally_type = {
+    .abi = GW_ABI,
+    .size = sizeof(struct gw_type),
+    .name = "tally",
+    .version = 1,
+    .state_size = sizeof(struct tally),
+    GW_FIELDS(tally_fields),
+    GW_METHODS(tally_methods),
+    .on_create = on_create,
+    .on_dispatch = on_dispatch,
+    .on_arrive = on_arrive,
+    .on_clone = on_clone,
+    .on_deactivate = on_deactivate,
+    .on_activate = on_activate,
+};
+
+static gw_err stay(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    t->count += 1000; /* must leave no trace */
+    return gw_call_fail(call, GW_EREFUSED, "I stay here");
+}
+
+const struct gw_type homebody_type = {
+    .abi = GW_ABI,
+    .size = sizeof(struct gw_type),
+    .name = "homebody",
+    .version = 1,
+    .state_size = sizeof(struct tally),
+    GW_FIELDS(tally_fields),
+    GW_METHODS(tally_methods),
+    .on_dispatch = stay,
+};
+
+const struct gw_type grumpy_type = {
+    .abi = GW_ABI,
+    .size = sizeof(struct gw_type),
+    .name = "grumpy",
+    .version = 1,
+    .state_size = sizeof(struct tally),
+    GW_FIELDS(tally_fields),
+    GW_METHODS(tally_methods),
+    .on_arrive = stay,
+};
+
+struct morph_text {
+    char *v;
+};
+static const struct gw_field morph_text_fields[] = {
+    GW_FIELD(struct morph_text, v),
+};
+const struct gw_type morph_text_type = {
+    .abi = GW_ABI,
+    .size = sizeof(struct gw_type),
+    .name = "morph",
+    .version = 1,
+    .state_size = sizeof(struct morph_text),
+    GW_FIELDS(morph_text_fields),
+};
+
+struct morph_number {
+    int64_t v;
+};
+static const struct gw_field morph_number_fields[] = {
+    GW_FIELD(struct morph_number, v),
+};
+const struct gw_type morph_number_type = {
+    .abi = GW_ABI,
+    .size = sizeof(struct gw_type),
+    .name = "morph",
+    .version = 1,
+    .state_size = sizeof(struct morph_number),
+    GW_FIELDS(morph_number_fields),
+};
+
+const struct gw_type *const tally_types[] = {&tally_type, &homebody_type, &grumpy_type,
+                                             &morph_text_type};
+const size_t tally_type_count = sizeof tally_types / sizeof tally_types[0];

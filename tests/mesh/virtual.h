@@ -1,0 +1,153 @@
+/* The virtual mesh: N hosts (host/core/node.h) in one process, on one virtual clock, under one
+ * seed.
+ *
+ * Each host is a real node over a simulated world: memory store, links with delay that can be cut,
+ * frames that can be lost or doubled, runners that are the real engine called in-process, crashes
+ * at any point. Everything that happens is an event in one queue ordered by (time, number); chance
+ * comes from the seed alone, libsodium's included, so that a run repeats itself to the byte
+ * (mesh_digest).
+ *
+ * After each event the invariants are checked over all hosts (virtual_check.c); a violation ends
+ * the test with the seed and the last lines of the trace. Environment: MESH_TRACE=1 prints the
+ * whole trace. One mesh at a time, one thread. */
+#ifndef TESTS_MESH_VIRTUAL_H
+#define TESTS_MESH_VIRTUAL_H
+
+#include <godwit/agent.h>
+
+#include "host/core/node.h"
+
+#define MESH_HOSTS_MAX 12
+#define MESH_TYPES_MAX 8
+
+struct mesh;
+
+/* --- life --- */
+/* `hosts` [1 .. MESH_HOSTS_MAX], named h0, h1, …; none is started. All offer the types of tally.h.
+ */
+struct mesh *mesh_new(uint64_t seed, size_t hosts);
+void mesh_free(struct mesh *m);
+/* What the runner of a host offers from its next start on. Borrowed. */
+void mesh_set_types(struct mesh *m, size_t host, const struct gw_type *const *types, size_t n);
+void mesh_start(struct mesh *m, size_t host);
+/* Start every host that is down; run until all are ready and linked. */
+void mesh_start_all(struct mesh *m);
+/* As by kill -9: what the store has applied stays, everything else is gone. Never from inside a
+ * call of the node: from a test, or by a fate (below). */
+void mesh_crash(struct mesh *m, size_t host);
+/* Orderly: node_stop, run until on_stopped (60 s at most), free. */
+void mesh_stop(struct mesh *m, size_t host);
+void mesh_crash_runner(struct mesh *m, size_t host);
+bool mesh_alive(const struct mesh *m, size_t host);
+struct node *mesh_node(struct mesh *m, size_t host); /* NULL while down */
+struct host_id mesh_host_id(const struct mesh *m, size_t host);
+const struct host_key *mesh_host_key(const struct mesh *m, size_t host);
+const char *mesh_host_name(const struct mesh *m, size_t host);
+
+/* --- time --- */
+int64_t mesh_now_us(const struct mesh *m);
+bool mesh_step(struct mesh *m); /* one event; false when there is none */
+void mesh_run(struct mesh *m, int64_t ms);
+/* Until `want(arg)`, looked at after each event; false when `ms` have passed first. */
+bool mesh_run_until(struct mesh *m, bool (*want)(void *arg), void *arg, int64_t ms);
+/* An event of the test itself, not bound to a host. `drop` (NULL allowed) instead when the mesh
+ * ends. */
+void mesh_at(struct mesh *m, int64_t delay_us, void (*run)(void *arg), void (*drop)(void *arg),
+             void *arg);
+/* Chance of the seed: [0 .. n-1], n > 0. */
+uint64_t mesh_random(struct mesh *m, uint64_t n);
+
+/* --- links --- */
+/* Cut the link now, if it is up; it is dialled again unless the pair is apart. */
+void mesh_cut(struct mesh *m, size_t a, size_t b);
+void mesh_part(struct mesh *m, size_t a, size_t b, bool apart); /* also cuts */
+bool mesh_linked(const struct mesh *m, size_t a, size_t b);     /* both ends know that it is up */
+/* One-way delay of a pair, before jitter [1 us .. ]. */
+void mesh_set_delay(struct mesh *m, size_t a, size_t b, int64_t us);
+/* Hand a frame (with its length) to `to` as if `from` had sent it now over their link. */
+void mesh_inject(struct mesh *m, size_t from, size_t to, const struct buf *frame);
+
+/* --- faults: asked at the moment of delivery, of applying --- */
+typedef enum mesh_fate {
+    FATE_PASS,
+    FATE_LOSE,       /* this frame only; the link lives */
+    FATE_CUT,        /* the link ends; this frame and all in flight on it are lost */
+    FATE_CUT_AFTER,  /* delivered, then the link ends */
+    FATE_TWICE,      /* delivered, and again a little later */
+    FATE_LATE,       /* delivered, and again much later (seconds), whatever link is there then */
+    FATE_CRASH_FROM, /* delivered, the sender crashes */
+    FATE_CRASH_TO,   /* the receiver crashes before it sees the frame */
+    FATE_CRASH_TO_AFTER
+} mesh_fate;
+typedef mesh_fate (*mesh_frame_hook)(void *arg, size_t from, size_t to, const struct frame *frame);
+typedef enum commit_fate {
+    COMMIT_PASS,
+    COMMIT_CRASH_BEFORE, /* not applied */
+    COMMIT_CRASH_AFTER,  /* applied, nobody was told */
+    COMMIT_FAIL          /* a certain roll-back, told as GW_EDISK_FULL */
+} commit_fate;
+typedef commit_fate (*mesh_commit_hook)(void *arg, size_t host);
+/* NULL: all pass. */
+void mesh_on_frame(struct mesh *m, mesh_frame_hook hook, void *arg);
+void mesh_on_commit(struct mesh *m, mesh_commit_hook hook, void *arg);
+
+/* --- operations --- */
+struct mesh_call {
+    bool done;
+    gw_err
+        err; /* GW_EUNREACHABLE when its host crashed first, GW_ETIMEOUT when mesh_wait gave up */
+    gw_value value;
+    gw_value items; /* of a stream: a list */
+    struct gw_error why;
+    /* private */
+    struct mesh_open *open;
+};
+/* Begin an operation at a host; arguments as JSON in which ' stands for ":
+ *     mesh_ask(m, 0, "send", "{'agent': '%s', 'method': 'add', 'args': {'by': 2}}", id)
+ * A host that is down answers GW_EUNREACHABLE. Free with mesh_call_free, answered or not. */
+struct mesh_call *mesh_ask(struct mesh *m, size_t host, const char *op, const char *fmt, ...)
+    GW_PRINTF(4, 5);
+gw_err mesh_wait(struct mesh *m, struct mesh_call *call, int64_t ms);
+void mesh_call_free(struct mesh_call *call); /* NULL allowed */
+/* Ask and wait for up to 60 s; `ret` (NULL allowed) is the caller's on GW_OK. */
+gw_err mesh_op(struct mesh *m, size_t host, gw_value *ret, const char *op, const char *fmt, ...)
+    GW_PRINTF(5, 6);
+/* The same; anything but GW_OK fails the test. */
+void mesh_must(struct mesh *m, size_t host, gw_value *ret, const char *op, const char *fmt, ...)
+    GW_PRINTF(5, 6);
+
+/* --- shorthands about agents (tally.h) --- */
+gw_id mesh_create(struct mesh *m, size_t host, const char *type); /* must succeed */
+/* Dispatch and wait; the code. */
+gw_err mesh_move(struct mesh *m, size_t via, const gw_id *agent, size_t to);
+/* add(by = 1) under a request key; the code. */
+gw_err mesh_add(struct mesh *m, size_t via, const gw_id *agent, const char *key);
+int64_t mesh_count(struct mesh *m, size_t via, const gw_id *agent); /* get(); must succeed */
+
+/* --- checks --- */
+/* Where the one runnable copy is (test fails when there is none, or when it is not one). */
+size_t mesh_where(struct mesh *m, const gw_id *agent, uint64_t *ret_epoch);
+/* How many copies, whatever their status, all live hosts show. */
+size_t mesh_copies(struct mesh *m, const gw_id *agent);
+/* Remove all faults, join what is apart, start what is down, run until every move has ended (5 min
+ * at most, else the test fails), and 3 s more. */
+void mesh_heal(struct mesh *m);
+/* After mesh_heal: exactly one copy of each agent that mesh_expect named (mesh_create does), at
+ * most one of any other, nothing staged or departed, node_moves_count 0 everywhere. */
+void mesh_expect_whole(struct mesh *m);
+void mesh_expect(struct mesh *m, const gw_id *agent);
+/* This agent is meant to end: one copy or none. */
+void mesh_expect_disposed(struct mesh *m, const gw_id *agent);
+/* An operator resolved a move by his word: the epochs of this agent start anew for the checks. */
+void mesh_excuse(struct mesh *m, const gw_id *agent);
+/* Of everything that happened so far. */
+uint64_t mesh_digest(const struct mesh *m);
+uint64_t mesh_events(const struct mesh *m);
+/* Add a line to the trace. */
+void mesh_note(struct mesh *m, const char *fmt, ...) GW_PRINTF(2, 3);
+/* Print seed and end of the trace, and fail the test. */
+void mesh_fail(struct mesh *m, const char *fmt, ...) GW_PRINTF(2, 3) __attribute__((noreturn));
+#define mesh_assert(m, cond)                                                                       \
+    ((cond) ? (void)0 : mesh_fail((m), "%s:%d: %s", __FILE__, __LINE__, #cond))
+
+#endif

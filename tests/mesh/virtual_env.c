@@ -1,0 +1,376 @@
+/* The world of one virtual host: clock, chance, timers, store. */
+#include "tests/mesh/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/base/log.h"
+
+#define EPOCH_MS 1760000000000LL /* the wall clock at virtual time 0 */
+
+static int64_t wall_ms(void *ctx)
+{
+    const struct vhost *h = ctx;
+    return EPOCH_MS + h->clock_skew_ms + h->mesh->now_us / 1000;
+}
+
+static int64_t mono_us(void *ctx)
+{
+    const struct vhost *h = ctx;
+    return h->mesh->now_us + 1000000;
+}
+
+static void fill_random(void *ctx, void *ret, size_t n)
+{
+    struct vhost *h = ctx;
+    uint8_t *p = ret;
+    for (size_t i = 0; i < n; i++) {
+        p[i] = (uint8_t)(rng_next(h->rng) >> 24);
+    }
+}
+
+/* --- timers: the queue may hold several events of one timer, only the last start counts --- */
+struct firing {
+    struct env_timer *timer;
+    uint64_t armed;
+};
+
+static void timer_settle(struct env_timer *t)
+{
+    if (t->freed && t->queued == 0) {
+        free(t);
+    }
+}
+
+static void firing_drop(void *arg)
+{
+    struct firing *f = arg;
+    f->timer->queued--;
+    timer_settle(f->timer);
+    free(f);
+}
+
+static void firing_run(void *arg)
+{
+    struct firing *f = arg;
+    struct env_timer *t = f->timer;
+    bool counts = t->armed == f->armed && !t->freed;
+    firing_drop(f);
+    if (counts) {
+        t->armed = 0;
+        t->fire(t->arg);
+    }
+}
+
+static struct env_timer *timer_new(void *ctx, void (*fire)(void *arg), void *arg)
+{
+    struct vhost *h = ctx;
+    struct env_timer *t = xcalloc(1, sizeof *t);
+    t->host = h;
+    t->fire = fire;
+    t->arg = arg;
+    LIST_INSERT_HEAD(&h->timers, t, link);
+    h->timer_count++;
+    return t;
+}
+
+static void timer_start(void *ctx, struct env_timer *t, int64_t delay_ms)
+{
+    struct vhost *h = ctx;
+    gw_assert(t && t->host == h && !t->freed && delay_ms >= 0);
+    struct firing *f = xcalloc(1, sizeof *f);
+    f->timer = t;
+    f->armed = t->armed = ++h->mesh->next_number;
+    t->queued++;
+    mesh_push(h->mesh, h, h->mesh->now_us + delay_ms * 1000 + 1, firing_run, firing_drop, f);
+}
+
+static void timer_stop(void *ctx, struct env_timer *t)
+{
+    (void)ctx;
+    gw_assert(t && !t->freed);
+    t->armed = 0;
+}
+
+static void timer_free(void *ctx, struct env_timer *t)
+{
+    struct vhost *h = ctx;
+    if (!t) {
+        return;
+    }
+    gw_assert(t->host == h && !t->freed);
+    LIST_REMOVE(t, link);
+    h->timer_count--;
+    t->freed = true;
+    t->armed = 0;
+    timer_settle(t);
+}
+
+/* After node_free: a timer that is left is one that the node has forgotten. */
+void venv_free_timers(struct vhost *h)
+{
+    if (h->timer_count > 0) {
+        mesh_fail(h->mesh, "node_free of %s left %zu timers", h->name, h->timer_count);
+    }
+}
+
+struct deferred {
+    void (*run)(void *arg);
+    void *arg;
+};
+
+static void deferred_run(void *arg)
+{
+    struct deferred d = *(struct deferred *)arg;
+    free(arg);
+    d.run(d.arg);
+}
+
+static void deferred_drop(void *arg)
+{
+    struct deferred *d = arg;
+    mesh_bury(d->arg);
+    free(d);
+}
+
+static void defer(void *ctx, void (*run)(void *arg), void *arg)
+{
+    struct vhost *h = ctx;
+    struct deferred *d = xcalloc(1, sizeof *d);
+    *d = (struct deferred){run, arg};
+    mesh_push(h->mesh, h, h->mesh->now_us + 1, deferred_run, deferred_drop, d);
+}
+
+/* --- the store: one request at a time, each a little later than the one before; told later still
+ * --- */
+struct row_copy {
+    store_table table;
+    struct buf key, value;
+};
+struct request {
+    struct vhost *host;
+    struct store_batch *batch; /* NULL: a read */
+    storage_done done;
+    storage_read_done read_done;
+    void *arg;
+    struct store_range ranges[8];
+    struct buf spans; /* copies of prefix and from of each range */
+    size_t range_count;
+    gw_err err;
+    struct row_copy *rows;
+    size_t row_count, row_cap;
+};
+
+static void request_free(void *arg)
+{
+    struct request *r = arg;
+    store_batch_free(r->batch);
+    for (size_t i = 0; i < r->row_count; i++) {
+        buf_free(&r->rows[i].key);
+        buf_free(&r->rows[i].value);
+    }
+    free(r->rows);
+    buf_free(&r->spans);
+    free(r);
+}
+
+static void request_drop(void *arg)
+{
+    struct request *r = arg;
+    mesh_bury(r->arg);
+    request_free(r);
+}
+
+static void request_tell(void *arg)
+{
+    struct request *r = arg;
+    if (r->read_done) {
+        struct storage_row *rows = calloc(r->row_count + 1, sizeof *rows);
+        gw_assert(rows);
+        for (size_t i = 0; i < r->row_count; i++) {
+            rows[i] = (struct storage_row){r->rows[i].table, buf_span(&r->rows[i].key),
+                                           buf_span(&r->rows[i].value)};
+        }
+        r->read_done(r->arg, r->err, rows, r->row_count);
+        free(rows);
+    } else if (r->done) {
+        r->done(r->arg, r->err);
+    }
+    request_free(r);
+}
+
+struct visit {
+    struct request *request;
+    store_table table;
+};
+
+static bool keep_row(void *arg, struct span key, struct span value)
+{
+    struct visit *v = arg;
+    struct request *r = v->request;
+    if (r->row_count == r->row_cap) {
+        r->row_cap = r->row_cap ? r->row_cap * 2 : 16;
+        r->rows = realloc(r->rows, r->row_cap * sizeof *r->rows);
+        gw_assert(r->rows);
+    }
+    struct row_copy *row = &r->rows[r->row_count++];
+    *row = (struct row_copy){.table = v->table};
+    buf_add(&row->key, key.p, key.n);
+    buf_add(&row->value, value.p, value.n);
+    return true;
+}
+
+static void read_apply(struct request *r)
+{
+    for (size_t i = 0; i < r->range_count && r->err == GW_OK; i++) {
+        struct visit v = {r, r->ranges[i].table};
+        r->err = store_scan(r->host->store, &r->ranges[i], keep_row, &v);
+    }
+}
+
+/* Where a crash separates what is kept from what is lost. */
+static void request_apply(void *arg)
+{
+    struct request *r = arg;
+    struct vhost *h = r->host;
+    struct mesh *m = h->mesh;
+    if (!r->batch) {
+        read_apply(r);
+    } else {
+        commit_fate fate = m->on_commit ? m->on_commit(m->commit_arg, h->index) : COMMIT_PASS;
+        if (fate == COMMIT_CRASH_BEFORE) {
+            mesh_note(m, "%s: its commit is lost", h->name);
+            request_drop(r);
+            mesh_crash(m, h->index);
+            return;
+        }
+        if (fate == COMMIT_FAIL) {
+            r->err = GW_EDISK_FULL;
+        } else {
+            store_apply(h->store, &r->batch, 1, &r->err);
+        }
+        mesh_note(m, "%s commits %zu: %s", h->name, store_batch_count(r->batch),
+                  gw_err_name(r->err));
+        if (fate == COMMIT_CRASH_AFTER) {
+            request_drop(r);
+            mesh_crash(m, h->index);
+            return;
+        }
+    }
+    int64_t at = m->now_us + mesh_between(m, 5, 60);
+    h->storage_told_us = at > h->storage_told_us ? at : h->storage_told_us + 1;
+    mesh_push(m, h, h->storage_told_us, request_tell, request_drop, r);
+}
+
+static void request_submit(struct request *r, int64_t low_us, int64_t high_us)
+{
+    struct vhost *h = r->host;
+    struct mesh *m = h->mesh;
+    if (h->dying) {
+        request_drop(r);
+        return;
+    }
+    if (h->storage_free_us < m->now_us) {
+        h->storage_free_us = m->now_us;
+    }
+    h->storage_free_us += mesh_between(m, low_us, high_us);
+    mesh_push(m, h, h->storage_free_us, request_apply, request_drop, r);
+}
+
+static void commit(void *ctx, struct store_batch *batch, storage_done done, void *arg)
+{
+    struct request *r = xcalloc(1, sizeof *r);
+    r->host = ctx;
+    r->batch = batch ? batch : store_batch_new();
+    r->done = done;
+    r->arg = arg;
+    request_submit(r, 120, 400);
+}
+
+static void read_rows(void *ctx, const struct store_range *ranges, size_t n, storage_read_done done,
+                      void *arg)
+{
+    gw_assert(n >= 1 && n <= 8 && done);
+    struct request *r = xcalloc(1, sizeof *r);
+    r->host = ctx;
+    r->read_done = done;
+    r->arg = arg;
+    r->range_count = n;
+    for (size_t i = 0; i < n; i++) {
+        buf_add(&r->spans, ranges[i].prefix.p, ranges[i].prefix.n);
+        buf_add(&r->spans, ranges[i].from.p, ranges[i].from.n);
+    }
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        r->ranges[i] = ranges[i];
+        r->ranges[i].prefix.p = r->spans.data + at;
+        at += ranges[i].prefix.n;
+        r->ranges[i].from.p = r->spans.data + at;
+        at += ranges[i].from.n;
+    }
+    request_submit(r, 10, 60);
+}
+
+/* --- the table --- */
+static void peer_send(void *ctx, const struct host_id *to, struct buf *frame)
+{
+    vlink_send(ctx, to, frame);
+}
+
+static struct vlink *link_to(struct vhost *h, const struct host_id *id, const char *url)
+{
+    struct mesh *m = h->mesh;
+    for (size_t i = 0; i < m->host_count; i++) {
+        struct vhost *other = &m->hosts[i];
+        bool named = id && !host_id_is_nil(id) ? host_id_equal(id, &other->id)
+                                               : url && strcmp(url, other->url) == 0;
+        if (named && other != h) {
+            return vlink_of(m, h->index, i);
+        }
+    }
+    return NULL;
+}
+
+static void peer_want(void *ctx, const struct host_id *id, const char *url)
+{
+    struct vlink *l = link_to(ctx, id, url);
+    if (l) {
+        vlink_want(l);
+    }
+}
+
+static void peer_drop(void *ctx, const struct host_id *id, const char *reason)
+{
+    struct vhost *h = ctx;
+    struct vlink *l = link_to(h, id, NULL);
+    mesh_note(h->mesh, "%s drops a peer: %s", h->name, reason);
+    if (l && !h->dying) {
+        l->hold_until_us = h->mesh->now_us + 60 * 1000000LL;
+        vlink_cut(l);
+    }
+}
+
+void venv_init(struct vhost *h)
+{
+    LIST_INIT(&h->timers);
+    LIST_INIT(&h->calls);
+    h->env = (struct gw_env){
+        .ctx = h,
+        .wall_ms = wall_ms,
+        .mono_us = mono_us,
+        .random = fill_random,
+        .timer_new = timer_new,
+        .timer_start = timer_start,
+        .timer_stop = timer_stop,
+        .timer_free = timer_free,
+        .defer = defer,
+        .commit = commit,
+        .read = read_rows,
+        .peer_send = peer_send,
+        .peer_want = peer_want,
+        .peer_drop = peer_drop,
+        .runner_start = vrunner_start,
+        .runner_send = vrunner_send,
+        .runner_kill = vrunner_kill,
+    };
+}

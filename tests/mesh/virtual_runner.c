@@ -1,0 +1,212 @@
+/* The runner of a virtual host: the real engine, called when a frame arrives; what it answers comes
+ * back after a delay that differs from frame to frame, in order for each agent. */
+#include "tests/mesh/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/base/log.h"
+#include "protocol/value.h"
+
+struct parcel { /* a frame on its way to the runner or back */
+    struct vhost *host;
+    uint64_t runner_life;
+    struct buf bytes;
+};
+
+static struct parcel *parcel_new(struct vhost *h, struct buf *bytes)
+{
+    struct parcel *p = xcalloc(1, sizeof *p);
+    p->host = h;
+    p->runner_life = h->runner.life;
+    if (bytes) {
+        p->bytes = buf_take(bytes);
+    }
+    return p;
+}
+
+static void parcel_free(void *arg)
+{
+    struct parcel *p = arg;
+    buf_free(&p->bytes);
+    free(p);
+}
+
+static bool parcel_valid(const struct parcel *p)
+{
+    return p->runner_life == p->host->runner.life;
+}
+
+/* --- to the host --- */
+static void arrive_at_host(void *arg)
+{
+    struct parcel *p = arg;
+    struct span in = buf_span(&p->bytes);
+    while (in.n > 0 && parcel_valid(p)) {
+        struct frame frame;
+        if (frame_take(&in, LIMIT_MESSAGE_BYTES, &frame) != GW_OK) {
+            mesh_fail(p->host->mesh, "the engine built a frame that does not parse");
+        }
+        node_runner_frame(p->host->node, 0, &frame);
+    }
+    parcel_free(p);
+}
+
+static void send_to_host(struct vhost *h, struct buf *bytes, int64_t at_us)
+{
+    mesh_push(h->mesh, h, at_us, arrive_at_host, parcel_free, parcel_new(h, bytes));
+}
+
+static void hello(struct vhost *h)
+{
+    gw_value about = gw_nil(), types = gw_nil();
+    struct buf out = {0};
+    if (engine_describe(h->runner.engine, &types) != GW_OK ||
+        gw_map_set(&about, "pid", gw_int(h->runner.pid)) != GW_OK ||
+        gw_map_set(&about, "types", types) != GW_OK) {
+        mesh_fail(h->mesh, "the engine of %s does not describe itself", h->name);
+    }
+    size_t at = frame_begin(&out, FRAME_HELLO, 0, 3);
+    mp_str(&out, "runner");
+    mp_uint(&out, PROTOCOL_VERSION);
+    value_pack(&about, &out);
+    frame_end(&out, at);
+    gw_value_free(&about);
+    send_to_host(h, &out, h->mesh->now_us + mesh_between(h->mesh, 20, 200));
+}
+
+static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text)
+{
+    struct vhost *h = ctx;
+    struct buf out = {0};
+    size_t at = frame_begin(&out, FRAME_LOG, 0, 3);
+    mp_id(&out, agent);
+    mp_uint(&out, level);
+    mp_str(&out, text);
+    frame_end(&out, at);
+    send_to_host(h, &out, h->mesh->now_us + 1);
+}
+
+static int64_t now_ms(void *ctx)
+{
+    const struct vhost *h = ctx;
+    return h->env.wall_ms(h->env.ctx);
+}
+
+static void come_up(void *arg)
+{
+    static const struct engine_io io = {.log = log_line, .now_ms = now_ms};
+    struct parcel *p = arg;
+    struct vhost *h = p->host;
+    if (parcel_valid(p) && h->runner.starting) {
+        h->runner.starting = false;
+        h->runner.pid++;
+        h->runner.engine = engine_new(&io, h);
+        gw_assert(h->runner.engine);
+        for (size_t i = 0; i < h->type_count; i++) {
+            struct gw_error why;
+            if (engine_add_type(h->runner.engine, h->types[i], &why) != GW_OK) {
+                mesh_fail(h->mesh, "type \"%s\": %s", h->types[i]->name, why.text);
+            }
+        }
+        hello(h);
+    }
+    parcel_free(p);
+}
+
+void vrunner_start(void *ctx, size_t index)
+{
+    struct vhost *h = ctx;
+    gw_assert(index == 0 && !h->runner.engine && !h->runner.starting);
+    h->runner.starting = true;
+    mesh_push(h->mesh, h, h->mesh->now_us + mesh_between(h->mesh, 300, 3000), come_up, parcel_free,
+              parcel_new(h, NULL));
+}
+
+/* --- to the runner --- */
+/* When the answer for this agent comes: later than its last. */
+static int64_t answer_time(struct vhost *h, const gw_id *agent)
+{
+    struct vrunner *r = &h->runner;
+    int64_t at = h->mesh->now_us + mesh_between(h->mesh, 10, 300);
+    const size_t n = sizeof r->lanes / sizeof r->lanes[0];
+    for (size_t i = 0; i < n; i++) {
+        if (gw_id_equal(&r->lanes[i].agent, agent)) {
+            if (at <= r->lanes[i].last_us) {
+                at = r->lanes[i].last_us + 1;
+            }
+            r->lanes[i].last_us = at;
+            return at;
+        }
+    }
+    r->lanes[r->next_lane].agent = *agent;
+    r->lanes[r->next_lane].last_us = at;
+    r->next_lane = (r->next_lane + 1) % n;
+    return at;
+}
+
+static void arrive_at_runner(void *arg)
+{
+    struct parcel *p = arg;
+    struct vhost *h = p->host;
+    struct span in = buf_span(&p->bytes);
+    while (in.n > 0 && parcel_valid(p) && h->runner.engine) {
+        struct frame frame;
+        if (frame_take(&in, LIMIT_MESSAGE_BYTES, &frame) != GW_OK) {
+            mesh_fail(h->mesh, "%s sent its runner a frame that does not parse", h->name);
+        }
+        gw_id agent = {0};
+        if (engine_target(&frame, &agent) != GW_OK) {
+            mesh_fail(h->mesh, "%s sent its runner a %s frame without an agent", h->name,
+                      frame_kind_name(frame.kind));
+        }
+        struct buf out = {0};
+        engine_run(h->runner.engine, &frame, &out);
+        if (out.len > 0) {
+            send_to_host(h, &out, answer_time(h, &agent));
+        }
+        buf_free(&out);
+    }
+    parcel_free(p);
+}
+
+void vrunner_send(void *ctx, size_t index, struct buf *frame)
+{
+    struct vhost *h = ctx;
+    gw_assert(index == 0 && buf_ok(frame));
+    mesh_push(h->mesh, h, h->mesh->now_us + 5, arrive_at_runner, parcel_free, parcel_new(h, frame));
+}
+
+/* --- the end of one --- */
+void vrunner_reset(struct vhost *h)
+{
+    engine_free(h->runner.engine);
+    h->runner = (struct vrunner){.life = h->runner.life + 1, .pid = h->runner.pid};
+}
+
+static void tell_down(void *arg)
+{
+    struct vhost *h = arg;
+    node_runner_down(h->node, 0, h->runner.pid, "killed by signal 9");
+}
+
+void vrunner_kill(void *ctx, size_t index)
+{
+    struct vhost *h = ctx;
+    gw_assert(index == 0);
+    if (h->runner.engine || h->runner.starting) {
+        mesh_note(h->mesh, "%s: its runner dies", h->name);
+        vrunner_reset(h);
+        if (!h->dying) {
+            mesh_push(h->mesh, h, h->mesh->now_us + mesh_between(h->mesh, 10, 500), tell_down, NULL,
+                      h);
+        }
+    }
+}
+
+void mesh_crash_runner(struct mesh *m, size_t host)
+{
+    if (m->hosts[host].node) {
+        vrunner_kill(&m->hosts[host], 0);
+    }
+}

@@ -1,0 +1,123 @@
+# Test programs: every tests/unit/<folder>/test_*.c and tests/mesh/test_*.c is one program (cmocka),
+# every tests/system/*.bats drives the real binary, every tests/fuzz/fuzz_*.c replays its corpus.
+UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
+UNIT_BIN := $(UNIT_SRC:%.c=$(B)/%)
+UNIT_LIB := $(patsubst %.c,$(B)/%.o,$(wildcard tests/unit/*.c))
+MESH_SRC := $(wildcard tests/mesh/test_*.c)
+MESH_BIN := $(MESH_SRC:%.c=$(B)/%)
+MESH_LIB := $(patsubst %.c,$(B)/%.o,$(filter-out $(MESH_SRC),$(wildcard tests/mesh/*.c)))
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/tests/fuzz/replay_%)
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=build/fuzz/tests/fuzz/fuzz_%)
+# Plugins that only tests load: right ones, wrong ones.
+TEST_PLUGIN_SRC := $(wildcard tests/plugins/*.c)
+TEST_PLUGINS := $(TEST_PLUGIN_SRC:%.c=$(B)/%.so)
+BENCH_SRC := $(wildcard tests/bench/*.c)
+BENCH_BIN := $(if $(BENCH_SRC),build/bench)
+# Tests of code with threads, run once more under the thread sanitizer.
+THREAD_BIN := $(filter %/test_storage %/test_runner %/test_pool,$(UNIT_BIN))
+
+# Programs that load plugins link the whole library: a plugin calls what only it needs.
+$(B)/tests/unit/agents/test_% $(B)/tests/unit/runner/test_%: WHOLE = -Wl,--whole-archive
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(UNIT_LIB) $(B)/libgodwit.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(UNIT_LIB) $(WHOLE) $(B)/libgodwit.a -Wl,--no-whole-archive \
+	  $(LDLIBS) -lcmocka
+
+$(B)/tests/mesh/test_%: $(B)/tests/mesh/test_%.o $(MESH_LIB) $(B)/libgodwit.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(MESH_LIB) $(B)/libgodwit.a $(LDLIBS) -lcmocka
+
+$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libgodwit.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+build/fuzz/tests/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libgodwit.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+$(B)/tests/plugins/%.so: tests/plugins/%.c $(PUBLIC_H)
+	@mkdir -p $(@D)
+	@echo "  SO    $@"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -shared -o $@ $<
+
+$(B)/tests/unit/agents/test_runner: | $(TEST_PLUGINS)
+
+build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+.PRECIOUS: $(B)/%.o
+-include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(FUZZ_SRC:%.c=$(B)/%.d)
+-include $(BENCH_SRC:%.c=$(B)/%.d)
+
+# What to build in a variant, by the sub-makes below.
+.PHONY: build-unit build-mesh build-replay build-thread build-system build-fuzz bench-run
+build-unit: $(UNIT_BIN) $(TEST_PLUGINS)
+build-mesh: $(MESH_BIN)
+build-replay: $(REPLAY_BIN)
+build-thread: $(THREAD_BIN) $(TEST_PLUGINS)
+build-system: all $(TEST_PLUGINS)
+build-fuzz: $(FUZZ_BIN)
+bench-run: all $(BENCH_BIN)
+	$(Q)tests/bench/bench.sh
+
+# tests/run.sh takes kind:program pairs; see there.
+ASAN := address,undefined
+BA := build/san-address-undefined
+RUN_UNIT = $(UNIT_SRC:%.c=unit:$(BA)/%)
+RUN_MESH = $(MESH_SRC:%.c=mesh:$(BA)/%)
+RUN_FUZZ = $(FUZZ_SRC:tests/fuzz/fuzz_%.c=fuzz:$(BA)/tests/fuzz/replay_%)
+RUN_THREAD = $(THREAD_BIN:$(B)/%=thread:build/san-thread/%)
+RUN_SYSTEM = $(patsubst %,system:%,$(sort $(wildcard tests/system/*.bats)))
+RUN_LINT = $(addprefix lint:tests/lint/,layers.sh tables.sh headers.sh forbidden.sh words.sh)
+
+.PHONY: test test-run test-unit test-mesh test-fuzz test-system check check-run fuzz cover
+test:
+	$(Q)tools/deps.sh ensure build test
+	$(SUB) test-run
+
+test-run:
+	$(SUB) build-system
+	$(SUB) SAN=$(ASAN) build-unit build-mesh build-replay
+	$(SUB) SAN=thread build-thread
+	$(Q)tests/run.sh $(RUN_LINT) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) $(RUN_SYSTEM)
+
+test-unit:
+	$(SUB) SAN=$(ASAN) build-unit
+	$(SUB) SAN=thread build-thread
+	$(Q)tests/run.sh $(RUN_UNIT) $(RUN_THREAD)
+
+test-mesh:
+	$(SUB) SAN=$(ASAN) build-mesh
+	$(Q)tests/run.sh $(RUN_MESH)
+
+test-fuzz:
+	$(SUB) SAN=$(ASAN) build-replay
+	$(Q)tests/run.sh $(RUN_FUZZ)
+
+test-system:
+	$(SUB) build-system
+	$(Q)tests/run.sh $(RUN_SYSTEM)
+
+FORMAT_SRC = $(sort $(LIB_SRC) $(PLUGIN_SRC) host/main.c $(filter %.h,$(PUBLIC_H)) \
+             $(wildcard protocol/*.h protocol/base/*.h persistence/*.h agents/*/*.h host/*.h host/*/*.h \
+             clients/*/*.h tests/*/*.[ch] tests/unit/*/*.[ch]))
+check:
+	$(Q)tools/deps.sh ensure build test check
+	$(SUB) check-run
+
+check-run:
+	$(Q)tests/run.sh $(RUN_LINT) lint:tests/lint/format.sh lint:tests/lint/tidy.sh lint:tests/lint/analyze.sh
+
+fuzz:
+	$(Q)tools/deps.sh ensure build check
+	$(SUB) CC=clang FUZZ=1 build-fuzz
+	$(Q)tests/fuzz/fuzz.sh $(SECS) $(FUZZ_BIN)
+
+cover:
+	$(SUB) COVER=1 build-unit build-mesh
+	$(Q)tools/cover.sh build/cover $(UNIT_SRC:%.c=build/cover/%) $(MESH_SRC:%.c=build/cover/%)

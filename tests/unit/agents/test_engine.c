@@ -1,0 +1,1026 @@
+/* The engine through its frames, as a host sees it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/agents/rig.h"
+
+#include "demos/counter.c"
+
+#include "protocol/limits.h"
+
+/* --- a type in two builds: renamed, added and large fields, .upgrade --- */
+
+struct note_v1 {
+    char *titel;
+    int64_t weight; /* grams */
+    gw_bytes data;
+    gw_strs lines;
+};
+static const struct gw_field note_fields_v1[] = {
+    GW_FIELD(struct note_v1, titel),
+    GW_FIELD(struct note_v1, weight),
+    GW_FIELD(struct note_v1, data),
+    GW_FIELD(struct note_v1, lines),
+};
+struct note_v2 {
+    char *title;
+    int64_t weight; /* milligrams */
+    gw_bytes data;
+    gw_strs lines;
+    char *colour;
+    gw_bytes extra;
+};
+static const struct gw_field note_fields_v2[] = {
+    GW_FIELD_RENAMED(struct note_v2, title, "titel"),
+    GW_FIELD(struct note_v2, weight),
+    GW_FIELD(struct note_v2, data),
+    GW_FIELD(struct note_v2, lines),
+    GW_FIELD_SINCE(struct note_v2, colour, 2),
+    GW_FIELD_SINCE(struct note_v2, extra, 2),
+};
+static gw_err note_upgrade(void *state, uint32_t from)
+{
+    struct note_v2 *n = state;
+    assert_int_equal(from, 1);
+    n->weight *= 1000;
+    return GW_OK;
+}
+static gw_err note_touch(struct gw_call *call)
+{
+    (void)call;
+    return GW_OK;
+}
+static gw_err note_fill(struct gw_call *call)
+{
+    struct note_v1 *n = gw_state(call);
+    size_t len = (size_t)gw_arg_int(call, "bytes");
+    gw_bytes_clear(&n->data);
+    n->data.data = calloc(1, len ? len : 1);
+    n->data.len = len;
+    return n->data.data ? GW_OK : GW_ENOMEM;
+}
+static gw_err note_lines(struct gw_call *call)
+{
+    struct note_v1 *n = gw_state(call);
+    gw_strs_clear(&n->lines);
+    for (int64_t i = 0; i < gw_arg_int(call, "n"); i++) {
+        GW_TRY(gw_strs_addf(&n->lines, "line number %06d", (int)i));
+    }
+    return GW_OK;
+}
+static gw_err note_v2_set(struct gw_call *call)
+{
+    struct note_v2 *n = gw_state(call);
+    free(n->colour);
+    n->colour = strdup("red");
+    n->extra.data = calloc(1, 10000);
+    n->extra.len = 10000;
+    return GW_OK;
+}
+static gw_err note_rubbish(struct gw_call *call)
+{
+    struct note_v1 *n = gw_state(call);
+    free(n->titel);
+    n->titel = malloc(6000);
+    if (!n->titel) {
+        return GW_ENOMEM;
+    }
+    memset(n->titel, 0xff, 5999); /* a file name may be anything */
+    n->titel[5999] = '\0';
+    return gw_reply_str(call, "text", n->titel);
+}
+static gw_err note_big_reply(struct gw_call *call)
+{
+    size_t n = (size_t)gw_arg_int(call, "bytes");
+    gw_bytes b = {calloc(1, n), n};
+    gw_err err = gw_reply_bytes(call, "data", b.data, b.len);
+    free(b.data);
+    return err;
+}
+static const struct gw_method note_methods[] = {
+    {"touch()", note_touch},
+    {"fill(bytes: int)", note_fill},
+    {"lines(n: int)", note_lines},
+    {"rubbish() -> (text: string)", note_rubbish},
+    {"big_reply(bytes: int) -> (data: bytes)", note_big_reply, GW_READ},
+};
+static const struct gw_method note_methods_v2[] = {{"touch()", note_touch}, {"set()", note_v2_set}};
+static const struct gw_type note_v1 = {GW_ABI,
+                                       sizeof(struct gw_type),
+                                       "note",
+                                       .state_size = sizeof(struct note_v1),
+                                       GW_FIELDS(note_fields_v1),
+                                       GW_METHODS(note_methods)};
+static const struct gw_type note_v2 = {GW_ABI,
+                                       sizeof(struct gw_type),
+                                       "note",
+                                       .version = 2,
+                                       .state_size = sizeof(struct note_v2),
+                                       GW_FIELDS(note_fields_v2),
+                                       GW_METHODS(note_methods_v2),
+                                       .upgrade = note_upgrade};
+
+/* --- a type that uses every verb, and misuses some --- */
+
+struct odd {
+    int64_t n;
+    void *cache; /* untabled */
+};
+static const struct gw_field odd_fields[] = {GW_FIELD(struct odd, n)};
+static int unloads, cache_marks;
+
+static gw_err odd_mark(struct gw_call *call)
+{
+    struct odd *o = gw_state(call);
+    o->cache = &cache_marks;
+    return GW_OK;
+}
+static gw_err odd_cached(struct gw_call *call)
+{
+    struct odd *o = gw_state(call);
+    return gw_reply_bool(call, "yes", o->cache == &cache_marks);
+}
+static gw_err odd_fail(struct gw_call *call)
+{
+    struct odd *o = gw_state(call);
+    o->n += 100;
+    GW_TRY(gw_tell(call, rig_id(9), "never", gw_nil()));
+    return gw_call_fail(call, GW_EREFUSED, "not with %d", (int)o->n);
+}
+static gw_err odd_return(struct gw_call *call)
+{
+    return (gw_err)gw_arg_int(call, "code");
+}
+static gw_err odd_bad_reply(struct gw_call *call)
+{
+    return gw_reply_str(call, "n", "text");
+}
+static gw_err odd_typo(struct gw_call *call)
+{
+    (void)gw_arg_int(call, "nn");
+    return GW_OK;
+}
+static gw_err odd_cheat(struct gw_call *call)
+{
+    struct odd *o = gw_state(call);
+    o->n++;
+    return GW_OK;
+}
+static gw_err odd_read_dispatch(struct gw_call *call)
+{
+    return gw_dispatch(call, "beta");
+}
+static gw_err odd_act(struct gw_call *call)
+{
+    GW_TRY(gw_tell(call, rig_id(7), "ping", rig_map("x", gw_int(1))));
+    GW_TRY(gw_clone(call, NULL));
+    GW_TRY(gw_dispatch(call, "tag:disk"));
+    assert_int_equal(gw_deactivate(call), GW_ECONFLICT);
+    assert_int_equal(gw_dispose(call), GW_ECONFLICT);
+    return GW_OK;
+}
+static gw_err odd_flood(struct gw_call *call)
+{
+    gw_err err = GW_OK;
+    while (err == GW_OK) {
+        char *text = calloc(1, 100001);
+        memset(text, 'x', 100000);
+        err = gw_tell(call, rig_id(7), "ping", rig_map("x", gw_str(text)));
+        free(text);
+    }
+    return err;
+}
+static gw_err odd_ask(struct gw_call *call)
+{
+    gw_value reply, hosts;
+    gw_id made;
+    GW_TRY(gw_ask(call, gw_arg_id(call, "whom"), "get", gw_nil(), &reply));
+    GW_TRY(gw_create(call, "counter", rig_map("count", gw_int(3)), "beta", &made));
+    GW_TRY(gw_hosts(call, &hosts));
+    GW_TRY(gw_reply_int(call, "hosts", (int64_t)hosts.list.n));
+    gw_value_free(&hosts);
+    GW_TRY(gw_reply_id(call, "made", made));
+    return gw_reply_value(call, "got", reply);
+}
+static gw_err odd_where(struct gw_call *call)
+{
+    gw_log(call, GW_LOG_WARN, "hello %d", 5);
+    GW_TRY(gw_reply_str(call, "host", gw_host_name(call)));
+    GW_TRY(gw_reply_str(call, "home", gw_home(call)));
+    GW_TRY(gw_reply_id(call, "sender", gw_sender(call)));
+    GW_TRY(gw_reply_time(call, "now", gw_now(call)));
+    return gw_reply_uint(call, "epoch", gw_epoch(call));
+}
+static void odd_unload(void *state)
+{
+    (void)state;
+    unloads++;
+}
+static gw_err odd_create(struct gw_call *call)
+{
+    struct odd *o = gw_state(call);
+    return o->n < 0 ? gw_call_fail(call, GW_EARG, "n is negative") : GW_OK;
+}
+static const struct gw_method odd_methods[] = {
+    {"mark()", odd_mark},
+    {"cached() -> (yes: bool)", odd_cached, GW_READ},
+    {"fail()", odd_fail},
+    {"ret(code: int)", odd_return},
+    {"bad_reply() -> (n: int)", odd_bad_reply},
+    {"typo(n: int?)", odd_typo},
+    {"cheat()", odd_cheat, GW_READ},
+    {"read_dispatch()", odd_read_dispatch, GW_READ},
+    {"act()", odd_act},
+    {"flood()", odd_flood},
+    {"ask(whom: agent) -> (got: any, made: agent, hosts: int)", odd_ask},
+    {"where() -> (host: string, home: string, sender: agent, now: time, epoch: uint)", odd_where,
+     GW_READ},
+};
+GW_AGENT(odd, struct odd, GW_FIELDS(odd_fields), GW_METHODS(odd_methods), .on_unload = odd_unload,
+         .on_create = odd_create);
+
+/* --- the fake host --- */
+
+static struct {
+    gw_value calls; /* [{op, args, context}] */
+    gw_err answer;
+    char log[200];
+} host;
+
+static gw_err fake_call(void *ctx, const char *op, const gw_value *args, const gw_value *context,
+                        gw_value *ret, struct gw_error *why)
+{
+    (void)ctx;
+    gw_value a, c, entry = rig_map("op", gw_str(op)), out = {0};
+    assert_int_equal(gw_value_copy(args, &a), GW_OK);
+    assert_int_equal(gw_value_copy(context, &c), GW_OK);
+    assert_int_equal(gw_map_set(&entry, "args", a), GW_OK);
+    assert_int_equal(gw_map_set(&entry, "context", c), GW_OK);
+    assert_int_equal(gw_list_add(&host.calls, entry), GW_OK);
+    if (host.answer != GW_OK) {
+        return gw_fail(why, host.answer, "the other side says no");
+    }
+    if (strcmp(op, "send") == 0) {
+        out = rig_map("reply", rig_map("count", gw_int(42)));
+    } else if (strcmp(op, "create") == 0) {
+        gw_id id = rig_id(77);
+        out = rig_map("agent", gw_id_value(&id));
+    } else {
+        out.kind = GW_LIST;
+        assert_int_equal(gw_list_add(&out, rig_map("name", gw_str("alpha"))), GW_OK);
+    }
+    *ret = out;
+    return GW_OK;
+}
+
+static void fake_log(void *ctx, const gw_id *agent, unsigned level, const char *text)
+{
+    (void)ctx, (void)agent;
+    snprintf(host.log, sizeof host.log, "%u %s", level, text);
+}
+
+static int64_t fake_now(void *ctx)
+{
+    (void)ctx;
+    return 1234567;
+}
+
+static struct engine *engine_of(const struct gw_type *a, const struct gw_type *b)
+{
+    static const struct engine_io io = {fake_call, fake_log, fake_now};
+    struct engine *e = engine_new(&io, NULL);
+    struct gw_error why = {0};
+    assert_int_equal(engine_add_type(e, a, &why), GW_OK);
+    if (b) {
+        assert_int_equal(engine_add_type(e, b, &why), GW_OK);
+    }
+    return e;
+}
+
+static struct rig_done go(struct engine *e, struct rig_run r)
+{
+    static uint64_t stream;
+    struct buf in = {0}, out = {0};
+    struct frame f;
+    struct rig_done d;
+    rig_pack(&in, ++stream, r);
+    struct span s = buf_span(&in);
+    assert_int_equal(frame_take(&s, LIMIT_MESSAGE_BYTES, &f), GW_OK);
+    engine_run(e, &f, &out);
+    s = buf_span(&out);
+    assert_int_equal(frame_take(&s, LIMIT_MESSAGE_BYTES, &f), GW_OK);
+    assert_int_equal(s.n, 0);
+    assert_int_equal(rig_parse(&f, &d), GW_OK);
+    assert_int_equal(d.stream, stream);
+    buf_free(&in);
+    buf_free(&out);
+    return d;
+}
+
+/* Run; the code must be `want`; what it commits goes to `store`. */
+static struct rig_done want(struct engine *e, gw_value *store, gw_err code, struct rig_run r)
+{
+    struct rig_done d = go(e, r);
+    if (d.code != code) {
+        fail_msg("code %s (%s), not %s", gw_err_name(d.code), d.text, gw_err_name(code));
+    }
+    if (store && d.code == GW_OK) {
+        rig_commit(store, &d);
+    }
+    return d;
+}
+
+static void quiet(struct engine *e, gw_value *store, gw_err code, struct rig_run r)
+{
+    struct rig_done d = want(e, store, code, r);
+    rig_done_free(&d);
+}
+
+#define ID                rig_id(1)
+#define METHOD(t, m, ...) ((struct rig_run){.agent = ID, .type = t, .method = m, __VA_ARGS__})
+#define HOOK(t, h, ...)   ((struct rig_run){.agent = ID, .type = t, .hook = h, __VA_ARGS__})
+
+/* --- tests --- */
+
+static void counter_counts(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_counter, NULL);
+    gw_value store = {0};
+    struct rig_done d =
+        want(e, &store, GW_OK, HOOK("counter", HOOK_CREATE, .args = rig_map("count", gw_int(5))));
+    assert_int_equal(rig_parts(&d), 1);
+    assert_int_equal(d.flags, 0);
+    rig_done_free(&d);
+
+    d = want(e, &store, GW_OK, METHOD("counter", "increment", .args = rig_map("by", gw_int(2))));
+    assert_int_equal(gw_map_int(&d.reply, "count", 0), 7);
+    assert_int_equal(rig_parts(&d), 1);
+    rig_done_free(&d);
+    d = want(e, &store, GW_OK, METHOD("counter", "increment")); /* by: int = 1 */
+    assert_int_equal(gw_map_int(&d.reply, "count", 0), 8);
+    rig_done_free(&d);
+    d = want(e, &store, GW_OK,
+             METHOD("counter", "increment", .flags = RUN_TEXT_ARGS,
+                    .args = rig_map("by", gw_str("34"))));
+    assert_int_equal(gw_map_int(&d.reply, "count", 0), 42);
+    rig_done_free(&d);
+
+    d = want(e, &store, GW_OK, METHOD("counter", "get"));
+    assert_int_equal(gw_map_int(&d.reply, "count", 0), 42);
+    assert_int_equal(d.flags, DONE_READ);
+    assert_int_equal(d.parts.len, 0);
+    rig_done_free(&d);
+
+    d = want(e, &store, GW_OK, METHOD("counter", "increment", .args = rig_map("by", gw_int(0))));
+    assert_int_equal(d.flags, DONE_READ); /* nothing changed */
+    assert_int_equal(rig_parts(&d), 0);
+    rig_done_free(&d);
+
+    gw_value small = rig_small(&store);
+    assert_int_equal(gw_map_int(&small, "", 0), 1); /* version */
+    assert_int_equal(gw_map_int(&small, "count", 0), 42);
+    gw_value_free(&small);
+    gw_value_free(&store);
+    engine_free(e);
+}
+
+static void arguments_are_checked(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_counter, NULL);
+    quiet(e, NULL, GW_OK, HOOK("counter", HOOK_CREATE));
+    quiet(e, NULL, GW_EARG, METHOD("counter", "increment", .args = rig_map("bye", gw_int(2))));
+    quiet(e, NULL, GW_EARG, METHOD("counter", "increment", .args = rig_map("by", gw_str("2"))));
+    quiet(e, NULL, GW_EARG,
+          METHOD("counter", "increment", .flags = RUN_TEXT_ARGS,
+                 .args = rig_map("by", gw_str("two"))));
+    struct rig_done d = want(e, NULL, GW_EMETHOD_NOT_FOUND, METHOD("counter", "incremend"));
+    assert_non_null(strstr(d.text, "incremend"));
+    assert_non_null(strstr(d.hint, "increment, get"));
+    rig_done_free(&d);
+    quiet(e, NULL, GW_ETYPE_NOT_FOUND, METHOD("contour", "get"));
+    d = want(e, NULL, GW_OK, METHOD("counter", "increment")); /* not stale: no handler had run */
+    assert_int_equal(gw_map_int(&d.reply, "count", 0), 1);
+    rig_done_free(&d);
+    engine_free(e);
+}
+
+static void create_sets_fields(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_counter, &gw_agent_odd);
+    struct rig_done d =
+        want(e, NULL, GW_EARG, HOOK("counter", HOOK_CREATE, .args = rig_map("cont", gw_int(1))));
+    assert_non_null(strstr(d.text, "cont"));
+    assert_non_null(strstr(d.text, "count, events"));
+    rig_done_free(&d);
+    assert_int_equal(engine_agents(e), 0);
+    quiet(e, NULL, GW_EARG, HOOK("counter", HOOK_CREATE, .args = rig_map("count", gw_str("x"))));
+    quiet(e, NULL, GW_EARG, HOOK("counter", HOOK_CREATE, .args = gw_int(4)));
+    quiet(e, NULL, GW_OK,
+          HOOK("counter", HOOK_CREATE, .flags = RUN_TEXT_ARGS,
+               .args = rig_map("count", gw_str("9"))));
+    d = want(e, NULL, GW_OK, METHOD("counter", "get"));
+    assert_int_equal(gw_map_int(&d.reply, "count", 0), 9);
+    rig_done_free(&d);
+    /* a failing on_create leaves nothing */
+    d = want(e, NULL, GW_EARG,
+             (struct rig_run){.agent = rig_id(2),
+                              .type = "odd",
+                              .hook = HOOK_CREATE,
+                              .args = rig_map("n", gw_int(-1))});
+    assert_string_equal(d.text, "odd.on_create: n is negative");
+    rig_done_free(&d);
+    assert_int_equal(engine_agents(e), 1);
+    engine_free(e);
+}
+
+static void unknown_without_parts(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_counter, NULL);
+    quiet(e, NULL, GW_EUNKNOWN, METHOD("counter", "get"));
+    assert_int_equal(engine_agents(e), 0);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("counter", HOOK_CREATE, .args = rig_map("count", gw_int(3))));
+    struct buf in = {0}, out = {0}; /* UNLOAD */
+    struct frame f;
+    size_t at = frame_begin(&in, FRAME_UNLOAD, 0, 1);
+    mp_id(&in, &(gw_id){{1, [15] = 1}});
+    frame_end(&in, at);
+    struct span s = buf_span(&in);
+    assert_int_equal(frame_take(&s, 1000, &f), GW_OK);
+    engine_run(e, &f, &out);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(engine_agents(e), 0);
+    buf_free(&in);
+    struct buf parts = {0};
+    value_pack(&store, &parts);
+    quiet(e, NULL, GW_EUNKNOWN, METHOD("counter", "get"));
+    struct rig_done d = want(e, NULL, GW_OK, METHOD("counter", "get", .parts = &parts));
+    assert_int_equal(gw_map_int(&d.reply, "count", 0), 3);
+    rig_done_free(&d);
+    buf_free(&parts);
+    gw_value_free(&store);
+    engine_free(e);
+}
+
+static void failure_does_not_leak(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("odd", HOOK_CREATE, .args = rig_map("n", gw_int(1))));
+    quiet(e, &store, GW_OK, METHOD("odd", "mark"));
+    struct rig_done d = want(e, &store, GW_EREFUSED, METHOD("odd", "fail"));
+    assert_string_equal(d.text, "odd.fail: not with 101");
+    assert_int_equal(d.actions.list.n, 0);
+    assert_int_equal(rig_parts(&d), 0);
+    rig_done_free(&d);
+    quiet(e, &store, GW_EUNKNOWN, METHOD("odd", "cached")); /* stale */
+    struct buf parts = {0};
+    value_pack(&store, &parts);
+    d = want(e, &store, GW_OK, METHOD("odd", "cached", .parts = &parts));
+    assert_true(gw_map_bool(&d.reply, "yes", false)); /* the untabled member stayed */
+    rig_done_free(&d);
+    d = want(e, &store, GW_OK, HOOK("odd", HOOK_NONE, .flags = RUN_SNAPSHOT));
+    rig_done_free(&d);
+    gw_value small = rig_small(&store);
+    assert_int_equal(gw_map_int(&small, "n", 0), 1);
+    gw_value_free(&small);
+    /* codes that mean something to a host do not come out of handlers */
+    d = want(e, NULL, GW_EFAIL, METHOD("odd", "ret", .args = rig_map("code", gw_int(GW_EUNKNOWN))));
+    rig_done_free(&d);
+    d = want(e, NULL, GW_EFAIL,
+             METHOD("odd", "ret", .parts = &parts, .args = rig_map("code", gw_int(9999))));
+    rig_done_free(&d);
+    d = want(e, NULL, GW_EOVERFLOW,
+             METHOD("odd", "ret", .parts = &parts, .args = rig_map("code", gw_int(GW_EOVERFLOW))));
+    assert_string_equal(d.text, "odd.ret: the number does not fit");
+    rig_done_free(&d);
+    buf_free(&parts);
+    gw_value_free(&store);
+    engine_free(e);
+}
+
+static void mistakes_of_the_author(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("odd", HOOK_CREATE));
+    struct buf parts = {0};
+    value_pack(&store, &parts);
+    struct rig_done d = want(e, NULL, GW_EFAIL, METHOD("odd", "bad_reply"));
+    assert_non_null(strstr(d.text, "odd.bad_reply: the reply does not fit its signature"));
+    rig_done_free(&d);
+    d = want(e, NULL, GW_EARG, METHOD("odd", "typo", .parts = &parts));
+    assert_non_null(strstr(d.text, "\"nn\""));
+    rig_done_free(&d);
+    d = want(e, NULL, GW_EREFUSED, METHOD("odd", "read_dispatch", .parts = &parts));
+    assert_string_equal(d.text, "odd.read_dispatch: a GW_READ method cannot dispatch");
+    rig_done_free(&d);
+    d = want(e, NULL, GW_ETOO_BIG, METHOD("odd", "flood"));
+    assert_non_null(strstr(d.text, "4194304"));
+    rig_done_free(&d);
+    engine_free(e);
+    setenv("GODWIT_CHECK_READ", "1", 1);
+    e = engine_of(&gw_agent_odd, NULL);
+    d = want(e, NULL, GW_EFAIL, METHOD("odd", "cheat", .parts = &parts));
+    assert_string_equal(d.text, "odd.cheat: the method is declared GW_READ but changed the state");
+    rig_done_free(&d);
+    quiet(e, NULL, GW_EUNKNOWN, METHOD("odd", "cached"));
+    engine_free(e);
+    unsetenv("GODWIT_CHECK_READ");
+    buf_free(&parts);
+    gw_value_free(&store);
+}
+
+static void hooks_and_discard(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_counter, &gw_agent_odd);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("counter", HOOK_CREATE));
+    /* no handler: nothing changed */
+    struct rig_done d = want(e, &store, GW_OK, HOOK("counter", HOOK_ACTIVATE));
+    assert_int_equal(d.flags, DONE_READ);
+    rig_done_free(&d);
+    /* dispatch on the snapshot, then the object is gone */
+    gw_value ticket = {0};
+    d = want(e, &ticket, GW_OK,
+             HOOK("counter", HOOK_DISPATCH, .flags = RUN_SNAPSHOT | RUN_DISCARD));
+    assert_int_equal(rig_parts(&d), 1);
+    rig_done_free(&d);
+    assert_int_equal(engine_agents(e), 0);
+    struct buf parts = {0};
+    value_pack(&ticket, &parts);
+    d = want(e, &ticket, GW_OK,
+             HOOK("counter", HOOK_ARRIVE, .parts = &parts, .epoch = 2,
+                  .context = rig_map("host", gw_str("beta"))));
+    assert_int_equal(rig_parts(&d), 1);
+    rig_done_free(&d);
+    d = want(e, NULL, GW_OK, METHOD("counter", "get"));
+    const gw_value *events = gw_map_get(&d.reply, "events");
+    assert_string_equal(events->list.items[0].s.p, "arrived at beta");
+    rig_done_free(&d);
+    /* arriving without a change of state answers no part */
+    struct buf odd = {0};
+    gw_value odd_store = {0};
+    quiet(e, &odd_store, GW_OK,
+          (struct rig_run){.agent = rig_id(3), .type = "odd", .hook = HOOK_CREATE});
+    value_pack(&odd_store, &odd);
+    d = want(
+        e, NULL, GW_OK,
+        (struct rig_run){.agent = rig_id(4), .type = "odd", .hook = HOOK_CLONE, .parts = &odd});
+    assert_int_equal(rig_parts(&d), 0);
+    rig_done_free(&d);
+    unloads = 0;
+    quiet(e, NULL, GW_OK,
+          (struct rig_run){
+              .agent = rig_id(4), .type = "odd", .hook = HOOK_NONE, .flags = RUN_DISCARD});
+    assert_int_equal(unloads, 1);
+    quiet(e, NULL, GW_EUNKNOWN,
+          (struct rig_run){
+              .agent = rig_id(4), .type = "odd", .hook = HOOK_NONE, .flags = RUN_DISCARD});
+    buf_free(&parts);
+    buf_free(&odd);
+    gw_value_free(&odd_store);
+    gw_value_free(&store);
+    gw_value_free(&ticket);
+    engine_free(e);
+}
+
+static void large_fields_are_parts(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&note_v1, NULL);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("note", HOOK_CREATE, .args = rig_map("titel", gw_str("a"))));
+    assert_int_equal(store.map.n, 1);
+    /* 4093 bytes pack to 4096: still inside; one more is a part of its own */
+    quiet(e, &store, GW_OK, METHOD("note", "fill", .args = rig_map("bytes", gw_int(4093))));
+    assert_int_equal(store.map.n, 1);
+    struct rig_done d =
+        want(e, &store, GW_OK, METHOD("note", "fill", .args = rig_map("bytes", gw_int(4094))));
+    assert_int_equal(rig_parts(&d), 2); /* "" lost it, "data" has it */
+    assert_int_equal(gw_map_get(&store, "data")->s.n, 4097);
+    rig_done_free(&d);
+    d = want(e, &store, GW_OK, METHOD("note", "touch"));
+    assert_int_equal(rig_parts(&d), 0);
+    rig_done_free(&d);
+    d = want(e, &store, GW_OK, METHOD("note", "fill", .args = rig_map("bytes", gw_int(100000))));
+    assert_int_equal(rig_parts(&d), 1);
+    rig_done_free(&d);
+    quiet(e, &store, GW_OK, METHOD("note", "lines", .args = rig_map("n", gw_int(1000))));
+    assert_int_equal(store.map.n, 3);
+    /* loading what was stored and changing nothing sends nothing */
+    struct buf parts = {0};
+    value_pack(&store, &parts);
+    d = want(e, &store, GW_OK, METHOD("note", "touch", .parts = &parts));
+    assert_int_equal(rig_parts(&d), 0);
+    rig_done_free(&d);
+    d = want(e, &store, GW_OK, HOOK("note", HOOK_NONE, .flags = RUN_SNAPSHOT));
+    assert_int_equal(rig_parts(&d), 3);
+    rig_done_free(&d);
+    /* small again: the part goes */
+    d = want(e, &store, GW_OK, METHOD("note", "fill", .args = rig_map("bytes", gw_int(10))));
+    assert_int_equal(rig_parts(&d), 2);
+    assert_null(gw_map_get(&store, "data"));
+    rig_done_free(&d);
+    gw_value small = rig_small(&store);
+    assert_int_equal(gw_map_get(&small, "data")->s.n, 10);
+    gw_value_free(&small);
+    buf_free(&parts);
+    gw_value_free(&store);
+    engine_free(e);
+}
+
+static void what_commits_loads_again(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&note_v1, NULL);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("note", HOOK_CREATE));
+    struct rig_done d = want(e, &store, GW_OK, METHOD("note", "rubbish"));
+    assert_int_equal(gw_map_str(&d.reply, "text", "")[0], '?');
+    rig_done_free(&d);
+    assert_int_equal(gw_map_get(&store, "titel")->s.n, 5999 + 3);
+    struct buf parts = {0};
+    value_pack(&store, &parts);
+    quiet(e, &store, GW_OK, METHOD("note", "touch", .parts = &parts));
+    buf_free(&parts);
+    gw_value_free(&store);
+    engine_free(e);
+}
+
+static void limits_of_state_and_reply(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&note_v1, NULL);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("note", HOOK_CREATE));
+    struct buf parts = {0};
+    value_pack(&store, &parts);
+    struct rig_done d = want(e, NULL, GW_ETOO_BIG,
+                             METHOD("note", "fill", .args = rig_map("bytes", gw_int(64 << 20))));
+    assert_non_null(strstr(d.text, "67108864"));
+    rig_done_free(&d);
+    quiet(e, NULL, GW_EUNKNOWN, METHOD("note", "touch"));
+    /* 39 bytes of other packed state and headers fit beside it */
+    quiet(
+        e, NULL, GW_OK,
+        METHOD("note", "fill", .parts = &parts, .args = rig_map("bytes", gw_int((64 << 20) - 64))));
+    quiet(e, NULL, GW_OK, METHOD("note", "fill", .args = rig_map("bytes", gw_int(1))));
+    quiet(e, NULL, GW_ETOO_BIG,
+          METHOD("note", "big_reply", .args = rig_map("bytes", gw_int(4 << 20))));
+    quiet(e, NULL, GW_OK, METHOD("note", "touch")); /* a failed GW_READ method spoils nothing */
+    quiet(e, NULL, GW_OK,
+          METHOD("note", "big_reply", .args = rig_map("bytes", gw_int((4 << 20) - 11))));
+    buf_free(&parts);
+    gw_value_free(&store);
+    engine_free(e);
+}
+
+static void versions_meet(void **state)
+{
+    (void)state;
+    struct engine *one = engine_of(&note_v1, NULL), *two = engine_of(&note_v2, NULL);
+    gw_value store = {0}, args = rig_map("titel", gw_str("old"));
+    assert_int_equal(gw_map_set(&args, "weight", gw_int(5)), GW_OK);
+    quiet(one, &store, GW_OK, HOOK("note", HOOK_CREATE, .args = args));
+    struct buf parts = {0};
+    value_pack(&store, &parts);
+    /* to the newer build: alias, upgrade, defaults; the rewritten part is sent */
+    struct rig_done d = want(two, &store, GW_OK, METHOD("note", "touch", .parts = &parts));
+    assert_int_equal(rig_parts(&d), 1);
+    rig_done_free(&d);
+    gw_value small = rig_small(&store);
+    assert_int_equal(gw_map_int(&small, "", 0), 2);
+    assert_int_equal(gw_map_int(&small, "weight", 0), 5000);
+    assert_string_equal(gw_map_str(&small, "title", ""), "old");
+    gw_value_free(&small);
+    quiet(two, &store, GW_OK, METHOD("note", "set"));
+    assert_non_null(gw_map_get(&store, "extra"));
+    /* back to the older one: what it does not know stays, small and large */
+    buf_reset(&parts);
+    value_pack(&store, &parts);
+    quiet(one, &store, GW_OK,
+          METHOD("note", "fill", .parts = &parts, .args = rig_map("bytes", gw_int(3))));
+    small = rig_small(&store);
+    assert_string_equal(gw_map_str(&small, "colour", ""), "red");
+    assert_int_equal(gw_map_int(&small, "", 0), 2);
+    gw_value_free(&small);
+    assert_int_equal(gw_map_get(&store, "extra")->s.n, 10003);
+    /* and to the newer one again: not upgraded twice */
+    buf_reset(&parts);
+    value_pack(&store, &parts);
+    quiet(two, &store, GW_OK, METHOD("note", "touch", .parts = &parts));
+    small = rig_small(&store);
+    assert_int_equal(gw_map_int(&small, "weight", 0), 5000);
+    gw_value_free(&small);
+    buf_free(&parts);
+    gw_value_free(&store);
+    engine_free(one);
+    engine_free(two);
+}
+
+/* A state that went through an older build holds both names; the present one counts. */
+static void former_names_give_way(void **state)
+{
+    (void)state;
+    static const char *const orders[2][2] = {{"titel", "title"}, {"title", "titel"}};
+    struct engine *e = engine_of(&note_v2, NULL);
+    for (int i = 0; i < 2; i++) {
+        struct buf small = {0}, parts = {0};
+        mp_map(&small, 3);
+        mp_str(&small, "");
+        mp_uint(&small, 2);
+        for (int k = 0; k < 2; k++) {
+            mp_str(&small, orders[i][k]);
+            mp_str(&small, strcmp(orders[i][k], "title") == 0 ? "new" : "stale");
+        }
+        mp_map(&parts, 1);
+        mp_str(&parts, "");
+        mp_bin(&parts, small.data, small.len);
+        gw_value store = {0};
+        quiet(e, &store, GW_OK, METHOD("note", "touch", .parts = &parts));
+        gw_value now = rig_small(&store);
+        assert_string_equal(gw_map_str(&now, "title", ""), "new");
+        assert_null(gw_map_get(&now, "titel"));
+        gw_value_free(&now);
+        gw_value_free(&store);
+        buf_free(&small);
+        buf_free(&parts);
+    }
+    engine_free(e);
+}
+
+static void damaged_parts_are_refused(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&note_v1, NULL);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("note", HOOK_CREATE, .args = rig_map("titel", gw_str("abc"))));
+    quiet(e, &store, GW_OK, METHOD("note", "fill", .args = rig_map("bytes", gw_int(5000))));
+    struct buf good = {0};
+    value_pack(&store, &good);
+    for (size_t cut = 0; cut < 400;
+         cut++) { /* every byte of the small part, the head of the large */
+        struct buf bad = {0};
+        buf_add(&bad, good.data, good.len);
+        bad.data[cut] ^= 0xc1;
+        struct mp m = mp_over(buf_span(&bad));
+        if (mp_skip(&m, NULL) == GW_OK && mp_done(&m)) { /* else no frame could carry it */
+            struct rig_done d = go(e, METHOD("note", "touch", .parts = &bad));
+            assert_true(d.code == GW_OK || d.code == GW_EDECODE);
+            rig_done_free(&d);
+        }
+        buf_free(&bad);
+    }
+    quiet(e, NULL, GW_OK, METHOD("note", "touch", .parts = &good));
+    struct buf wrong = {0};
+    mp_map(&wrong, 1);
+    mp_str(&wrong, "");
+    mp_bin(&wrong, "\x80\x80", 2); /* bytes behind the map */
+    struct rig_done d = want(e, NULL, GW_EDECODE, METHOD("note", "touch", .parts = &wrong));
+    assert_non_null(strstr(d.text, "part \"\""));
+    rig_done_free(&d);
+    quiet(e, NULL, GW_EUNKNOWN, METHOD("note", "touch"));
+    buf_free(&wrong);
+    buf_free(&good);
+    gw_value_free(&store);
+    engine_free(e);
+}
+
+static void actions_are_recorded(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    quiet(e, NULL, GW_OK, HOOK("odd", HOOK_CREATE));
+    struct rig_done d = want(e, NULL, GW_OK, METHOD("odd", "act"));
+    assert_int_equal(d.flags, 0);
+    assert_int_equal(d.actions.list.n, 3);
+    const gw_value *a = d.actions.list.items;
+    assert_string_equal(a[0].list.items[0].s.p, "tell");
+    assert_string_equal(gw_map_str(&a[0].list.items[1], "method", ""), "ping");
+    assert_int_equal(gw_map_int(gw_map_get(&a[0].list.items[1], "args"), "x", 0), 1);
+    assert_string_equal(a[1].list.items[0].s.p, "clone");
+    assert_string_equal(a[2].list.items[0].s.p, "dispatch");
+    assert_string_equal(gw_map_str(&a[2].list.items[1], "to", ""), "tag:disk");
+    rig_done_free(&d);
+    engine_free(e);
+}
+
+static gw_value chain_of(uint8_t n)
+{
+    gw_value list = {0};
+    gw_id id = rig_id(n);
+    assert_int_equal(gw_list_add(&list, gw_id_value(&id)), GW_OK);
+    return rig_map("chain", list);
+}
+
+static void blocking_verbs(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("odd", HOOK_CREATE));
+    struct buf parts = {0};
+    value_pack(&store, &parts);
+    gw_id whom = rig_id(5);
+    uint8_t key[16] = {7};
+    struct rig_done d =
+        want(e, NULL, GW_OK,
+             METHOD("odd", "ask", .key = key, .args = rig_map("whom", gw_id_value(&whom)),
+                    .context = chain_of(3)));
+    assert_int_equal(gw_map_int(gw_map_get(&d.reply, "got"), "count", 0), 42);
+    assert_int_equal(gw_map_get(&d.reply, "made")->id.b[15], 77);
+    assert_int_equal(gw_map_int(&d.reply, "hosts", 0), 1);
+    rig_done_free(&d);
+    assert_int_equal(host.calls.list.n, 3);
+    const gw_value *first = &host.calls.list.items[0], *args = gw_map_get(first, "args");
+    assert_string_equal(gw_map_str(first, "op", ""), "send");
+    assert_string_equal(gw_map_str(args, "method", ""), "get");
+    assert_int_equal(gw_map_get(args, "key")->s.n, 16);
+    const gw_value *context = gw_map_get(first, "context"), *chain = gw_map_get(context, "chain");
+    assert_int_equal(chain->list.n, 2);
+    assert_int_equal(chain->list.items[0].id.b[15], 3);
+    assert_int_equal(chain->list.items[1].id.b[15], 1);
+    assert_int_equal(gw_map_get(context, "agent")->id.b[15], 1);
+    /* a re-run repeats the keys, each ask has its own */
+    quiet(e, NULL, GW_OK,
+          METHOD("odd", "ask", .key = key, .args = rig_map("whom", gw_id_value(&whom))));
+    const gw_value *c = host.calls.list.items;
+    const gw_value *k0 = gw_map_get(gw_map_get(&c[0], "args"), "key");
+    const gw_value *k1 = gw_map_get(gw_map_get(&c[1], "args"), "key");
+    const gw_value *k3 = gw_map_get(gw_map_get(&c[3], "args"), "key");
+    assert_true(gw_value_equal(k0, k3));
+    assert_false(gw_value_equal(k0, k1));
+    /* asking oneself, or who waits for one */
+    gw_id self = rig_id(1), waits = rig_id(3);
+    quiet(e, NULL, GW_EDEADLOCK, METHOD("odd", "ask", .args = rig_map("whom", gw_id_value(&self))));
+    quiet(e, NULL, GW_EDEADLOCK,
+          METHOD("odd", "ask", .parts = &parts, .context = chain_of(3),
+                 .args = rig_map("whom", gw_id_value(&waits))));
+    host.answer = GW_EUNREACHABLE;
+    d = want(e, NULL, GW_EUNREACHABLE,
+             METHOD("odd", "ask", .parts = &parts, .args = rig_map("whom", gw_id_value(&whom))));
+    assert_string_equal(d.text, "odd.ask: the other side says no");
+    rig_done_free(&d);
+    host.answer = GW_OK;
+    gw_value_free(&host.calls);
+    engine_free(e);
+    static const struct engine_io inline_io; /* a built-in type on the loop thread */
+    e = engine_new(&inline_io, NULL);
+    assert_int_equal(engine_add_type(e, &gw_agent_odd, NULL), GW_OK);
+    quiet(e, NULL, GW_EINLINE,
+          METHOD("odd", "ask", .parts = &parts, .args = rig_map("whom", gw_id_value(&whom))));
+    engine_free(e);
+    buf_free(&parts);
+    gw_value_free(&store);
+}
+
+static void who_and_where(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    quiet(e, NULL, GW_OK, HOOK("odd", HOOK_CREATE));
+    gw_value context = rig_map("host", gw_str("beta"));
+    gw_id sender = rig_id(8);
+    assert_int_equal(gw_map_set(&context, "sender", gw_id_value(&sender)), GW_OK);
+    struct rig_done d =
+        want(e, NULL, GW_OK, METHOD("odd", "where", .context = context, .epoch = 17));
+    assert_string_equal(gw_map_str(&d.reply, "host", ""), "beta");
+    assert_string_equal(gw_map_str(&d.reply, "home", "?"), "");
+    assert_int_equal(gw_map_get(&d.reply, "sender")->id.b[15], 8);
+    assert_int_equal(gw_map_get(&d.reply, "now")->time.ms, 1234567);
+    assert_int_equal(gw_map_int(&d.reply, "epoch", 0), 17);
+    assert_string_equal(host.log, "2 hello 5");
+    rig_done_free(&d);
+    engine_free(e);
+}
+
+static void bad_types_are_refused(void **state)
+{
+    (void)state;
+    static const struct engine_io io;
+    struct engine *e = engine_new(&io, NULL);
+    struct gw_error why = {0};
+    struct gw_type t = gw_agent_counter;
+    t.abi = GW_ABI + 6;
+    assert_int_equal(engine_add_type(e, &t, &why), GW_EABI);
+    assert_non_null(strstr(why.text, "ABI 7"));
+    assert_non_null(strstr(why.text, "ABI 1"));
+    t = gw_agent_counter;
+    t.size += 8;
+    assert_int_equal(engine_add_type(e, &t, &why), GW_EABI);
+    t = gw_agent_counter;
+    t.name = "no/name";
+    assert_int_equal(engine_add_type(e, &t, &why), GW_EPLUGIN);
+    t = gw_agent_counter;
+    t.state_size = 8; /* a field lies outside */
+    assert_int_equal(engine_add_type(e, &t, &why), GW_EABI);
+    static const struct gw_method typo[] = {{"increment(by: imt)", increment}};
+    t = gw_agent_counter;
+    t.methods = typo;
+    t.method_count = 1;
+    assert_int_equal(engine_add_type(e, &t, &why), GW_ESIGNATURE);
+    assert_non_null(strchr(why.hint, '^'));
+    static const struct gw_method twice[] = {{"a()", increment}, {"a(x: int)", increment}};
+    t.methods = twice;
+    t.method_count = 2;
+    assert_int_equal(engine_add_type(e, &t, &why), GW_EPLUGIN);
+    static const struct gw_method none[] = {{"a()", NULL}};
+    t.methods = none;
+    t.method_count = 1;
+    assert_int_equal(engine_add_type(e, &t, &why), GW_EPLUGIN);
+    assert_int_equal(engine_add_type(e, &gw_agent_counter, &why), GW_OK);
+    assert_int_equal(engine_add_type(e, &gw_agent_counter, &why), GW_EEXISTS);
+    struct gw_plugin p = {.abi = 3, .type_size = sizeof(struct gw_type)};
+    assert_int_equal(engine_add_plugin(e, &p, &why), GW_EABI);
+    p.abi = GW_ABI;
+    assert_int_equal(engine_add_plugin(e, &p, &why), GW_EPLUGIN);
+    engine_free(e);
+}
+
+static void types_are_described(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_counter, &gw_agent_odd);
+    gw_value list;
+    assert_int_equal(engine_describe(e, &list), GW_OK);
+    assert_int_equal(list.list.n, 2);
+    const gw_value *t = &list.list.items[0], *list_of = gw_map_get(t, "methods");
+    assert_string_equal(gw_map_str(t, "name", ""), "counter");
+    assert_int_equal(gw_map_int(t, "version", 0), 1);
+    assert_int_equal(gw_map_int(t, "hooks", 0), 1 << HOOK_ARRIVE);
+    assert_string_equal(gw_map_str(t, "durability", ""), "every_message");
+    assert_int_equal(gw_map_get(t, "fields")->list.n, 2);
+    assert_string_equal(gw_map_str(&list_of->list.items[0], "signature", ""),
+                        "increment(by: int = 1) -> (count: int)");
+    assert_false(gw_map_bool(&list_of->list.items[0], "read", true));
+    assert_true(gw_map_bool(&list_of->list.items[1], "read", false));
+    gw_value_free(&list);
+    engine_free(e);
+}
+
+static void malformed_run_is_answered(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_counter, NULL);
+    struct buf good = {0};
+    rig_pack(&good, 5, METHOD("counter", "get"));
+    for (size_t i = 6; i < good.len; i++) { /* every byte after kind and stream, damaged */
+        struct buf bad = {0}, out = {0};
+        struct frame f;
+        buf_add(&bad, good.data, good.len);
+        bad.data[i] ^= 0xff;
+        struct span s = buf_span(&bad);
+        if (frame_take(&s, 100000, &f) == GW_OK && f.kind == FRAME_RUN) {
+            struct rig_done d;
+            engine_run(e, &f, &out);
+            s = buf_span(&out);
+            assert_int_equal(frame_take(&s, 100000, &f), GW_OK);
+            assert_int_equal(rig_parse(&f, &d), GW_OK);
+            assert_int_not_equal(d.code, GW_OK);
+            rig_done_free(&d);
+        }
+        buf_free(&bad);
+        buf_free(&out);
+    }
+    assert_int_equal(engine_agents(e), 0);
+    buf_free(&good);
+    engine_free(e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counter_counts),
+        cmocka_unit_test(arguments_are_checked),
+        cmocka_unit_test(create_sets_fields),
+        cmocka_unit_test(unknown_without_parts),
+        cmocka_unit_test(failure_does_not_leak),
+        cmocka_unit_test(mistakes_of_the_author),
+        cmocka_unit_test(hooks_and_discard),
+        cmocka_unit_test(large_fields_are_parts),
+        cmocka_unit_test(what_commits_loads_again),
+        cmocka_unit_test(limits_of_state_and_reply),
+        cmocka_unit_test(versions_meet),
+        cmocka_unit_test(former_names_give_way),
+        cmocka_unit_test(damaged_parts_are_refused),
+        cmocka_unit_test(actions_are_recorded),
+        cmocka_unit_test(blocking_verbs),
+        cmocka_unit_test(who_and_where),
+        cmocka_unit_test(bad_types_are_refused),
+        cmocka_unit_test(types_are_described),
+        cmocka_unit_test(malformed_run_is_answered),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,626 @@
+/* The runner as a host meets it: a child process behind a socket pair. The program starts itself
+ * again as `runner`; plugins come from tests/plugins. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agents/runner/runner.h"
+#include "agents/runner/wire.h"
+#include "protocol/limits.h"
+#include "tests/unit/agents/rig.h"
+
+struct child {
+    pid_t pid;
+    struct wire wire;
+    gw_value hello; /* its map, nil when it did not say it */
+    uint64_t streams;
+};
+
+static char plugin_dir[1000];
+
+static const char *plugin(const char *name)
+{
+    static char path[1100];
+    snprintf(path, sizeof path, "%s/%s.so", plugin_dir, name);
+    return path;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static pid_t start(const char *path, int *ret_fd)
+{
+    int fds[2];
+    char number[12];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    fcntl(fds[0], F_SETFD, FD_CLOEXEC);
+    snprintf(number, sizeof number, "%d", fds[1]);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        execl("/proc/self/exe", "test", "runner", "--fd", number, "--plugin", path, (char *)NULL);
+        _exit(99);
+    }
+    close(fds[1]);
+    *ret_fd = fds[0];
+    return pid;
+}
+
+static struct child load_path(const char *path)
+{
+    struct child c = {0};
+    int fd;
+    c.pid = start(path, &fd);
+    wire_init(&c.wire, fd);
+    struct packet *p;
+    if (wire_read(&c.wire, &p) == GW_OK) {
+        struct mp m = p->frame.rest;
+        struct span role;
+        uint32_t version;
+        assert_int_equal(p->frame.kind, FRAME_HELLO);
+        assert_int_equal(mp_read_str(&m, &role), GW_OK);
+        assert_true(span_is(role, "runner"));
+        assert_int_equal(mp_read_u32(&m, &version), GW_OK);
+        assert_int_equal(version, PROTOCOL_VERSION);
+        assert_int_equal(value_unpack(&m, &c.hello), GW_OK);
+        free(p);
+    }
+    return c;
+}
+
+static struct child load(const char *name)
+{
+    struct child c = load_path(plugin(name));
+    const gw_value *error = gw_map_get(&c.hello, "error");
+    if (c.hello.kind != GW_MAP || error) {
+        fail_msg("no hello from %s: %s", name, gw_map_str(error, "text", "it ended"));
+    }
+    return c;
+}
+
+/* Close our end; the exit status as of waitpid. */
+static int end(struct child *c)
+{
+    int status = -1;
+    close(c->wire.fd);
+    wire_deinit(&c->wire);
+    gw_value_free(&c->hello);
+    assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
+    return status;
+}
+
+static void end_well(struct child *c)
+{
+    int status = end(c);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void write_buf(struct child *c, struct buf *b)
+{
+    assert_int_equal(wire_write(&c->wire, b), GW_OK);
+    buf_free(b);
+}
+
+static uint64_t send_run(struct child *c, struct rig_run r)
+{
+    struct buf b = {0};
+    rig_pack(&b, ++c->streams, r);
+    write_buf(c, &b);
+    return c->streams;
+}
+
+static struct packet *take(struct child *c, frame_kind kind)
+{
+    struct packet *p;
+    assert_int_equal(wire_read(&c->wire, &p), GW_OK);
+    if (p->frame.kind != (uint32_t)kind) {
+        fail_msg("frame %s, not %s", frame_kind_name(p->frame.kind), frame_kind_name(kind));
+    }
+    return p;
+}
+
+static struct rig_done done(struct child *c)
+{
+    struct packet *p = take(c, FRAME_DONE);
+    struct rig_done d;
+    assert_int_equal(rig_parse(&p->frame, &d), GW_OK);
+    free(p);
+    return d;
+}
+
+static struct rig_done call(struct child *c, struct rig_run r)
+{
+    uint64_t stream = send_run(c, r);
+    struct rig_done d = done(c);
+    assert_int_equal(d.stream, stream);
+    return d;
+}
+
+static void quiet(struct child *c, gw_err code, struct rig_run r)
+{
+    struct rig_done d = call(c, r);
+    if (d.code != code) {
+        fail_msg("%s (%s), not %s", gw_err_name(d.code), d.text, gw_err_name(code));
+    }
+    rig_done_free(&d);
+}
+
+/* Answer the CALL in `p` with code and value. */
+static void reply(struct child *c, struct packet *p, gw_err code, gw_value v)
+{
+    struct buf value = {0}, b = {0};
+    struct gw_error why = {0};
+    gw_fail(&why, code, "the host says no");
+    value_pack(&v, &value);
+    frame_reply(&b, p->frame.stream, code, buf_span(&value), &why);
+    write_buf(c, &b);
+    buf_free(&value);
+    gw_value_free(&v);
+    free(p);
+}
+
+#define CREATE(n, t) ((struct rig_run){.agent = rig_id(n), .type = t, .hook = HOOK_CREATE})
+#define METHOD(n, t, m, ...)                                                                       \
+    ((struct rig_run){.agent = rig_id(n), .type = t, .method = m, __VA_ARGS__})
+
+/* --- tests --- */
+
+static void hello_describes_the_types(void **state)
+{
+    (void)state;
+    struct child c = load("worker");
+    const gw_value *types = gw_map_get(&c.hello, "types");
+    assert_int_equal(types->list.n, 2);
+    for (size_t i = 0; i < 2; i++) { /* in any order */
+        const gw_value *t = &types->list.items[i];
+        bool idler = strcmp(gw_map_str(t, "name", ""), "idler") == 0;
+        assert_string_equal(gw_map_str(t, "name", ""), idler ? "idler" : "worker");
+        assert_int_equal(gw_map_int(t, "version", 0), idler ? 3 : 1);
+        assert_string_equal(gw_map_str(t, "durability", ""), idler ? "volatile" : "every_message");
+    }
+    assert_int_equal(gw_map_int(&c.hello, "abi", 0), GW_ABI);
+    assert_int_equal(gw_map_int(&c.hello, "pid", 0), c.pid);
+    end_well(&c);
+}
+
+static void agents_keep_their_state(void **state)
+{
+    (void)state;
+    struct child c = load("worker");
+    for (uint8_t i = 1; i <= 3; i++) {
+        quiet(&c, GW_OK, CREATE(i, "worker"));
+    }
+    for (int round = 1; round <= 100; round++) {
+        for (uint8_t i = 1; i <= 3; i++) {
+            struct rig_done d = call(&c, METHOD(i, "worker", "add"));
+            assert_int_equal(gw_map_int(&d.reply, "count", 0), round);
+            rig_done_free(&d);
+        }
+    }
+    quiet(&c, GW_EUNKNOWN, METHOD(9, "worker", "add"));
+    struct buf unload = {0};
+    gw_id id = rig_id(2);
+    size_t at = frame_begin(&unload, FRAME_UNLOAD, 0, 1);
+    mp_id(&unload, &id);
+    frame_end(&unload, at);
+    write_buf(&c, &unload);
+    quiet(&c, GW_EUNKNOWN, METHOD(2, "worker", "add"));
+    end_well(&c);
+}
+
+static void agents_run_in_parallel(void **state)
+{
+    (void)state;
+    struct child c = load("worker");
+    for (uint8_t i = 1; i <= 9; i++) {
+        quiet(&c, GW_OK, CREATE(i, "worker"));
+    }
+    int64_t begin = now_ms();
+    for (uint8_t i = 1; i <= 8; i++) { /* more than there are processors: they sleep */
+        send_run(&c, METHOD(i, "worker", "nap", .args = rig_map("ms", gw_int(400))));
+    }
+    send_run(&c, METHOD(9, "worker", "add"));
+    struct rig_done d = done(&c);
+    assert_int_equal(d.stream, c.streams); /* the quick one overtakes */
+    assert_true(now_ms() - begin < 350);
+    rig_done_free(&d);
+    for (int i = 0; i < 8; i++) {
+        d = done(&c);
+        assert_int_equal(d.code, GW_OK);
+        rig_done_free(&d);
+    }
+    assert_true(now_ms() - begin < 1600);
+    end_well(&c);
+}
+
+static void one_agent_is_serial(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    struct child c = load("worker");
+    struct buf burst = {0};
+    quiet(&c, GW_OK, CREATE(1, "worker"));
+    uint64_t first = c.streams + 1;
+    rig_pack(&burst, ++c.streams, METHOD(1, "worker", "nap", .args = rig_map("ms", gw_int(50))));
+    for (int i = 0; i < N; i++) {
+        rig_pack(&burst, ++c.streams,
+                 METHOD(1, "worker", "note", .args = rig_map("text", gw_strf("%d", i))));
+    }
+    rig_pack(&burst, ++c.streams, METHOD(1, "worker", "notes"));
+    write_buf(&c, &burst);
+    for (int i = 0; i < N + 2; i++) {
+        struct rig_done d = done(&c);
+        assert_int_equal(d.stream, first + (uint64_t)i);
+        assert_int_equal(d.code, GW_OK);
+        if (i == N + 1) {
+            const gw_value *notes = gw_map_get(&d.reply, "notes");
+            assert_int_equal(notes->list.n, N);
+            for (int k = 0; k < N; k++) {
+                char want[12];
+                snprintf(want, sizeof want, "%d", k);
+                assert_string_equal(notes->list.items[k].s.p, want);
+            }
+        }
+        rig_done_free(&d);
+    }
+    end_well(&c);
+}
+
+static void bursts_are_answered(void **state)
+{
+    (void)state;
+    enum { AGENTS = 60, ROUNDS = 40 };
+    struct child c = load("worker");
+    for (uint8_t i = 1; i <= AGENTS; i++) {
+        quiet(&c, GW_OK, CREATE(i, "worker"));
+    }
+    struct buf burst = {0};
+    for (int r = 0; r < ROUNDS; r++) {
+        for (uint8_t i = 1; i <= AGENTS; i++) {
+            bool slow = (i + r) % 17 == 0;
+            rig_pack(&burst, ++c.streams,
+                     METHOD(i, "worker", slow ? "spin" : "add",
+                            .args = slow ? rig_map("us", gw_int(300)) : gw_nil()));
+        }
+    }
+    pid_t writer = fork(); /* so that both directions may fill up */
+    if (writer == 0) {
+        _exit(wire_write(&c.wire, &burst) == GW_OK ? 0 : 1);
+    }
+    buf_free(&burst);
+    for (int i = 0; i < AGENTS * ROUNDS; i++) {
+        struct rig_done d = done(&c);
+        assert_int_equal(d.code, GW_OK);
+        rig_done_free(&d);
+    }
+    int status;
+    assert_int_equal(waitpid(writer, &status, 0), writer);
+    assert_int_equal(status, 0);
+    end_well(&c);
+}
+
+static void asks_block_only_themselves(void **state)
+{
+    (void)state;
+    struct child c = load("worker");
+    gw_id whom = rig_id(50);
+    for (uint8_t i = 1; i <= 3; i++) {
+        quiet(&c, GW_OK, CREATE(i, "worker"));
+    }
+    uint64_t one =
+        send_run(&c, METHOD(1, "worker", "ask", .args = rig_map("whom", gw_id_value(&whom))));
+    struct packet *first = take(&c, FRAME_CALL);
+    struct mp m = first->frame.rest;
+    struct span op;
+    gw_value args, context;
+    assert_int_equal(mp_read_str(&m, &op), GW_OK);
+    assert_true(span_is(op, "send"));
+    assert_int_equal(value_unpack(&m, &args), GW_OK);
+    assert_int_equal(value_unpack(&m, &context), GW_OK);
+    assert_string_equal(gw_map_str(&args, "method", ""), "get");
+    assert_int_equal(gw_map_get(&context, "agent")->id.b[15], 1);
+    gw_value_free(&args);
+    gw_value_free(&context);
+    /* meanwhile others work, and the same agent does not */
+    uint64_t later = send_run(&c, METHOD(1, "worker", "add"));
+    quiet(&c, GW_OK, METHOD(2, "worker", "add"));
+    uint64_t two =
+        send_run(&c, METHOD(2, "worker", "ask", .args = rig_map("whom", gw_id_value(&whom))));
+    struct packet *second = take(&c, FRAME_CALL);
+    quiet(&c, GW_OK, METHOD(3, "worker", "add"));
+    /* answers in the other order */
+    reply(&c, second, GW_EUNREACHABLE, gw_nil());
+    struct rig_done d = done(&c);
+    assert_int_equal(d.stream, two);
+    assert_int_equal(d.code, GW_EUNREACHABLE);
+    assert_string_equal(d.text, "worker.ask: the host says no");
+    rig_done_free(&d);
+    reply(&c, first, GW_OK, rig_map("reply", gw_int(11)));
+    d = done(&c);
+    assert_int_equal(d.stream, one);
+    assert_int_equal(gw_map_int(&d.reply, "got", 0), 11);
+    rig_done_free(&d);
+    d = done(&c);
+    assert_int_equal(d.stream, later);
+    assert_int_equal(gw_map_int(&d.reply, "count", 0), 2);
+    rig_done_free(&d);
+    end_well(&c);
+}
+
+static void too_many_asks_are_busy(void **state)
+{
+    (void)state;
+    enum { N = LIMIT_RUNNER_BLOCKED };
+    struct child c = load("worker");
+    struct packet *calls[N];
+    gw_id whom = rig_id(250);
+    for (uint8_t i = 1; i <= N + 2; i++) {
+        quiet(&c, GW_OK, CREATE(i, "worker"));
+    }
+    for (uint8_t i = 1; i <= N; i++) {
+        send_run(&c, METHOD(i, "worker", "ask", .args = rig_map("whom", gw_id_value(&whom))));
+        calls[i - 1] = take(&c, FRAME_CALL);
+    }
+    quiet(&c, GW_EBUSY,
+          METHOD(N + 1, "worker", "ask", .args = rig_map("whom", gw_id_value(&whom))));
+    quiet(&c, GW_OK, METHOD(N + 2, "worker", "add"));
+    for (size_t i = 0; i < N; i++) {
+        reply(&c, calls[i], GW_OK, rig_map("reply", gw_int((int64_t)i)));
+    }
+    int64_t sum = 0;
+    for (size_t i = 0; i < N; i++) {
+        struct rig_done d = done(&c);
+        assert_int_equal(d.code, GW_OK);
+        sum += gw_map_int(&d.reply, "got", -1);
+        rig_done_free(&d);
+    }
+    assert_int_equal(sum, N * (N - 1) / 2);
+    quiet(&c, GW_OK, METHOD(1, "worker", "add"));
+    end_well(&c);
+}
+
+static void log_lines_come_before_the_answer(void **state)
+{
+    (void)state;
+    struct child c = load("worker");
+    quiet(&c, GW_OK, CREATE(1, "worker"));
+    send_run(&c, METHOD(1, "worker", "say", .args = rig_map("text", gw_str("hello"))));
+    struct packet *p = take(&c, FRAME_LOG);
+    struct mp m = p->frame.rest;
+    gw_id id;
+    uint32_t level;
+    struct span text;
+    assert_int_equal(mp_read_id(&m, &id), GW_OK);
+    assert_int_equal(mp_read_u32(&m, &level), GW_OK);
+    assert_int_equal(mp_read_str(&m, &text), GW_OK);
+    assert_int_equal(level, GW_LOG_INFO);
+    assert_true(span_is(text, "hello"));
+    free(p);
+    struct rig_done d = done(&c);
+    rig_done_free(&d);
+    end_well(&c);
+}
+
+static void large_frames_pass(void **state)
+{
+    (void)state;
+    struct child c = load("blob");
+    quiet(&c, GW_OK, CREATE(1, "blob"));
+    struct rig_done d =
+        call(&c, METHOD(1, "blob", "fill", .args = rig_map("bytes", gw_int(16 << 20))));
+    assert_int_equal(d.code, GW_OK);
+    assert_true(d.parts.len > 16 << 20);
+    rig_done_free(&d);
+    d = call(&c, METHOD(1, "blob", "touch"));
+    assert_true(d.parts.len < 100); /* the weight is not sent again */
+    rig_done_free(&d);
+    d = call(&c, (struct rig_run){.agent = rig_id(1),
+                                  .type = "blob",
+                                  .hook = HOOK_NONE,
+                                  .flags = RUN_SNAPSHOT | RUN_DISCARD});
+    assert_int_equal(rig_parts(&d), 2);
+    struct rig_done e = call(&c, METHOD(2, "blob", "verify", .parts = &d.parts));
+    assert_true(gw_map_bool(&e.reply, "whole", false));
+    rig_done_free(&e);
+    rig_done_free(&d);
+    quiet(&c, GW_EUNKNOWN, METHOD(1, "blob", "size"));
+    quiet(&c, GW_ETOO_BIG, METHOD(2, "blob", "fill", .args = rig_map("bytes", gw_int(65 << 20))));
+    end_well(&c);
+}
+
+static void crashes_end_only_the_runner(void **state)
+{
+    (void)state;
+    struct child c = load("crasher");
+    quiet(&c, GW_OK, CREATE(1, "crasher"));
+    quiet(&c, GW_EREFUSED, METHOD(1, "crasher", "fail"));
+    quiet(&c, GW_EUNKNOWN, METHOD(1, "crasher", "get"));
+    quiet(&c, GW_OK, CREATE(1, "crasher"));
+    send_run(&c, METHOD(1, "crasher", "crash"));
+    struct packet *p = take(&c, FRAME_LOG); /* what it said before */
+    free(p);
+    assert_int_equal(wire_read(&c.wire, &p), GW_EIO);
+    int status = end(&c);
+    assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
+}
+
+static void check_load_error(const char *name, gw_err code, const char *part, const char *hint)
+{
+    struct child c = load_path(plugin(name));
+    const gw_value *error = gw_map_get(&c.hello, "error");
+    assert_non_null(error);
+    assert_string_equal(gw_map_str(error, "code", ""), gw_err_name(code));
+    if (!strstr(gw_map_str(error, "text", ""), part) ||
+        !strstr(gw_map_str(error, "hint", ""), hint)) {
+        fail_msg("\"%s\" / \"%s\" without \"%s\" / \"%s\"", gw_map_str(error, "text", ""),
+                 gw_map_str(error, "hint", ""), part, hint);
+    }
+    assert_int_equal(gw_map_get(&c.hello, "types")->list.n, 0);
+    int status = end(&c);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+}
+
+static void wrong_plugins_are_named(void **state)
+{
+    (void)state;
+    char numbers[80];
+    snprintf(numbers, sizeof numbers, "ABI %d, this Godwit has ABI %d", GW_ABI + 41, GW_ABI);
+    check_load_error("wrong_abi", GW_EABI, numbers, "");
+    snprintf(numbers, sizeof numbers, "12345 bytes in the plugin and %zu", sizeof(struct gw_type));
+    check_load_error("wrong_size", GW_EABI, numbers, "");
+    check_load_error("no_symbol", GW_EPLUGIN, "no_symbol.so\" is not a Godwit plugin", "GW_AGENT");
+    check_load_error("no_agent", GW_EPLUGIN, "defines no agent type", "");
+    check_load_error("undefined", GW_EPLUGIN, "gw_not_in_any_version", "");
+    check_load_error("bad_signature", GW_ESIGNATURE, "bad_signature.so", "^");
+    check_load_error("missing", GW_EPLUGIN, "No such file", "");
+    char text[1100];
+    snprintf(text, sizeof text, "%s/text.so", plugin_dir);
+    int fd = open(text, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0 && write(fd, "not ELF", 7) == 7);
+    close(fd);
+    check_load_error("text", GW_EPLUGIN, "cannot link", "");
+    unlink(text);
+    mkdir(text, 0700);
+    check_load_error("text", GW_EPLUGIN, "not a regular file", "");
+    rmdir(text);
+}
+
+static void crash_in_load_is_no_hello(void **state)
+{
+    (void)state;
+    struct child c = load_path(plugin("crash_load"));
+    assert_int_equal(c.hello.kind, GW_NIL);
+    int status = end(&c);
+    assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
+}
+
+static void rebuilding_in_place_hurts_nobody(void **state)
+{
+    (void)state;
+    char copy[1100];
+    snprintf(copy, sizeof copy, "%s/copy-%d.so", plugin_dir, (int)getpid());
+    int in = open(plugin("worker"), O_RDONLY), out = open(copy, O_RDWR | O_CREAT | O_TRUNC, 0700);
+    char bytes[65536];
+    ssize_t n;
+    while ((n = read(in, bytes, sizeof bytes)) > 0) {
+        assert_int_equal(write(out, bytes, (size_t)n), n);
+    }
+    close(in);
+    struct child c = load_path(copy);
+    quiet(&c, GW_OK, CREATE(1, "worker"));
+    assert_int_equal(ftruncate(out, 0), 0); /* what a linker does first */
+    close(out);
+    for (int i = 0; i < 10; i++) {
+        quiet(&c, GW_OK, METHOD(1, "worker", "add"));
+    }
+    unlink(copy);
+    end_well(&c);
+}
+
+static void other_frames_and_rubbish(void **state)
+{
+    (void)state;
+    struct child c = load("worker");
+    struct buf b = {0};
+    frame_end(&b, frame_begin(&b, FRAME_PING, 7, 0));
+    write_buf(&c, &b);
+    struct packet *p = take(&c, FRAME_PONG);
+    assert_int_equal(p->frame.stream, 7);
+    free(p);
+    frame_end(&b, frame_begin(&b, (frame_kind)99, 8, 0));  /* unknown, wants an answer */
+    frame_end(&b, frame_begin(&b, (frame_kind)99, 0, 0));  /* unknown, ignored */
+    frame_reply(&b, 12345, GW_OK, (struct span){0}, NULL); /* answer to nothing */
+    write_buf(&c, &b);
+    p = take(&c, FRAME_REPLY);
+    assert_int_equal(p->frame.stream, 8);
+    free(p);
+    quiet(&c, GW_OK, CREATE(1, "worker"));
+    buf_add_u32(&b, LIMIT_MESSAGE_BYTES + 1);
+    write_buf(&c, &b);
+    assert_int_equal(wire_read(&c.wire, &p), GW_EIO);
+    int status = end(&c);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+    c = load("worker"); /* a length of 0 */
+    buf_add_u32(&b, 0);
+    write_buf(&c, &b);
+    assert_int_equal(wire_read(&c.wire, &p), GW_EIO);
+    status = end(&c);
+    assert_int_equal(WEXITSTATUS(status), 1);
+}
+
+static void ends_with_its_host(void **state)
+{
+    (void)state;
+    struct child c = load("crasher");
+    quiet(&c, GW_OK, CREATE(1, "crasher"));
+    send_run(&c, METHOD(1, "crasher", "hang")); /* an hour */
+    usleep(20000);
+    kill(c.pid, SIGTERM); /* not for a runner to decide */
+    quiet(&c, GW_OK, CREATE(2, "crasher"));
+    int64_t begin = now_ms();
+    end_well(&c);
+    assert_true(now_ms() - begin < 2000);
+}
+
+static void usage_is_checked(void **state)
+{
+    (void)state;
+    char name[] = "runner", fd[] = "--fd", value[] = "x1", plug[] = "--plugin", none[] = "0";
+    assert_int_equal(runner_main(1, (char *[]){name, NULL}), 2);
+    assert_int_equal(runner_main(3, (char *[]){name, fd, value, NULL}), 2);
+    int null = open("/dev/null", O_RDWR);
+    snprintf(none, sizeof none, "%d", null);
+    assert_int_equal(runner_main(5, (char *[]){name, fd, none, plug, value, NULL}), 2);
+    close(null);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "runner") == 0) {
+        return runner_main(argc - 1, argv + 1);
+    }
+    alarm(120);
+    char exe[900];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    for (int up = 0; up < 3 && strrchr(exe, '/'); up++) { /* .../tests/unit/agents/test_runner */
+        *strrchr(exe, '/') = '\0';
+    }
+    snprintf(plugin_dir, sizeof plugin_dir, "%s/plugins", exe);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hello_describes_the_types),
+        cmocka_unit_test(agents_keep_their_state),
+        cmocka_unit_test(agents_run_in_parallel),
+        cmocka_unit_test(one_agent_is_serial),
+        cmocka_unit_test(bursts_are_answered),
+        cmocka_unit_test(asks_block_only_themselves),
+        cmocka_unit_test(too_many_asks_are_busy),
+        cmocka_unit_test(log_lines_come_before_the_answer),
+        cmocka_unit_test(large_frames_pass),
+        cmocka_unit_test(crashes_end_only_the_runner),
+        cmocka_unit_test(wrong_plugins_are_named),
+        cmocka_unit_test(crash_in_load_is_no_hello),
+        cmocka_unit_test(rebuilding_in_place_hurts_nobody),
+        cmocka_unit_test(other_frames_and_rubbish),
+        cmocka_unit_test(ends_with_its_host),
+        cmocka_unit_test(usage_is_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
