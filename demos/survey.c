@@ -169,7 +169,7 @@ static gw_err read_mounts(struct survey_host *h)
     if (!f) {
         return GW_EIO;
     }
-    dev_t seen[MOUNTS_MAX];
+    dev_t seen[MOUNTS_MAX] = {0};
     struct mntent m;
     char text[4096];
     gw_err err = GW_OK;

@@ -21,7 +21,8 @@ void api_http(struct node *node, struct http_call *http);
 struct api_link;
 struct api_link *api_link_new(struct node *node, link_kind kind, api_role role,
                               void (*send)(void *arg, struct buf *frame), void *arg);
-/* The authenticated host at the other end (borrowed for the life of the link): op_call.peer of its calls. */
+/* The authenticated host at the other end (borrowed for the life of the link): op_call.peer of its
+ * calls. */
 void api_link_set_peer(struct api_link *l, const struct host_id *peer);
 void api_link_frame(struct api_link *l, const struct frame *frame); /* CALL, CANCEL */
 void api_link_free(struct api_link *l);                             /* NULL allowed */

@@ -21,13 +21,12 @@ struct storage_row {
 typedef void (*storage_read_done)(void *arg, gw_err err, const struct storage_row *rows, size_t n);
 
 /* Start the thread on an open store (which it owns until storage_stop gives it back).
- *   wake(arg)  called from the storage thread when completions wait and none was announced since
+ * wake(arg) is called from the storage thread when completions wait and none was announced since
  * the last storage_complete; must be async-safe (an eventfd write). */
 gw_err storage_start(struct store *store, void (*wake)(void *arg), void *arg,
                      struct storage **ret) GW_MUST_USE;
 /* Submit (loop thread). `batch` is taken; NULL (store_batch_new had no memory) ends in GW_ENOMEM.
- * `done` (NULL allowed) runs in storage_complete and may submit again. An empty batch is a barrier.
- */
+ * `done` (NULL allowed) runs in storage_complete and may submit again. */
 void storage_commit(struct storage *s, struct store_batch *batch, storage_done done, void *arg);
 /* Submit reads of up to 8 ranges (spans are copied) answered together: rows of the first range,
  * then of the second... They are as of the place in the queue: later batches are not seen. On an

@@ -62,7 +62,7 @@ build-replay: $(REPLAY_BIN)
 build-thread: $(THREAD_BIN) $(TEST_PLUGINS)
 build-system: all $(TEST_PLUGINS)
 build-fuzz: $(FUZZ_BIN)
-bench-run: all $(BENCH_BIN)
+bench-run: all $(BENCH_BIN) $(TEST_PLUGINS)
 	$(Q)tests/bench/bench.sh
 
 # tests/run.sh takes kind:program pairs; see there.

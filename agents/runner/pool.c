@@ -1,25 +1,18 @@
 #include "agents/runner/pool.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <uthash.h>
 
+#include "agents/runner/crew.h"
 #include "protocol/base/log.h"
 #include "protocol/limits.h"
 #include "protocol/value.h"
 
-#define POOL_TICK_MS       2     /* how long the seat may stay empty unnoticed */
-#define POOL_CALM_MS       50    /* without a frame for so long the watch sleeps until called */
 #define POOL_SLOW_NS       20000 /* a handler slower than waking another thread */
-#define POOL_AT_WORK       2     /* threads that are worth having for short handlers */
-#define POOL_THREADS_MAX   (LIMIT_RUNNER_BLOCKED + 8)
-#define POOL_BENCH_S       10 /* a thread not needed for so long ends */
-#define POOL_STACK_BYTES   (256u * 1024)
-#define POOL_COMPANY_BYTES 4096 /* a larger answer gains nothing from leaving with others */
+#define POOL_COMPANY_BYTES 4096  /* a larger answer gains nothing from leaving with others */
 #define POOL_KEEP_BYTES    (1024u * 1024) /* an answer buffer larger than this is not kept */
 
 /* A busy agent: the frames that wait for it, the one at work excluded. */
@@ -39,55 +32,29 @@ struct ask {
     LIST_ENTRY(ask) next;
 };
 
+/* All but `wire` and `engine` under the lock of the crew, which is never held while reading or in a
+ * handler. */
 struct pool {
     struct wire *wire;
     struct engine *engine;
-    pthread_mutex_t lock;      /* of everything below; never held while reading or in a handler */
+    struct crew crew;
     struct lane *lanes;        /* busy agents by id */
     STAILQ_HEAD(, lane) ready; /* wait for a thread */
     LIST_HEAD(, ask) asks;
-    uint64_t streams;     /* of our CALLs */
-    bool seat_taken;      /* someone reads, or is about to */
-    int64_t seat_left_ms; /* when it became empty */
-    int64_t last_frame_ms;
-    int64_t slow_ns; /* running mean of the time in handlers */
-    unsigned threads, at_work, blocked;
-    bool watch_here;   /* a thread is the watch, waiting */
-    bool watch_asleep; /* ... until called, without ticks */
-    bool watch_called;
-    unsigned bench; /* threads that wait on `benched` */
-    unsigned bench_called;
-    unsigned coming; /* threads called or started that did not look around yet */
-    pthread_cond_t watch, benched;
+    uint64_t streams; /* of our CALLs */
+    int64_t slow_ns;  /* running mean of the time in handlers */
+    unsigned at_work; /* handlers that run and do not wait for an answer */
+    unsigned blocked; /* handlers that do */
 };
 
-static int64_t now_ns(void)
+static void lock(struct pool *p)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    pthread_mutex_lock(&p->crew.lock);
 }
 
-static int64_t now_ms(void)
+static void unlock(struct pool *p)
 {
-    return now_ns() / 1000000;
-}
-
-static void cond_init(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
-/* false: the time is over. */
-static bool wait_ms(struct pool *p, pthread_cond_t *cond, int64_t ms)
-{
-    int64_t at = now_ns() + ms * 1000000;
-    struct timespec until = {at / 1000000000, at % 1000000000};
-    return pthread_cond_timedwait(cond, &p->lock, &until) != ETIMEDOUT;
+    pthread_mutex_unlock(&p->crew.lock);
 }
 
 static __attribute__((noreturn)) void gone(gw_err err)
@@ -109,77 +76,17 @@ static void send_or_die(gw_err err)
     }
 }
 
-/* --- calling threads (lock held) --- */
-
-static void *thread_main(void *arg);
-
-static void spawn(struct pool *p)
-{
-    if (p->threads >= POOL_THREADS_MAX) {
-        return;
-    }
-    pthread_attr_t attr;
-    pthread_t thread;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, POOL_STACK_BYTES);
-    if (pthread_create(&thread, &attr, thread_main, p) == 0) {
-        p->threads++;
-        p->coming++;
-    } else {
-        log_warn("runner.threads", "count=%u cannot start another one", p->threads);
-    }
-    pthread_attr_destroy(&attr);
-}
-
-static void call_bench(struct pool *p)
-{
-    p->bench_called++;
-    p->coming++;
-    pthread_cond_signal(&p->benched);
-}
-
-/* Someone shall look for work or take the seat. The bench goes first, so that the watch stays. */
-static void summon(struct pool *p)
-{
-    if (p->bench > p->bench_called) {
-        call_bench(p);
-    } else if (p->watch_here && !p->watch_called) {
-        p->watch_called = true;
-        pthread_cond_signal(&p->watch);
-    } else {
-        spawn(p);
-    }
-}
-
-/* There shall be a watch while handlers run. */
-static void want_watch(struct pool *p)
-{
-    if (p->watch_here || p->coming > 0) {
-        return;
-    }
-    if (p->bench > p->bench_called) {
-        call_bench(p);
-    } else {
-        spawn(p);
-    }
-}
-
 /* The seat is empty: a handler that waits for its answer takes it (nobody else would read it in
- * time), else the watch looks after it. */
+ * time), else the watch looks after it. Lock held. */
 static void leave_seat(struct pool *p)
 {
-    p->seat_taken = false;
-    p->seat_left_ms = p->last_frame_ms = now_ms();
+    crew_leave_seat(&p->crew);
     struct ask *a;
     LIST_FOREACH (a, &p->asks, next) {
         if (!a->answer) {
             pthread_cond_signal(&a->here);
             return;
         }
-    }
-    if (p->watch_here && p->watch_asleep) {
-        pthread_cond_signal(&p->watch); /* ticks from now on */
     }
 }
 
@@ -258,10 +165,10 @@ static struct lane *sort(struct pool *p, struct packet *packet)
 static struct lane *lead(struct pool *p, struct ask *mine)
 {
     struct lane *lane = NULL;
-    p->seat_taken = true;
+    p->crew.seat_taken = true;
     while (!lane && !(mine && mine->answer)) {
         struct packet *packet;
-        pthread_mutex_unlock(&p->lock);
+        unlock(p);
         if (!wire_ready(p->wire)) { /* nothing more is at hand: answers that wait for company go */
             send_or_die(wire_flush(p->wire));
         }
@@ -269,11 +176,11 @@ static struct lane *lead(struct pool *p, struct ask *mine)
         if (err != GW_OK) {
             gone(err);
         }
-        pthread_mutex_lock(&p->lock);
+        lock(p);
         lane = sort(p, packet);
         if (lane && mine) {
             STAILQ_INSERT_TAIL(&p->ready, lane, next);
-            summon(p);
+            crew_summon(&p->crew);
             lane = NULL;
         }
     }
@@ -286,11 +193,11 @@ static struct lane *lead(struct pool *p, struct ask *mine)
 /* Before a handler begins: who takes care of the seat? */
 static void arrange_help(struct pool *p)
 {
-    if (p->at_work < POOL_AT_WORK && p->slow_ns > POOL_SLOW_NS && !p->seat_taken &&
+    if (p->at_work < CREW_AT_WORK && p->slow_ns > POOL_SLOW_NS && !p->crew.seat_taken &&
         wire_ready(p->wire)) {
-        summon(p);
+        crew_summon(&p->crew);
     }
-    want_watch(p);
+    crew_want_watch(&p->crew);
 }
 
 /* The answer waits for those of the frames that are buffered already, if these are quick and it is
@@ -301,14 +208,14 @@ static void send_answer(struct pool *p, struct buf *out)
     if (!buf_ok(out)) {
         log_die("runner.memory", "out of memory for an answer; stopping");
     }
-    if (out->len <= POOL_COMPANY_BYTES && p->slow_ns <= POOL_SLOW_NS && !p->seat_taken &&
+    if (out->len <= POOL_COMPANY_BYTES && p->slow_ns <= POOL_SLOW_NS && !p->crew.seat_taken &&
         wire_ready(p->wire)) {
         send_or_die(wire_queue(p->wire, out));
         return;
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     send_or_die(wire_write(p->wire, out));
-    pthread_mutex_lock(&p->lock);
+    lock(p);
 }
 
 static void end_lane(struct pool *p, struct lane *lane)
@@ -325,14 +232,14 @@ static void run_lane(struct pool *p, struct lane *lane, struct buf *out)
     STAILQ_REMOVE_HEAD(&lane->packets, next);
     p->at_work++;
     arrange_help(p);
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
 
-    int64_t begin = now_ns();
+    int64_t begin = crew_now_ns();
     engine_execute(p->engine, lane->agent, &packet->frame, out);
-    int64_t took = now_ns() - begin;
+    int64_t took = crew_now_ns() - begin;
     free(packet);
 
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     p->slow_ns += (took - p->slow_ns) / 8;
     p->at_work--;
     send_answer(p, out); /* before the agent's next frame can run */
@@ -349,78 +256,46 @@ static void run_lane(struct pool *p, struct lane *lane, struct buf *out)
 
 /* --- the life of a thread --- */
 
-/* Be the watch until the seat needs someone or there is work. */
-static void keep_watch(struct pool *p)
+/* The seat was empty for long, or there is work: answers that wait for company shall go first. */
+static void watch(struct pool *p)
 {
-    p->watch_here = true;
-    while (!p->watch_called && STAILQ_EMPTY(&p->ready)) {
-        int64_t now = now_ms();
-        if (!p->seat_taken && now - p->seat_left_ms >= POOL_TICK_MS) {
-            pthread_mutex_unlock(&p->lock); /* a handler takes long: let waiting answers go */
-            send_or_die(wire_flush(p->wire));
-            pthread_mutex_lock(&p->lock);
-            if (!p->seat_taken) {
-                break;
-            }
-        } else if (p->seat_taken && now - p->last_frame_ms > POOL_CALM_MS) {
-            p->watch_asleep = true;
-            pthread_cond_wait(&p->watch, &p->lock);
-            p->watch_asleep = false;
-        } else {
-            (void)wait_ms(p, &p->watch, POOL_TICK_MS);
-        }
-    }
-    p->watch_here = p->watch_called = false;
+    crew_keep_watch(&p->crew);
+    unlock(p);
+    send_or_die(wire_flush(p->wire));
+    lock(p);
 }
 
-/* Wait to be called; false: not needed any more. */
-static bool sit_on_bench(struct pool *p)
-{
-    bool in_time = true;
-    p->bench++;
-    while (p->bench_called == 0 && in_time) {
-        in_time = wait_ms(p, &p->benched, POOL_BENCH_S * 1000);
-    }
-    p->bench--;
-    if (p->bench_called > 0) {
-        p->bench_called--;
-        p->coming--;
-        return true;
-    }
-    return p->threads <= POOL_AT_WORK;
-}
-
+/* Until the thread is not needed any more. */
 static void serve(struct pool *p)
 {
     struct buf out = {0};
-    pthread_mutex_lock(&p->lock);
-    for (;;) {
+    bool needed = true;
+    while (needed) {
         struct lane *lane = STAILQ_FIRST(&p->ready);
         if (lane) {
             STAILQ_REMOVE_HEAD(&p->ready, next);
-        } else if (!p->seat_taken) {
+        } else if (!p->crew.seat_taken) {
             lane = lead(p, NULL);
-        } else if (!p->watch_here) {
-            keep_watch(p);
-        } else if (!sit_on_bench(p)) {
-            break;
+        } else if (!p->crew.watch_here) {
+            watch(p);
+        } else {
+            needed = crew_sit_on_bench(&p->crew);
         }
         if (lane) {
             run_lane(p, lane, &out);
         }
     }
-    p->threads--;
-    pthread_mutex_unlock(&p->lock);
     buf_free(&out);
 }
 
 static void *thread_main(void *arg)
 {
     struct pool *p = arg;
-    pthread_mutex_lock(&p->lock);
-    p->coming--;
-    pthread_mutex_unlock(&p->lock);
+    lock(p);
+    crew_joined(&p->crew);
     serve(p);
+    p->crew.threads--;
+    unlock(p);
     return NULL;
 }
 
@@ -428,9 +303,7 @@ struct pool *pool_new(struct wire *wire)
 {
     struct pool *p = xcalloc(1, sizeof *p);
     p->wire = wire;
-    pthread_mutex_init(&p->lock, NULL);
-    cond_init(&p->watch);
-    cond_init(&p->benched);
+    crew_init(&p->crew, thread_main, p);
     STAILQ_INIT(&p->ready);
     LIST_INIT(&p->asks);
     return p;
@@ -439,25 +312,19 @@ struct pool *pool_new(struct wire *wire)
 void pool_free(struct pool *p)
 {
     if (p) {
-        pthread_mutex_destroy(&p->lock);
-        pthread_cond_destroy(&p->watch);
-        pthread_cond_destroy(&p->benched);
+        crew_deinit(&p->crew);
         free(p);
     }
 }
 
 void pool_serve(struct pool *p, struct engine *engine)
 {
+    lock(p);
     p->engine = engine;
-    p->threads = 1;
-    pthread_mutex_lock(&p->lock);
-    spawn(p);
-    pthread_mutex_unlock(&p->lock);
+    p->crew.threads = 1;
+    crew_spawn(&p->crew);
     for (;;) {
         serve(p); /* the main thread may leave the bench, but not end */
-        pthread_mutex_lock(&p->lock);
-        p->threads++;
-        pthread_mutex_unlock(&p->lock);
     }
 }
 
@@ -469,11 +336,11 @@ static void await(struct pool *p, struct ask *ask)
     p->blocked++;
     p->at_work--;
     if (!STAILQ_EMPTY(&p->ready)) {
-        summon(p);
+        crew_summon(&p->crew);
     }
     while (!ask->answer) {
-        if (p->seat_taken) {
-            pthread_cond_wait(&ask->here, &p->lock);
+        if (p->crew.seat_taken) {
+            pthread_cond_wait(&ask->here, &p->crew.lock);
         } else {
             (void)lead(p, ask);
         }
@@ -521,16 +388,16 @@ static gw_err call(void *ctx, const char *op, const gw_value *args, const gw_val
 {
     struct pool *p = ctx;
     struct ask ask = {0};
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     if (p->blocked >= LIMIT_RUNNER_BLOCKED) {
-        pthread_mutex_unlock(&p->lock);
+        unlock(p);
         return gw_fail(why, GW_EBUSY, "%d handlers of this runner wait for answers already",
                        LIMIT_RUNNER_BLOCKED);
     }
-    cond_init(&ask.here);
+    crew_cond_init(&ask.here);
     ask.stream = ++p->streams;
     LIST_INSERT_HEAD(&p->asks, &ask, next);
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
 
     struct buf out = {0};
     pack_call(&out, ask.stream, op, args, context);
@@ -544,13 +411,13 @@ static gw_err call(void *ctx, const char *op, const gw_value *args, const gw_val
     }
     buf_free(&out);
 
-    pthread_mutex_lock(&p->lock);
+    lock(p);
     if (err == GW_OK) {
         await(p, &ask);
     } else {
         LIST_REMOVE(&ask, next);
     }
-    pthread_mutex_unlock(&p->lock);
+    unlock(p);
     if (err == GW_OK) {
         err = parse_reply(&ask.answer->frame, ret, why);
         free(ask.answer);

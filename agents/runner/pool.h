@@ -7,7 +7,7 @@
  * - a handler that waits in a blocking verb: it reads until its own answer comes, and leaves
  * runnable frames to others (`ready`);
  * - another thread at once, when a whole frame is buffered and handlers have been slow lately;
- * - the watch, a thread that looks every POOL_TICK_MS while handlers run, when the seat was empty
+ * - the watch, a thread that looks every 2 ms while handlers run, when the seat was empty
  * for so long: a handler that computes for seconds holds up nobody. When the watch goes to work
  * another thread becomes the watch, so there is one as long as the limit of threads allows.
  *

@@ -53,13 +53,21 @@ gw_err hosts_run(struct cli *cli, struct gw_error *why)
 
 /* ---- types ---- */
 
-/* "increment(by: int = 1) -> (count: int)", and what else a person wants to know of a method. */
+/* The contract of a method: "increment(by: int = 1) -> (count: int)". */
+static const char *method_text(const gw_value *method)
+{
+    const char *text = gw_map_str(method, "signature", NULL);
+    text = text ? text : gw_map_str(method, "text", NULL);
+    return text ? text : gw_map_str(method, "name", "?");
+}
+
 static void print_method(const gw_value *method)
 {
-    const gw_value *text = gw_map_get(method, "text");
-    GW_AUTO(free_charp) char *line = output_text(text ? text : gw_map_get(method, "name"));
-    if (line) {
-        printf("  %s%s\n", line, gw_map_bool(method, "read", false) ? "  (read only)" : "");
+    GW_AUTO(buf_free) struct buf line = {0};
+    output_add_clean(method_text(method), &line);
+    if (buf_ok(&line)) {
+        printf("  %.*s%s\n", (int)line.len, (const char *)line.data,
+               gw_map_bool(method, "read", false) ? "  (read only)" : "");
     }
 }
 
@@ -94,8 +102,8 @@ static gw_err shorten_methods(gw_value *types)
         const gw_value *methods = gw_map_get(&types->list.items[i], "methods");
         gw_value names = {.kind = GW_LIST};
         for (size_t k = 0; methods && methods->kind == GW_LIST && k < methods->list.n; k++) {
-            const char *name = gw_map_str(&methods->list.items[k], "name", "?");
-            GW_TRY(gw_list_add(&names, gw_str(name)));
+            const char *text = method_text(&methods->list.items[k]);
+            GW_TRY(gw_list_add(&names, gw_strf("%.*s", (int)strcspn(text, "("), text)));
         }
         if (types->list.items[i].kind == GW_MAP) {
             GW_TRY(gw_map_set(&types->list.items[i], "methods", names));
@@ -104,6 +112,15 @@ static gw_err shorten_methods(gw_value *types)
         }
     }
     return GW_OK;
+}
+
+/* Plugins that could not be loaded. */
+static void note_broken(const struct cli *cli, const gw_value *broken)
+{
+    for (size_t i = 0; broken && broken->kind == GW_LIST && i < broken->list.n; i++) {
+        GW_AUTO(free_charp) char *text = output_text(&broken->list.items[i]);
+        output_note(cli, "not loaded: %s", text ? text : "");
+    }
 }
 
 gw_err types_run(struct cli *cli, struct gw_error *why)
@@ -124,6 +141,7 @@ gw_err types_run(struct cli *cli, struct gw_error *why)
     if (cli->json) {
         return output_json(&result, why);
     }
+    note_broken(cli, gw_map_get(&result, "broken"));
     gw_value *types = (gw_value *)(uintptr_t)gw_map_get(&result, "types"); /* ours, in `result` */
     if (!types || types->kind != GW_LIST) {
         return output_card(&result, why);

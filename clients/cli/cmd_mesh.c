@@ -57,10 +57,8 @@ gw_err mesh_token_run(struct cli *cli, struct gw_error *why)
 gw_err mesh_tokens_run(struct cli *cli, struct gw_error *why)
 {
     static const struct table_column columns[] = {
-        {"ID", "id", false},
-        {"EXPIRES", "expires", false},
-        {"USES LEFT", "uses_left", true},
-        {"TAGS", "tags", false},
+        {"TOKEN", "token", false}, {"EXPIRES", "expires", false}, {"USES", "uses", true},
+        {"USED", "used", true},    {"TAGS", "tags", false},       {"HOSTS", "hosts", false},
     };
     struct gw_client *client;
     GW_AUTO(gw_value_free) gw_value result = gw_nil();

@@ -1,12 +1,13 @@
-/* The rows of the command line. A new command is a row here, its work in a cmd_*.c file, and a
- * section in docs/cli.md (`make check` looks). */
+/* The rows of the command line. A new command is a row here, its work in a cmd_*.c file, and its
+ * line and section in docs/cli.md (`make check` looks). Help is broken at 80 columns. */
 #include "clients/cli/commands.h"
 
 #include "clients/cli/help.h"
 
 #define KEY_HELP                                                                                   \
-    "Each call carries a request key; repeated under the same key it is applied once. A lost\n"    \
-    "connection is made again under the key by itself; --op-key gives your own."
+    "Each call carries a request key; repeated under the same key it is applied\n"                 \
+    "once. A lost connection is made again under the key by itself; --op-key\n"                    \
+    "gives your own."
 #define COMMAND(...)                                                                               \
     {                                                                                              \
         __VA_ARGS__                                                                                \
@@ -14,48 +15,50 @@
 
 const struct cli_command commands[] = {
     /* -- hosts -- */
-    COMMAND(
-        "stop", "[HOST]", "stop a host in good order and wait until it is gone", NULL, stop_run,
-        "Agents stay on disk and are back when the host starts again. --timeout bounds the waiting "
-        "(60s)."),
+    COMMAND("stop", "[HOST]", "stop a host in good order and wait until it is gone", NULL, stop_run,
+            "Agents stay on disk and are back when the host starts again. --timeout\n"
+            "bounds the waiting (60s).\n"
+            "JSON: name, host_id, pid, stopped."),
     COMMAND("status", "", "identity, uptime and counts of a host", NULL, status_run,
-            "JSON: name, host_id, url, version, agents{active, inactive}, links, and more."),
+            "JSON: name, host_id, url, version, agents{active, inactive}, links, …"),
     COMMAND("hosts", "", "the members of the mesh", NULL, hosts_run,
             "JSON: hosts[{name, host_id, url, state, tags, properties, self}]."),
     COMMAND("types", "[NAME]", "agent types with versions, fields and methods", NULL, types_run,
-            "Without NAME a table; with NAME the fields of its state and the signatures of its "
-            "methods.\n"
+            "Without NAME a table; with NAME the fields of its state and the signatures\n"
+            "of its methods.\n"
             "JSON: types[{name, version, fields, methods, …}]."),
     /* -- agents -- */
     COMMAND("create", "TYPE [KEY=VALUE]...", "make an agent with an initial state", create_options,
             create_run,
-            "Fields are given as key=value, typed by the type's field table, or as key:=JSON.\n"
-            "Prints the id of the new agent. JSON: agent, type, host, epoch.\n\n" KEY_HELP "\n\n"
+            "Fields are given as key=value, typed by the fields of the type, or as\n"
+            "key:=JSON. Prints the id of the new agent.\n"
+            "JSON: agent, type, host, epoch.\n\n" KEY_HELP "\n\n"
             "example: godwit create counter count=5 --alias visits"),
-    COMMAND(
-        "agents", "", "list agents, here or on all hosts", agents_options, agents_run,
-        "JSON: agents[{agent, type, host, status, epoch, alias}], next (null on the last page)."),
-    COMMAND(
-        "show", "AGENT", "one agent: place, status, state, mailbox", NULL, show_run,
-        "JSON: agent, type, host, home, epoch, status, state, mailbox{queued}, files, timers, and "
-        "more."),
-    COMMAND(
-        "send", "AGENT METHOD [KEY=VALUE]...", "send a message and print the reply", send_options,
-        send_run,
-        "Arguments are given as key=value, typed by the signature of the method, or as key:=JSON.\n"
-        "The agent is found wherever it lives. JSON: reply, host, epoch.\n\n" KEY_HELP "\n\n"
-        "example: godwit send visits increment by=5"),
+    COMMAND("agents", "", "list agents, here or on all hosts", agents_options, agents_run,
+            "JSON: agents[{agent, type, host, status, epoch, alias}], next (null on the\n"
+            "last page)."),
+    COMMAND("show", "AGENT", "one agent: place, status, state, mailbox", NULL, show_run,
+            "JSON: agent, type, host, home, epoch, status, state, mailbox{queued}, files,\n"
+            "timers, …"),
+    COMMAND("send", "AGENT METHOD [KEY=VALUE]...", "send a message and print the reply",
+            send_options, send_run,
+            "Arguments are given as key=value, typed by the signature of the method, or\n"
+            "as key:=JSON. The agent is found wherever it lives.\n"
+            "JSON: reply, host, epoch.\n\n" KEY_HELP "\n\n"
+            "example: godwit send visits increment by=5"),
     COMMAND("dispatch", "AGENT SELECTOR", "move an agent to another host", dispatch_options,
             dispatch_run,
-            "SELECTOR: a name, URL or id of a host, any, or terms like tag:gpu,!tag:laptop.\n"
-            "Done when the agent is active there. JSON: agent, host, epoch, ticket.\n\n" KEY_HELP),
+            "SELECTOR: a name, URL or id of a host, any, or terms like\n"
+            "tag:gpu,!tag:laptop. Done when the agent is active there.\n"
+            "JSON: agent, host, epoch, ticket.\n\n" KEY_HELP),
     COMMAND("clone", "AGENT [SELECTOR]", "copy an agent under a new id, here or there",
             clone_options, clone_run,
-            "Prints the id of the copy. JSON: agent (the new one), of, type, host, "
-            "epoch.\n\n" KEY_HELP),
+            "Prints the id of the copy.\n"
+            "JSON: agent (the new one), of, type, host, epoch.\n\n" KEY_HELP),
     COMMAND("deactivate", "AGENT", "put an agent to sleep on disk", deactivate_options,
             deactivate_run,
-            "It wakes on the next message, or by activate. JSON: agent, status, host, epoch."),
+            "It wakes on the next message, or by activate.\n"
+            "JSON: agent, status, host, epoch."),
     COMMAND("activate", "AGENT", "wake a sleeping agent", NULL, activate_run,
             "JSON: agent, status, host, epoch."),
     COMMAND("dispose", "AGENT", "end an agent for ever", NULL, dispose_run,
@@ -63,37 +66,35 @@ const struct cli_command commands[] = {
     /* -- moves, events, logs -- */
     COMMAND("moves", "", "moves in flight or in doubt", moves_options, moves_run,
             "JSON: moves[{ticket, agent, epoch, from, to, phase, in_doubt, since}]."),
-    COMMAND(
-        "moves resolve", "TICKET", "end a move whose other side is gone for ever", resolve_options,
-        resolve_run,
-        "Only for a side that will never come back: a second live copy could be the price. At the "
-        "source it\n"
-        "takes the agent back; with --source-destroyed, at the destination, it activates it "
-        "there.\n"
-        "JSON: ticket, agent, epoch, status."),
+    COMMAND("moves resolve", "TICKET", "end a move whose other side is gone for ever",
+            resolve_options, resolve_run,
+            "Only for a side that will never come back: else two live copies could meet.\n"
+            "At the source it takes the agent back; with --source-destroyed, at the\n"
+            "destination, it activates it there.\n"
+            "JSON: ticket, agent, epoch, status."),
     COMMAND("events", "", "what happened, oldest first", events_options, events_run,
             "With --follow it goes on until Ctrl-C (exit code 130).\n"
-            "JSON: one object a line: seq, time_ms, kind, and agent, type, ticket, peer, text "
-            "where they "
-            "apply."),
+            "JSON: one object a line: seq, time_ms, kind, and agent, type, ticket, peer,\n"
+            "text where they apply."),
     COMMAND("logs", "[AGENT]", "lines that agents logged", logs_options, logs_run,
             "With --follow it goes on until Ctrl-C (exit code 130).\n"
             "JSON: one object a line: time_ms, agent, type, level, text."),
     /* -- trust -- */
     COMMAND("mesh token", "", "make a token with which a host joins the mesh", mesh_token_options,
             mesh_token_run,
-            "Prints the token alone. On the other machine: godwit host --name NAME --join FILE, or "
-            "--join "
-            "- to\n"
-            "read it from standard input. JSON: token, id, expires, uses."),
+            "Prints the token alone. On the other machine: godwit host --name NAME\n"
+            "--join FILE, or --join - to read it from standard input.\n"
+            "JSON: token, id, expires, uses."),
     COMMAND("mesh tokens", "", "list join tokens", NULL, mesh_tokens_run,
-            "JSON: tokens[{id, expires, uses_left, tags}]."),
+            "JSON: tokens[{token, uses, used, created, expires, tags, hosts}]."),
     COMMAND("mesh revoke", "TOKEN", "make a join token worthless", NULL, mesh_revoke_run,
-            "TOKEN is the id that \"mesh tokens\" lists. JSON: id, revoked."),
+            "TOKEN is the id that \"mesh tokens\" lists.\n"
+            "JSON: id, revoked."),
     COMMAND("mesh status", "", "the mesh as it stands on this machine's disk", NULL,
             mesh_status_run,
-            "No host needs to run. JSON: home, mesh_id, signer, ca_expires, operator_expires,\n"
-            "hosts[{name, running, expires}]."),
+            "No host needs to run.\n"
+            "JSON: home, mesh_id, signer, ca_expires, operator_expires, hosts[{name,\n"
+            "running, expires}]."),
     /* -- */
     COMMAND("help", "[COMMAND] [COMMAND]", "help on a command", help_options, help_run, NULL),
 };

@@ -157,6 +157,11 @@ static void durable(void *arg, gw_err err)
             free(a->intent);
             a->intent = NULL;
         }
+        if (work_hold(w)) {
+            log_warn("store.rolled_back", "agent type=%s error=%s its work is run again", a->type->name,
+                     gw_err_name(err));
+            return;
+        }
         gw_fail(&why, err, "the result could not be written and was rolled back: %s", gw_err_text(err));
         gw_hint(&why, err == GW_EDISK_FULL ? "make room on the disk of host \"%s\" and send it again"
                                            : "host \"%s\" keeps the last committed state",

@@ -293,6 +293,7 @@ static void create_here(struct node *n, struct op_call *call)
     w->prepare = create_prepare;
     w->done = create_done;
     w->arg = c;
+    w->arg_heap = true;
     work_push(w, false);
 }
 
@@ -504,6 +505,7 @@ void clone_here(struct node *n, struct agent *a, struct op_call *call)
     w->prepare = snapshot_prepare;
     w->done = clone_snapshot;
     w->arg = c;
+    w->arg_heap = true;
     work_push(w, false);
 }
 

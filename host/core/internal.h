@@ -26,6 +26,7 @@ struct runner {
     runner_state state;
     int pid;
     unsigned restarts;     /* since the host started */
+    unsigned bad_starts;   /* in a row that ended before a HELLO */
     unsigned crashes;      /* in a row; reset when it lived RUNNER_STABLE_MS */
     int64_t up_since_us;
     uint64_t incarnation;  /* +1 each time it comes up: loaded objects of older ones are gone */
@@ -113,6 +114,7 @@ struct live {
     bool known; /* requests, streams and numbers below are read (or the agent is new) */
     uint64_t incarnation; /* of the runner that has the object; 0 = none */
     struct buf parts;     /* packed map read from the store, until it is sent; empty = not read */
+    bool held;            /* a transaction was rolled back: its work runs again soon (work_release) */
     bool have_parts;
     struct seen_request *requests;
     size_t request_count, request_cap;
@@ -160,6 +162,7 @@ struct work {
     /* Ends it, once: after the commit, or with an error. `r` NULL when err. The work is freed after. */
     void (*done)(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why);
     void *arg;
+    bool arg_heap; /* free(arg) when it is dropped without done() (node_free) */
     /* of work.c, commit.c */
     struct buf kept;       /* copy of the DONE frame until the commit is durable */
     struct run_result result;
@@ -328,6 +331,7 @@ struct node {
     uint64_t dead_seq;
     size_t commits_in_flight;
     size_t calls_in_flight;
+    bool any_held; /* some live->held is set */
     struct env_timer *housekeeping;
     TAILQ_HEAD(tell_list, tell) tells; /* waiting in outboxes here */
     struct follower *followers;     /* events.c */
@@ -373,6 +377,10 @@ void work_free(struct work *w);
 /* Queue it (front: before everything that waits) and start when the agent is idle. */
 void work_push(struct work *w, bool front);
 void work_pump(struct node *n, struct agent *a);
+/* Its transaction was rolled back: keep work that nobody else would repeat (hooks still to run, accepted
+ * messages) at the head of the queue, to run again with work_release. False: not such work. */
+bool work_hold(struct work *w);
+void work_release(struct node *n); /* housekeeping */
 /* DONE came. */
 void work_done_frame(struct runner *r, const struct frame *frame);
 /* The runner is gone: everything in flight on it ends with GW_ECRASHED. */

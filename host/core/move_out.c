@@ -517,6 +517,7 @@ static void freeze(struct move_out *m)
     w->prepare = nothing_to_prepare;
     w->done = snapshot;
     w->arg = xcalloc(1, sizeof(gw_id));
+    w->arg_heap = true;
     memcpy(w->arg, &m->ticket, sizeof m->ticket);
     work_push(w, true);
 }

@@ -187,6 +187,7 @@ static void housekeeping(void *arg)
 {
     struct node *n = arg;
     created_prune(n);
+    work_release(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
 

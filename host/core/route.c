@@ -304,7 +304,10 @@ static void route_fail(struct route *r, const struct gw_error *why)
 static void not_found(struct route *r)
 {
     struct gw_error why;
-    gw_fail(&why, GW_EAGENT_NOT_FOUND, "no agent \"%s\"", gw_map_str(&r->call->args, "agent", ""));
+    /* A one-way message that leaves its outbox for this would be lost: who is silent may have the agent. */
+    bool unsure = r->silent && strcmp(r->call->op->name, "accept") == 0;
+    gw_fail(&why, unsure ? GW_EUNREACHABLE : GW_EAGENT_NOT_FOUND, "no agent \"%s\"",
+            gw_map_str(&r->call->args, "agent", ""));
     if (r->silent) {
         gw_hint(&why, "not every host of the mesh answered; `godwit hosts` shows which");
     }

@@ -166,6 +166,7 @@ static void hello(struct runner *r, const struct frame *f)
     r->pid = (int)gw_map_int(&r->about, "pid", 0);
     r->state = RUNNER_UP;
     r->incarnation++;
+    r->bad_starts = 0;
     r->problem[0] = '\0';
     r->up_since_us = n->env->mono_us(n->env->ctx);
     const gw_value *types = gw_map_get(&r->about, "types");
@@ -215,7 +216,7 @@ void node_runner_down(struct node *n, size_t index, int pid, const char *reason)
     r->pid = 0;
     (void)span_text((struct span){(const uint8_t *)reason, strnlen(reason, sizeof r->problem - 1)},
                     r->problem, sizeof r->problem);
-    if (!was_up && r->crashes >= START_ATTEMPTS) {
+    if (!was_up && ++r->bad_starts >= START_ATTEMPTS) {
         broken(r, reason);
         return;
     }

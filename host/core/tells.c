@@ -176,17 +176,6 @@ static void tell_ended(struct tell *t, const char *problem)
     send_ready(n);
 }
 
-/* Who cannot be asked now may be the one that has the agent. */
-static bool all_peers_up(const struct node *n)
-{
-    for (const struct peer *p = n->peers; p; p = p->hh.next) {
-        if (!p->self && !p->up && p->url[0]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* Never inside the call that asked: the answer may come while send_ready walks the list. */
 static void tell_answered(void *arg)
 {
@@ -198,7 +187,7 @@ static void tell_answered(void *arg)
         tell_free(t);
     } else if (err == GW_OK) {
         tell_ended(t, NULL);
-    } else if (err == GW_EDISPOSED || (err == GW_EAGENT_NOT_FOUND && all_peers_up(n))) {
+    } else if (err == GW_EDISPOSED || err == GW_EAGENT_NOT_FOUND) {
         tell_ended(t, t->answer.text);
     } else {
         t->timer = n->env->timer_new(n->env->ctx, retry, t);

@@ -302,10 +302,42 @@ static bool waits(const struct work *w)
     return w->inbox > 0 || (w->agent->pending & 1u << w->hook);
 }
 
+bool work_hold(struct work *w)
+{
+    struct live *live = w->agent->live;
+    if (!waits(w) || w->node->stopping) {
+        return false;
+    }
+    live->current = NULL;
+    buf_reset(&w->kept);
+    w->result = (struct run_result){0};
+    w->reloaded = false;
+    TAILQ_INSERT_HEAD(&live->queue, w, link);
+    live->queued++;
+    live->queued_bytes += w->args.len;
+    live->held = w->node->any_held = true;
+    return true;
+}
+
+void work_release(struct node *n)
+{
+    struct agent *a, *next;
+    if (!n->any_held) {
+        return;
+    }
+    n->any_held = false;
+    HASH_ITER(hh, n->agents, a, next) {
+        if (a->live && a->live->held) {
+            a->live->held = false;
+            work_pump(n, a);
+        }
+    }
+}
+
 void work_pump(struct node *n, struct agent *a)
 {
     struct live *live = a->live;
-    if (!live || live->current || n->stopping) {
+    if (!live || live->current || live->held || n->stopping) {
         return;
     }
     struct work *w = TAILQ_FIRST(&live->queue);
@@ -346,6 +378,14 @@ void work_refuse_queued(struct node *n, struct agent *a)
     }
 }
 
+static void drop(struct work *w)
+{
+    if (w->arg_heap) {
+        free(w->arg);
+    }
+    work_free(w);
+}
+
 void work_drop_all(struct agent *a)
 {
     struct live *live = a->live;
@@ -353,32 +393,12 @@ void work_drop_all(struct agent *a)
     for (w = TAILQ_FIRST(&live->queue); w; w = next) {
         next = TAILQ_NEXT(w, link);
         unqueue(live, w);
-        work_free(w);
+        drop(w);
     }
     if (live->current) {
-        work_free(live->current);
+        drop(live->current);
         live->current = NULL;
     }
-}
-
-static void learnt(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
-{
-    (void)r;
-    if (err != GW_OK) {
-        op_fail(w->arg, why);
-    } else {
-        node_call(w->node, w->arg);
-    }
-}
-
-void work_learn(struct node *n, struct agent *a, struct op_call *call)
-{
-    struct work *w = work_new(n, a, HOOK_NONE);
-    w->lifecycle = true;
-    w->only_known = true;
-    w->done = learnt;
-    w->arg = w->call = call;
-    work_push(w, true);
 }
 
 /* ---- answers of the runner ---- */

@@ -37,7 +37,7 @@ void mesh_start_all(struct mesh *m);
 void mesh_crash(struct mesh *m, size_t host);
 /* Orderly: node_stop, run until on_stopped (60 s at most), free. */
 void mesh_stop(struct mesh *m, size_t host);
-void mesh_crash_runner(struct mesh *m, size_t host);
+void mesh_crash_runner(struct mesh *m, size_t host); /* when it has come up */
 bool mesh_alive(const struct mesh *m, size_t host);
 struct node *mesh_node(struct mesh *m, size_t host); /* NULL while down */
 struct host_id mesh_host_id(const struct mesh *m, size_t host);

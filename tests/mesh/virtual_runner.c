@@ -206,7 +206,7 @@ void vrunner_kill(void *ctx, size_t index)
 
 void mesh_crash_runner(struct mesh *m, size_t host)
 {
-    if (m->hosts[host].node) {
+    if (m->hosts[host].node && m->hosts[host].runner.engine) {
         vrunner_kill(&m->hosts[host], 0);
     }
 }

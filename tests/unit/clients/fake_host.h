@@ -1,5 +1,5 @@
-/* A host that is only a socket and a script: it upgrades a connection to a link and gives each CALL to the
- * test. One thread, one connection at a time. Included by the tests of clients/. */
+/* A host that is only a socket and a script: it upgrades a connection to a link and gives each CALL
+ * to the test. One thread, one connection at a time. Included by the tests of clients/. */
 #ifndef TESTS_FAKE_HOST_H
 #define TESTS_FAKE_HOST_H
 
@@ -111,7 +111,8 @@ static inline bool fake_on_frame(struct fake *f, int fd, struct frame *frame)
 /* More bytes; false when the connection or the fake ends. */
 static inline bool fake_read(struct fake *f, int fd, struct buf *in)
 {
-    struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = f->stop_pipe[0], .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = fd, .events = POLLIN},
+                            {.fd = f->stop_pipe[0], .events = POLLIN}};
     if (poll(fds, 2, -1) <= 0 || fds[1].revents || !buf_reserve(in, 65536)) {
         return false;
     }

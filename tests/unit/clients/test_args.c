@@ -10,7 +10,8 @@
 
 #include "protocol/limits.h"
 
-static gw_err parse(const char *const *words, int n, gw_value *ret, bool *text, struct gw_error *why)
+static gw_err parse(const char *const *words, int n, gw_value *ret, bool *text,
+                    struct gw_error *why)
 {
     return args_parse((char *const *)(uintptr_t)words, n, ret, text, why);
 }
@@ -18,8 +19,8 @@ static gw_err parse(const char *const *words, int n, gw_value *ret, bool *text, 
 static void texts_and_values(void **state)
 {
     (void)state;
-    const char *words[] = {"by=5", "name=", "path=/a=b:=c", "list:=[1, true, null]", "n:=5",
-                           "text:=\"5\""};
+    const char *words[] = {"by=5", "name=",      "path=/a=b:=c", "list:=[1, true, null]",
+                           "n:=5", "text:=\"5\""};
     gw_value args = gw_nil();
     struct gw_error why;
     bool text = false;

@@ -1,4 +1,5 @@
-/* The command line against a scripted host: what is asked, what is printed where, and the exit codes. */
+/* The command line against a scripted host: what is asked, what is printed where, and the exit
+ * codes. */
 #include "clients/cli/cli.h"
 
 #include <setjmp.h>
@@ -14,9 +15,9 @@
 
 static char *home;
 static struct fake fake;
-static char out[65536], err[65536]; /* what the last run printed */
-static char asked[8192];            /* "op {args}" of the last call, the key taken out */
-static const char *_Atomic reply_json;      /* what the fake answers; NULL = an error */
+static char out[65536], err[65536];    /* what the last run printed */
+static char asked[8192];               /* "op {args}" of the last call, the key taken out */
+static const char *_Atomic reply_json; /* what the fake answers; NULL = an error */
 static atomic_int reply_code;
 static atomic_bool hang; /* no answer */
 
@@ -34,8 +35,7 @@ static bool script(struct fake *f, struct fake_call *c)
         if (strcmp(m->key, "key") == 0 && m->value.s.n == 32) {
             continue;
         }
-        if (gw_value_copy(&m->value, &copy) != GW_OK ||
-            gw_map_set(&clean, m->key, copy) != GW_OK) {
+        if (gw_value_copy(&m->value, &copy) != GW_OK || gw_map_set(&clean, m->key, copy) != GW_OK) {
             abort();
         }
     }
@@ -251,9 +251,8 @@ static void creating(void **state)
     (void)state;
     begin("{\"agent\": \"01ARZ3NDEKTSV4RRFFQ69G5FAV\", \"type\": \"counter\", \"host\": \"alpha\","
           " \"epoch\": 1}");
-    assert_int_equal(RUN("create", "counter", "count=5", "--alias", "c", "tags:=[1]", "--at",
-                         "tag:gpu"),
-                     0);
+    assert_int_equal(
+        RUN("create", "counter", "count=5", "--alias", "c", "tags:=[1]", "--at", "tag:gpu"), 0);
     assert_string_equal(asked, "create {\"type\": \"counter\", \"state\": {\"count\": \"5\", "
                                "\"tags\": [1]}, \"at\": \"tag:gpu\", \"alias\": \"c\", "
                                "\"text\": true}");
@@ -295,9 +294,8 @@ static void errors_and_codes(void **state)
     static const struct {
         gw_err code;
         int exit_code;
-    } rows[] = {{GW_EFAIL, 1},   {GW_EARG, 2},         {GW_EAGENT_NOT_FOUND, 3},
-                {GW_EDENIED, 4}, {GW_EUNREACHABLE, 5}, {GW_ECONFLICT, 6},
-                {GW_ETIMEOUT, 124}};
+    } rows[] = {{GW_EFAIL, 1},        {GW_EARG, 2},      {GW_EAGENT_NOT_FOUND, 3}, {GW_EDENIED, 4},
+                {GW_EUNREACHABLE, 5}, {GW_ECONFLICT, 6}, {GW_ETIMEOUT, 124}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         begin(NULL);
         reply_code = rows[i].code;
@@ -321,15 +319,16 @@ static void lists(void **state)
 {
     (void)state;
     begin("{\"hosts\": [{\"name\": \"alpha\", \"host_id\": \"X1\", \"url\": \"https://a:1\", "
-          "\"state\": \"alive\", \"tags\": [\"lab\", \"disk\"], \"properties\": [], \"self\": true}]}");
+          "\"state\": \"alive\", \"tags\": [\"lab\", \"disk\"], \"properties\": [], \"self\": "
+          "true}]}");
     assert_int_equal(RUN("hosts"), 0);
     PRINTS(out, "NAME ");
     PRINTS(out, "alpha alive https://a:1 lab,disk -          true X1\n");
     begin("{\"agents\": [{\"agent\": \"01\", \"type\": \"c\", \"host\": \"alpha\", \"status\": "
           "\"active\", \"epoch\": 12, \"alias\": null}], \"next\": \"CUR\"}");
     assert_int_equal(RUN("agents", "--all", "--type", "c", "--limit", "1", "--after", "x"), 0);
-    assert_string_equal(
-        asked, "agents {\"all\": true, \"limit\": 1, \"type\": \"c\", \"after\": \"x\"}");
+    assert_string_equal(asked,
+                        "agents {\"all\": true, \"limit\": 1, \"type\": \"c\", \"after\": \"x\"}");
     PRINTS(out, "01    c    alpha active    12 -\n");
     PRINTS(err, "more: --after CUR");
     begin("{\"agents\": [], \"next\": null}");
@@ -340,15 +339,17 @@ static void lists(void **state)
     assert_int_equal(RUN("moves", "--all"), 0);
     PRINTS(err, "no moves in flight");
     begin("{\"types\": [{\"name\": \"counter\", \"version\": 1, \"fields\": [{\"name\": \"count\","
-          " \"type\": \"int\"}], \"methods\": [{\"name\": \"increment\", \"text\": "
-          "\"increment(by: int = 1) -> (count: int)\"}, {\"name\": \"value\", \"read\": true}]}]}");
+          " \"type\": \"int\"}], \"methods\": [{\"signature\": "
+          "\"increment(by: int = 1) -> (count: int)\"}, {\"signature\": \"value()\", \"read\": "
+          "true}]}], \"broken\": [{\"plugin\": \"x.so\"}]}");
     assert_int_equal(RUN("types"), 0);
     PRINTS(out, "counter       1 -          increment,value\n");
     assert_int_equal(RUN("types", "counter"), 0);
     assert_string_equal(asked, "types {\"name\": \"counter\"}");
     PRINTS(out, "  count: int\n");
     PRINTS(out, "  increment(by: int = 1) -> (count: int)\n");
-    PRINTS(out, "  value  (read only)\n");
+    PRINTS(out, "  value()  (read only)\n");
+    PRINTS(err, "not loaded: {\"plugin\": \"x.so\"}");
 }
 
 static void life(void **state)

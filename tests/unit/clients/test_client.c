@@ -1,5 +1,5 @@
-/* The client library against a scripted host: answers, many in flight, time-outs, lost connections, and
- * bytes that break the protocol. */
+/* The client library against a scripted host: answers, many in flight, time-outs, lost connections,
+ * and bytes that break the protocol. */
 #include <godwit/client.h>
 
 #include <setjmp.h>
@@ -466,9 +466,8 @@ static void streams(void **state)
     assert_int_equal(seen.count, 3);
     pthread_t thread;
     pthread_create(&thread, NULL, interrupt_soon, NULL);
-    assert_int_equal(
-        gw_client_stream(client, "events", &follow, GW_FOREVER, on_item, &seen, &why),
-        GW_ECANCELLED);
+    assert_int_equal(gw_client_stream(client, "events", &follow, GW_FOREVER, on_item, &seen, &why),
+                     GW_ECANCELLED);
     pthread_join(thread, NULL);
     gw_value_free(&follow);
     end();
@@ -519,7 +518,8 @@ static void malformed_frames(void **state)
     static const uint8_t not_array[] = {0, 0, 0, 1, 0xc0};
     static const uint8_t no_stream[] = {0, 0, 0, 2, 0x91, 0x04};
     static const uint8_t announced[] = {0, 0, 0, 5, 0xdd, 0xff, 0xff, 0xff, 0xff};
-    /* REPLY on stream 1, code 0, then: a list that announces 2^32 elements; a reserved byte; nothing */
+    /* REPLY on stream 1, code 0, then: a list that announces 2^32 elements; a reserved byte;
+     * nothing */
     static const uint8_t big_list[] = {0, 0, 0, 9, 0x96, 4, 1, 0, 0xdd, 0xff, 0xff, 0xff, 0xff};
     static const uint8_t reserved[] = {0, 0, 0, 5, 0x96, 4, 1, 0, 0xc1};
     static const uint8_t short_reply[] = {0, 0, 0, 4, 0x92, 4, 1, 0xc0};

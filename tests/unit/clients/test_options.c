@@ -43,8 +43,8 @@ static void kinds(void **state)
     struct options o;
     struct gw_error why;
     int first;
-    const char *argv[] = {"cmd", "A",   "--json", "-n",    "-5", "k=v", "--tag",
-                    "a",   "--tag=b", "--wait", "1.5s", "-Halpha", "-f", NULL};
+    const char *argv[] = {"cmd", "A",       "--json", "-n",   "-5",      "k=v", "--tag",
+                          "a",   "--tag=b", "--wait", "1.5s", "-Halpha", "-f",  NULL};
     assert_int_equal(parse(&o, &first, &why, argv), GW_OK);
     assert_true(option_given(&o, "json"));
     assert_true(option_given(&o, "follow"));
@@ -157,9 +157,9 @@ static void counts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kinds),       cmocka_unit_test(defaults_and_dashes),
-        cmocka_unit_test(refusals),    cmocka_unit_test(stops_at_the_command),
-        cmocka_unit_test(nearest),     cmocka_unit_test(counts),
+        cmocka_unit_test(kinds),    cmocka_unit_test(defaults_and_dashes),
+        cmocka_unit_test(refusals), cmocka_unit_test(stops_at_the_command),
+        cmocka_unit_test(nearest),  cmocka_unit_test(counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,8 +38,9 @@ static void cards(void **state)
     expect_block("{\"count\": 5}", false, "count: 5\n");
     expect_block("{\"a\": 1, \"long\": true, \"n\": null, \"f\": 0.5, \"s\": \"\"}", true,
                  "a:    1\nlong: true\nn:    -\nf:    0.5\ns:    \n");
-    expect_block("{\"state\": {\"count\": 5, \"events\": [\"x\", \"y\"]}, \"none\": [], \"no\": {}}",
-                 false, "state:\n  count: 5\n  events:\n    - x\n    - y\nnone: -\nno: -\n");
+    expect_block(
+        "{\"state\": {\"count\": 5, \"events\": [\"x\", \"y\"]}, \"none\": [], \"no\": {}}", false,
+        "state:\n  count: 5\n  events:\n    - x\n    - y\nnone: -\nno: -\n");
     expect_block("5", false, "5\n");
     expect_block("\"text\"", false, "text\n");
     expect_block("null", false, "");
@@ -67,8 +68,9 @@ static void hostile_text(void **state)
 static void tables(void **state)
 {
     (void)state;
-    expect_block("{\"disks\": [{\"path\": \"/\", \"used\": 5}, {\"path\": \"/home\", \"used\": 1200}]}",
-                 false, "disks:\n  path  used\n  /        5\n  /home 1200\n");
+    expect_block(
+        "{\"disks\": [{\"path\": \"/\", \"used\": 5}, {\"path\": \"/home\", \"used\": 1200}]}",
+        false, "disks:\n  path  used\n  /        5\n  /home 1200\n");
     gw_value v = json("[{\"a\": 1}, {\"a\": [1]}]");
     assert_false(table_fits(&v)); /* a list in a cell */
     gw_value_free(&v);

@@ -23,8 +23,8 @@ static struct gw_error why;
 struct server {
     int fd;
     pthread_t thread;
-    SSL_CTX *ctx;  /* NULL: speaks in clear */
-    bool drop;     /* close after the first frame */
+    SSL_CTX *ctx; /* NULL: speaks in clear */
+    bool drop;    /* close after the first frame */
     char url[64];
     char head[2048]; /* the request */
     trust_role role; /* of the client's certificate */

@@ -1,0 +1,51 @@
+/* The bench: starts real hosts in a folder of its own, measures through the client library, prints a table and
+ * writes build/bench.json. One case = one function in a cases_*.c file and a row in bench.c. */
+#ifndef TESTS_BENCH_BENCH_H
+#define TESTS_BENCH_BENCH_H
+
+#include <godwit/client.h>
+#include <stdint.h>
+
+struct bench {
+    char home[256];
+    const char *program; /* build/godwit */
+    const char *plugins; /* the plugin with type blob */
+    struct gw_client *alpha, *beta;
+    int alpha_pid, beta_pid;
+    double raw_unix_us, raw_tcp_us, raw_pair_us; /* floors of this run */
+    double raw_sync_us;
+};
+
+struct samples {
+    double *v;
+    size_t n, cap;
+};
+void sample_add(struct samples *s, double v);
+double sample_at(struct samples *s, double quantile); /* sorts */
+void sample_free(struct samples *s);
+
+/* Report one figure. p99 < 0 = none; peer NULL = none, ratio = value / peer value. */
+void report(const char *name, double value, const char *unit, double p99, size_t count, const char *peer,
+            double peer_value);
+
+double now_us(void);
+void must(gw_err err, const struct gw_error *why, const char *what);
+/* Start a host; returns milliseconds until it serves. */
+double host_start(struct bench *b, const char *name, const char *peer, int *ret_pid);
+void host_stop(struct bench *b, const char *name);
+struct gw_client *host_client(struct bench *b, const char *name);
+double rss_kb(int pid);        /* of the process */
+double family_pss_kb(int pid); /* of the process and its children */
+/* New counter (or other type) on the client's host; its id as text. */
+void make_agent(struct gw_client *c, const char *type, char ret[GW_ID_TEXT]);
+
+void raw_floors(struct bench *b);
+
+void case_host(struct bench *b);
+void case_create(struct bench *b);
+void case_message(struct bench *b);
+void case_move(struct bench *b);
+void case_sleep(struct bench *b);
+void case_memory(struct bench *b);
+
+#endif
