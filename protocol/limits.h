@@ -69,7 +69,7 @@
 /* -- trust -- */
 #define LIMIT_KEY_FILE_BYTES (64u * 1024)  /* key, certificate or token record on disk */
 #define LIMIT_TOKEN_USES 1000              /* hosts one token admits: its record names each */
-#define LIMIT_TOKEN_TTL_MS (366LL * 24 * 3600 * 1000)
+#define LIMIT_TOKEN_TTL_MS (366LL * 24 * 3600 * 1000) /* a forgotten token dies within a year */
 #define LIMIT_TOKENS 1024                  /* token records of one mesh */
 #define LIMIT_JOIN_CSR_BYTES (8u * 1024)   /* PEM of a certificate request or certificate in a join */
 #define LIMIT_JOIN_ANSWER_BYTES (64u * 1024) /* HTTP answer to a join, head included */

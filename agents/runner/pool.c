@@ -4,9 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <uthash.h>
-
 #include "agents/runner/crew.h"
+#include "agents/runner/lane.h"
 #include "protocol/base/log.h"
 #include "protocol/limits.h"
 #include "protocol/value.h"
@@ -14,15 +13,6 @@
 #define POOL_SLOW_NS       20000 /* a handler slower than waking another thread */
 #define POOL_COMPANY_BYTES 4096  /* a larger answer gains nothing from leaving with others */
 #define POOL_KEEP_BYTES    (1024u * 1024) /* an answer buffer larger than this is not kept */
-
-/* A busy agent: the frames that wait for it, the one at work excluded. */
-struct lane {
-    gw_id id;
-    struct engine_agent *agent; /* held while the lane lives */
-    STAILQ_HEAD(, packet) packets;
-    STAILQ_ENTRY(lane) next; /* in `ready` */
-    UT_hash_handle hh;
-};
 
 /* A handler that waits for the answer to its CALL. */
 struct ask {
@@ -38,8 +28,7 @@ struct pool {
     struct wire *wire;
     struct engine *engine;
     struct crew crew;
-    struct lane *lanes;        /* busy agents by id */
-    STAILQ_HEAD(, lane) ready; /* wait for a thread */
+    struct lanes lanes;
     LIST_HEAD(, ask) asks;
     uint64_t streams; /* of our CALLs */
     int64_t slow_ns;  /* running mean of the time in handlers */
@@ -105,29 +94,6 @@ static bool deliver(struct pool *p, struct packet *packet)
     return false; /* of nobody: late, or not of us */
 }
 
-/* RUN or UNLOAD: into the lane of its agent; returns the lane when it was not busy. */
-static struct lane *enqueue(struct pool *p, struct packet *packet)
-{
-    gw_id id;
-    if (engine_target(&packet->frame, &id) != GW_OK) {
-        gone(GW_EPROTO);
-    }
-    struct lane *lane;
-    HASH_FIND(hh, p->lanes, &id, sizeof id, lane);
-    bool busy = lane;
-    if (!busy) {
-        lane = calloc(1, sizeof *lane);
-        if (!lane || !(lane->agent = engine_hold(p->engine, &id))) {
-            log_die("runner.memory", "out of memory for an agent; stopping");
-        }
-        lane->id = id;
-        STAILQ_INIT(&lane->packets);
-        HASH_ADD(hh, p->lanes, id, sizeof lane->id, lane);
-    }
-    STAILQ_INSERT_TAIL(&lane->packets, packet, next);
-    return busy ? NULL : lane;
-}
-
 static void answer_other(struct pool *p, const struct frame *f)
 {
     struct buf out = {0};
@@ -147,7 +113,14 @@ static struct lane *sort(struct pool *p, struct packet *packet)
 {
     switch (packet->frame.kind) {
     case FRAME_RUN:
-    case FRAME_UNLOAD: return enqueue(p, packet);
+    case FRAME_UNLOAD: {
+        struct lane *lane = NULL;
+        gw_err err = lanes_put(&p->lanes, packet, &lane);
+        if (err != GW_OK) {
+            gone(err);
+        }
+        return lane;
+    }
     case FRAME_REPLY:
         if (!deliver(p, packet)) {
             free(packet);
@@ -179,7 +152,7 @@ static struct lane *lead(struct pool *p, struct ask *mine)
         lock(p);
         lane = sort(p, packet);
         if (lane && mine) {
-            STAILQ_INSERT_TAIL(&p->ready, lane, next);
+            lanes_push(&p->lanes, lane);
             crew_summon(&p->crew);
             lane = NULL;
         }
@@ -195,6 +168,9 @@ static void arrange_help(struct pool *p)
 {
     if (p->at_work < CREW_AT_WORK && p->slow_ns > POOL_SLOW_NS && !p->crew.seat_taken &&
         wire_ready(p->wire)) {
+        crew_summon(&p->crew);
+    }
+    if (!STAILQ_EMPTY(&p->lanes.ready)) {
         crew_summon(&p->crew);
     }
     crew_want_watch(&p->crew);
@@ -218,18 +194,10 @@ static void send_answer(struct pool *p, struct buf *out)
     lock(p);
 }
 
-static void end_lane(struct pool *p, struct lane *lane)
-{
-    HASH_DEL(p->lanes, lane);
-    engine_release(p->engine, lane->agent);
-    free(lane);
-}
-
-/* One frame of the lane; what waits behind it goes to the end of `ready`, for fairness. */
+/* One frame of the lane. */
 static void run_lane(struct pool *p, struct lane *lane, struct buf *out)
 {
-    struct packet *packet = STAILQ_FIRST(&lane->packets);
-    STAILQ_REMOVE_HEAD(&lane->packets, next);
+    struct packet *packet = lane_take(lane);
     p->at_work++;
     arrange_help(p);
     unlock(p);
@@ -247,11 +215,7 @@ static void run_lane(struct pool *p, struct lane *lane, struct buf *out)
         buf_free(out);
     }
     buf_reset(out);
-    if (STAILQ_EMPTY(&lane->packets)) {
-        end_lane(p, lane);
-    } else {
-        STAILQ_INSERT_TAIL(&p->ready, lane, next);
-    }
+    lanes_done(&p->lanes, lane);
 }
 
 /* --- the life of a thread --- */
@@ -271,18 +235,16 @@ static void serve(struct pool *p)
     struct buf out = {0};
     bool needed = true;
     while (needed) {
-        struct lane *lane = STAILQ_FIRST(&p->ready);
-        if (lane) {
-            STAILQ_REMOVE_HEAD(&p->ready, next);
-        } else if (!p->crew.seat_taken) {
+        struct lane *lane = lanes_pop(&p->lanes);
+        if (!lane && !p->crew.seat_taken) {
             lane = lead(p, NULL);
+        }
+        if (lane) {
+            run_lane(p, lane, &out);
         } else if (!p->crew.watch_here) {
             watch(p);
         } else {
             needed = crew_sit_on_bench(&p->crew);
-        }
-        if (lane) {
-            run_lane(p, lane, &out);
         }
     }
     buf_free(&out);
@@ -304,7 +266,6 @@ struct pool *pool_new(struct wire *wire)
     struct pool *p = xcalloc(1, sizeof *p);
     p->wire = wire;
     crew_init(&p->crew, thread_main, p);
-    STAILQ_INIT(&p->ready);
     LIST_INIT(&p->asks);
     return p;
 }
@@ -321,6 +282,7 @@ void pool_serve(struct pool *p, struct engine *engine)
 {
     lock(p);
     p->engine = engine;
+    lanes_init(&p->lanes, engine);
     p->crew.threads = 1;
     crew_spawn(&p->crew);
     for (;;) {
@@ -333,9 +295,8 @@ void pool_serve(struct pool *p, struct engine *engine)
 /* Wait for the answer, as the leader when nobody else reads. Lock held. */
 static void await(struct pool *p, struct ask *ask)
 {
-    p->blocked++;
     p->at_work--;
-    if (!STAILQ_EMPTY(&p->ready)) {
+    if (!STAILQ_EMPTY(&p->lanes.ready)) {
         crew_summon(&p->crew);
     }
     while (!ask->answer) {
@@ -345,9 +306,7 @@ static void await(struct pool *p, struct ask *ask)
             (void)lead(p, ask);
         }
     }
-    LIST_REMOVE(ask, next);
     p->at_work++;
-    p->blocked--;
 }
 
 static gw_err parse_reply(const struct frame *f, gw_value *ret, struct gw_error *why)
@@ -394,6 +353,7 @@ static gw_err call(void *ctx, const char *op, const gw_value *args, const gw_val
         return gw_fail(why, GW_EBUSY, "%d handlers of this runner wait for answers already",
                        LIMIT_RUNNER_BLOCKED);
     }
+    p->blocked++; /* before the host can know of it */
     crew_cond_init(&ask.here);
     ask.stream = ++p->streams;
     LIST_INSERT_HEAD(&p->asks, &ask, next);
@@ -414,9 +374,9 @@ static gw_err call(void *ctx, const char *op, const gw_value *args, const gw_val
     lock(p);
     if (err == GW_OK) {
         await(p, &ask);
-    } else {
-        LIST_REMOVE(&ask, next);
     }
+    LIST_REMOVE(&ask, next);
+    p->blocked--;
     unlock(p);
     if (err == GW_OK) {
         err = parse_reply(&ask.answer->frame, ret, why);

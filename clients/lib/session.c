@@ -276,9 +276,12 @@ static gw_err on_other(struct session *s, const struct frame *f)
 
 gw_err session_take_frame(struct session *s, struct gw_error *why)
 {
+    if (s->in.len == s->in_at) {
+        return GW_EAGAIN;
+    }
     struct span in = {s->in.data + s->in_at, s->in.len - s->in_at};
     struct frame f;
-    gw_err err = s->in.len == s->in_at ? GW_EAGAIN : frame_take(&in, LIMIT_CLIENT_FRAME_BYTES, &f);
+    gw_err err = frame_take(&in, LIMIT_CLIENT_FRAME_BYTES, &f);
     if (err == GW_EAGAIN) {
         return err;
     }

@@ -123,8 +123,8 @@ static gw_err read_refusal(struct conn *c, struct buf *in, size_t head, int64_t 
     size_t body = body_length(in, head);
     while (in->len - head < body) {
         gw_err err = read_more(c, in, deadline_ms, why);
-        if (err == GW_EUNREACHABLE) {
-            break; /* the end of the body, or all that there will be */
+        if (err == GW_EUNREACHABLE || err == GW_ETIMEOUT) {
+            break; /* the end of the body, or all that there will be; the status says enough */
         }
         GW_TRY(err);
     }

@@ -401,6 +401,28 @@ void work_drop_all(struct agent *a)
     }
 }
 
+/* ---- making requests and streams known ---- */
+
+static void learnt(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+{
+    (void)r;
+    if (err != GW_OK) {
+        op_fail(w->arg, why);
+    } else {
+        node_call(w->node, w->arg);
+    }
+}
+
+void work_learn(struct node *n, struct agent *a, struct op_call *call)
+{
+    struct work *w = work_new(n, a, HOOK_NONE);
+    w->lifecycle = true;
+    w->only_known = true;
+    w->done = learnt;
+    w->arg = w->call = call;
+    work_push(w, true);
+}
+
 /* ---- answers of the runner ---- */
 
 static gw_err read_done(const struct frame *f, struct run_result *ret)

@@ -14,6 +14,7 @@
 #define LINGER_MS    1000
 #define LINGER_BYTES (16u * 1024 * 1024) /* dropped at most: a body that was refused */
 #define READ_BYTES   (16u * 1024)
+#define TURN_STEPS   128          /* of one connection before the others have their turn */
 #define KEEP_BYTES   (64u * 1024) /* output memory that an idle connection keeps */
 
 struct counts *counts_hold(struct counts *c)
@@ -383,7 +384,13 @@ static void conn_step(struct conn *c)
 {
     bool more = true;
     c->running = true;
-    while (more && c->state != CONN_CLOSED) {
+    for (unsigned i = 0; more && c->state != CONN_CLOSED; i++) {
+        if (i == TURN_STEPS) { /* a client that pipelines without end */
+            struct timeval next_turn = {0, 0};
+            c->turn_due = true;
+            event_add(&c->ev_turn, &next_turn);
+            break;
+        }
         more = false;
         if (has_output(c)) {
             flush(c);
@@ -448,6 +455,18 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     conn_step(c);
 }
 
+/* Keep-alive probes: a link whose client has lost its power gives its place back after two minutes.
+ */
+static void set_tcp_options(int fd)
+{
+    int one = 1, idle_s = 60, interval_s = 15, count = 4;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 void conn_new(struct server *s, int fd, bool local)
 {
     struct conn *c = xcalloc(1, sizeof *c);
@@ -466,8 +485,7 @@ void conn_new(struct server *s, int fd, bool local)
     if (local) {
         c->state = CONN_HEAD;
     } else {
-        int one = 1;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        set_tcp_options(fd);
         /* Without TLS there is nothing to serve here: never fall back to plain HTTP. */
         if (stream_start_tls(&c->io, s->trust->server, true) != GW_OK) {
             log_warn("http.tls", "error=\"no memory for a TLS connection\"");

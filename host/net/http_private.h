@@ -95,6 +95,8 @@ struct server {
     struct event *ev_resume;    /* accepts again after a lack of descriptors */
     int fd[2];
     char url[300];
+    unsigned turned_away; /* connections over the limit */
+    int64_t told_s;       /* when that was logged last, monotonic */
     char *socket_path;
     uint64_t socket_dev, socket_ino;
 };

@@ -174,23 +174,24 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         link_lost(l, l->reason);
         return;
     }
-    int64_t silent = link_now_ms() - l->last_in_ms;
-    if (silent >= l->close_ms) {
+    int64_t grace = l->close_ms - l->ping_ms; /* for the answer to a ping */
+    if (link_now_ms() - l->last_in_ms >= l->ping_ms) {
         link_in_read(l); /* perhaps it was we who slept */
         if (l->state != LINK_OPEN) {
             return;
         }
-        silent = link_now_ms() - l->last_in_ms;
-        if (silent >= l->close_ms) {
-            link_lost(l, "silent");
-            return;
-        }
     }
-    if (silent >= l->ping_ms) {
-        ping(l);
-        timer_start(l, l->close_ms - silent);
-    } else {
+    int64_t now = link_now_ms(), silent = now - l->last_in_ms;
+    if (silent < l->ping_ms) {
         timer_start(l, l->ping_ms - silent);
+    } else if (l->pinged_ms <= l->last_in_ms) {
+        l->pinged_ms = now;
+        ping(l);
+        timer_start(l, grace);
+    } else if (now - l->pinged_ms < grace) {
+        timer_start(l, grace - (now - l->pinged_ms));
+    } else {
+        link_lost(l, "silent");
     }
 }
 

@@ -51,6 +51,7 @@ struct link {
     bool fin_sent;             /* draining: everything is written, the other side may end now */
     int64_t ping_ms, close_ms; /* 0 = never */
     int64_t last_in_ms;        /* monotonic */
+    int64_t pinged_ms;         /* of the last ping, monotonic */
     struct buf in;             /* the beginning of a frame that is not whole yet */
     size_t in_need;            /* its whole size with length; 0 = not known yet */
     struct reassembly fragments;

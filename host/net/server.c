@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "host/net/http_private.h"
@@ -28,6 +29,13 @@
 #define RESUME_MS    200
 
 /* --- accepting --- */
+
+static int64_t now_s(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return ts.tv_sec;
+}
 
 static void pause_accepting(struct server *s)
 {
@@ -64,7 +72,12 @@ static void accept_some(struct server *s, int listener, bool local)
             return;
         }
         if (s->counts->conns[local] >= s->max_conns) {
-            log_warn("server.full", "connections=%u", s->counts->conns[local]);
+            s->turned_away++;
+            if (now_s() != s->told_s) { /* once a second: a flood must not become one of lines */
+                s->told_s = now_s();
+                log_warn("server.full", "connections=%u turned_away=%u", s->counts->conns[local],
+                         s->turned_away);
+            }
             close(fd);
             continue;
         }

@@ -426,7 +426,9 @@ gw_err certs_request_read(struct span pem, EVP_PKEY **ret_key, struct buf *ret_d
         return gw_fail(why, GW_EDENIED,
                        "the certificate request is not a signed one for a P-256 key");
     }
-    GW_TRY(request_der(req, ret_der));
+    if (request_der(req, ret_der) != GW_OK) {
+        return gw_fail(why, GW_ENOMEM, "out of memory");
+    }
     EVP_PKEY_up_ref(key);
     *ret_key = key;
     return GW_OK;

@@ -12,7 +12,7 @@
 #include "host/trust/identity.h"
 #include "host/trust/places.h"
 #include "host/trust/token.h"
-#include "host/trust/wire.h"
+#include "host/trust/pinned.h"
 #include "protocol/json.h"
 #include "protocol/text.h"
 
@@ -214,12 +214,12 @@ static gw_err read_answer(const struct join *j, X509 *ca, int status, const stru
     return err;
 }
 
-static gw_err check_server(const struct join *j, struct wire *w, struct gw_error *why)
+static gw_err check_server(const struct join *j, struct pinned *w, struct gw_error *why)
 {
     struct trust_peer peer;
     char mesh[MESH_ID_TEXT];
-    GW_TRY(certs_identity(SSL_get0_peer_certificate(wire_ssl(w)), j->mesh_id, &peer, why));
-    if (peer.role != TRUST_HOST || ca_mesh_id(wire_ca(w), mesh, NULL) != GW_OK ||
+    GW_TRY(certs_identity(SSL_get0_peer_certificate(pinned_ssl(w)), j->mesh_id, &peer, why));
+    if (peer.role != TRUST_HOST || ca_mesh_id(pinned_ca(w), mesh, NULL) != GW_OK ||
         strcmp(mesh, j->mesh_id) != 0) {
         return gw_fail(why, GW_EDENIED, "it is not a host of mesh %s", j->mesh_id);
     }
@@ -250,14 +250,14 @@ static gw_err keep(const struct join *j, const char *url, X509 *ca, X509 *cert,
     return identity_write_cert(j->places.host, cert, why);
 }
 
-/* What goes over the wire: the request and the answer. */
-static gw_err talk(const struct join *j, const char *url, struct wire **ret_wire, X509 **ret_cert,
-                   struct gw_error *why)
+/* One conversation: the request and the answer. */
+static gw_err talk(const struct join *j, const char *url, struct pinned **ret_connection,
+                   X509 **ret_cert, struct gw_error *why)
 {
     uint8_t exporter[PROOF_BYTES], key[PROOF_BYTES];
-    GW_TRY(wire_open(url, j->token.pin, ret_wire, why));
-    GW_TRY(check_server(j, *ret_wire, why));
-    if (proof_exporter(wire_ssl(*ret_wire), exporter) != GW_OK) {
+    GW_TRY(pinned_open(url, j->token.pin, ret_connection, why));
+    GW_TRY(check_server(j, *ret_connection, why));
+    if (proof_exporter(pinned_ssl(*ret_connection), exporter) != GW_OK) {
         return gw_fail(why, GW_EPROTO, "TLS has no exporter");
     }
     GW_AUTO(buf_free) struct buf request = {0};
@@ -268,23 +268,25 @@ static gw_err talk(const struct join *j, const char *url, struct wire **ret_wire
     if (err) {
         err = gw_fail(why, err, "cannot make the join request");
     }
-    err = err ? err : wire_post(*ret_wire, "/v1/join", buf_span(&request), &status, &answer, why);
     err = err ? err
-              : read_answer(j, wire_ca(*ret_wire), status, &answer, exporter, key, ret_cert, why);
+              : pinned_post(*ret_connection, "/v1/join", buf_span(&request), &status, &answer, why);
+    err = err ? err
+              : read_answer(j, pinned_ca(*ret_connection), status, &answer, exporter, key, ret_cert,
+                            why);
     sodium_memzero(key, sizeof key);
     return err;
 }
 
 static gw_err ask(const struct join *j, const char *url, struct gw_error *why)
 {
-    GW_AUTO(wire_close) struct wire *w = NULL;
+    GW_AUTO(pinned_close) struct pinned *w = NULL;
     GW_AUTO(certs_free) X509 *cert = NULL;
     gw_err err = talk(j, url, &w, &cert, why);
     if (err) {
         gw_prefix(why, "%s: ", url);
         return err;
     }
-    return keep(j, url, wire_ca(w), cert, why);
+    return keep(j, url, pinned_ca(w), cert, why);
 }
 
 /* A word about the token or this home; another endpoint would say the same. */

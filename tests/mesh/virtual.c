@@ -2,6 +2,7 @@
 #include "tests/mesh/internal.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,15 +221,8 @@ void mesh_note(struct mesh *m, const char *fmt, ...)
     }
 }
 
-static bool has_failed;
-
-void mesh_fail(struct mesh *m, const char *fmt, ...)
+static void show(struct mesh *m)
 {
-    char text[1024];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
     uint64_t first = m->trace_count > TRACE_LINES ? m->trace_count - TRACE_LINES : 0;
     for (uint64_t i = first; i < m->trace_count && !m->print; i++) {
         (void)fprintf(stderr, "%s\n", m->trace[i % TRACE_LINES]);
@@ -245,6 +239,38 @@ void mesh_fail(struct mesh *m, const char *fmt, ...)
                           h->views[v].runnable ? " (runnable)" : "");
         }
     }
+}
+
+/* The node ends by an assertion, or the sanitizer ends us: say under which seed. */
+static struct mesh *in_use;
+
+static void on_abort(int number)
+{
+    (void)number;
+    if (in_use) {
+        show(in_use);
+        (void)fprintf(stderr, "ABORTED under seed %llu at %.3f ms\n",
+                      (unsigned long long)in_use->seed, (double)in_use->now_us / 1000);
+    }
+    (void)signal(SIGABRT, SIG_DFL);
+}
+
+__attribute__((visibility("default"))) void __asan_on_error(void);
+void __asan_on_error(void)
+{
+    on_abort(SIGABRT);
+}
+
+static bool has_failed;
+
+void mesh_fail(struct mesh *m, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    show(m);
     (void)fprintf(stderr, "FAILED under seed %llu at %.3f ms: %s\n", (unsigned long long)m->seed,
                   (double)m->now_us / 1000, text);
     has_failed = true;
@@ -263,7 +289,6 @@ uint64_t mesh_events(const struct mesh *m)
 }
 
 /* A test that has failed leaves its mesh behind: its leaks would only hide the failure. */
-static struct mesh *in_use;
 
 __attribute__((visibility("default"))) int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
@@ -282,6 +307,7 @@ struct mesh *mesh_new(uint64_t seed, size_t hosts)
     struct mesh *m = xcalloc(1, sizeof *m);
     has_failed = has_failed || in_use;
     in_use = m;
+    (void)signal(SIGABRT, on_abort);
     m->seed = seed;
     m->print = getenv("MESH_TRACE") != NULL;
     log_setup(m->print ? LOG_DEBUG : LOG_ERROR, false);

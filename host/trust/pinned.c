@@ -1,4 +1,4 @@
-#include "host/trust/wire.h"
+#include "host/trust/pinned.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #define HOST_BYTES   254
 #define DEFAULT_PORT "7420"
 
-struct wire {
+struct pinned {
     int fd;
     SSL_CTX *ctx;
     SSL *ssl;
@@ -38,9 +38,9 @@ static int64_t monotonic_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-void wire_close(struct wire **at)
+void pinned_close(struct pinned **at)
 {
-    struct wire *w = *at;
+    struct pinned *w = *at;
     if (!w) {
         return;
     }
@@ -55,12 +55,12 @@ void wire_close(struct wire **at)
     *at = NULL;
 }
 
-SSL *wire_ssl(struct wire *w)
+SSL *pinned_ssl(struct pinned *w)
 {
     return w->ssl;
 }
 
-X509 *wire_ca(struct wire *w)
+X509 *pinned_ca(struct pinned *w)
 {
     return w->ca;
 }
@@ -68,7 +68,7 @@ X509 *wire_ca(struct wire *w)
 /* --- connecting --- */
 
 /* https://HOST[:PORT][/]; HOST may be [v6]. */
-static gw_err parse_url(struct wire *w, const char *url, struct gw_error *why)
+static gw_err parse_url(struct pinned *w, const char *url, struct gw_error *why)
 {
     static const char scheme[] = "https://";
     const char *p = strncmp(url, scheme, sizeof scheme - 1) == 0 ? url + sizeof scheme - 1 : "";
@@ -91,7 +91,7 @@ static gw_err parse_url(struct wire *w, const char *url, struct gw_error *why)
 }
 
 /* Wait until the socket is ready or time is up. */
-static gw_err wait_for(struct wire *w, short events, struct gw_error *why)
+static gw_err wait_for(struct pinned *w, short events, struct gw_error *why)
 {
     for (;;) {
         int64_t left = w->deadline_ms - monotonic_ms();
@@ -109,7 +109,7 @@ static gw_err wait_for(struct wire *w, short events, struct gw_error *why)
     }
 }
 
-static gw_err connect_one(struct wire *w, const struct addrinfo *a, struct gw_error *why)
+static gw_err connect_one(struct pinned *w, const struct addrinfo *a, struct gw_error *why)
 {
     w->fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (w->fd < 0) {
@@ -133,7 +133,7 @@ static gw_err connect_one(struct wire *w, const struct addrinfo *a, struct gw_er
     return GW_OK;
 }
 
-static gw_err connect_to(struct wire *w, struct gw_error *why)
+static gw_err connect_to(struct pinned *w, struct gw_error *why)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *list = NULL;
@@ -157,7 +157,7 @@ static gw_err connect_to(struct wire *w, struct gw_error *why)
 /* --- TLS --- */
 
 /* What a failed TLS call wants: GW_OK = try again. */
-static gw_err after_ssl(struct wire *w, int result, struct gw_error *why)
+static gw_err after_ssl(struct pinned *w, int result, struct gw_error *why)
 {
     char text[160];
     int error = SSL_get_error(w->ssl, result);
@@ -193,7 +193,7 @@ static gw_err after_ssl(struct wire *w, int result, struct gw_error *why)
  * it. */
 static int verify_chain(X509_STORE_CTX *store, void *arg)
 {
-    struct wire *w = arg;
+    struct pinned *w = arg;
     STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(store);
     uint8_t print[CERTS_FINGERPRINT_BYTES];
     for (int i = 0; i < sk_X509_num(chain) && !w->ca; i++) {
@@ -217,7 +217,7 @@ static int verify_chain(X509_STORE_CTX *store, void *arg)
     return X509_verify_cert(store) == 1;
 }
 
-static gw_err shake(struct wire *w, struct gw_error *why)
+static gw_err shake(struct pinned *w, struct gw_error *why)
 {
     w->ctx = SSL_CTX_new(TLS_client_method());
     if (!w->ctx || SSL_CTX_set_min_proto_version(w->ctx, TLS1_3_VERSION) != 1) {
@@ -236,10 +236,10 @@ static gw_err shake(struct wire *w, struct gw_error *why)
     return GW_OK;
 }
 
-gw_err wire_open(const char *url, const uint8_t pin[CERTS_FINGERPRINT_BYTES], struct wire **ret,
-                 struct gw_error *why)
+gw_err pinned_open(const char *url, const uint8_t pin[CERTS_FINGERPRINT_BYTES], struct pinned **ret,
+                   struct gw_error *why)
 {
-    GW_AUTO(wire_close) struct wire *w = calloc(1, sizeof *w);
+    GW_AUTO(pinned_close) struct pinned *w = calloc(1, sizeof *w);
     if (!w) {
         return gw_fail(why, GW_ENOMEM, "out of memory");
     }
@@ -256,7 +256,7 @@ gw_err wire_open(const char *url, const uint8_t pin[CERTS_FINGERPRINT_BYTES], st
 
 /* --- HTTP --- */
 
-static gw_err write_all(struct wire *w, struct span s, struct gw_error *why)
+static gw_err write_all(struct pinned *w, struct span s, struct gw_error *why)
 {
     while (s.n > 0) {
         int n = SSL_write(w->ssl, s.p, (int)s.n);
@@ -271,7 +271,7 @@ static gw_err write_all(struct wire *w, struct span s, struct gw_error *why)
 }
 
 /* More bytes of the answer; ret_end when the server has closed. */
-static gw_err read_more(struct wire *w, struct buf *in, bool *ret_end, struct gw_error *why)
+static gw_err read_more(struct pinned *w, struct buf *in, bool *ret_end, struct gw_error *why)
 {
     if (in->len >= LIMIT_JOIN_ANSWER_BYTES) {
         return gw_fail(why, GW_EPROTO, "its answer is larger than %u bytes",
@@ -361,7 +361,7 @@ static gw_err take_head(const struct buf *in, struct head *h, struct gw_error *w
     return parse_head(text, h, why);
 }
 
-static gw_err read_answer(struct wire *w, struct buf *in, struct head *h, struct gw_error *why)
+static gw_err read_answer(struct pinned *w, struct buf *in, struct head *h, struct gw_error *why)
 {
     bool end = false, have_head = false;
     for (;;) {
@@ -382,8 +382,8 @@ static gw_err read_answer(struct wire *w, struct buf *in, struct head *h, struct
     }
 }
 
-gw_err wire_post(struct wire *w, const char *path, struct span body, int *ret_status,
-                 struct buf *ret_body, struct gw_error *why)
+gw_err pinned_post(struct pinned *w, const char *path, struct span body, int *ret_status,
+                   struct buf *ret_body, struct gw_error *why)
 {
     GW_AUTO(buf_free) struct buf out = {0};
     GW_AUTO(buf_free) struct buf in = {0};
