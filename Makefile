@@ -64,7 +64,7 @@ $(B)/libgodwit.a: $(LIB_OBJ)
 $(GODWIT): $(B)/host/main.o $(LIB_OBJ)
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@.new $^ $(LDLIBS) && mv -f $@.new $@
 
 # Written beside and renamed: a runner that has the old plugin open keeps it.
 $(PLUGIN_DIR)/%.so: demos/%.c $(PUBLIC_H)

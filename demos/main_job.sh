@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-godwit=$PWD/build/godwit
+godwit=${GODWIT:-$PWD/build/godwit}
 place=${DEMO_PATH:-/usr} # what the survey measures
 count=${DEMO_AGENTS:-40} # agents on the way when the host is killed
 work=$(mktemp -d "${TMPDIR:-/tmp}/godwit-demo-XXXXXX")
@@ -56,7 +56,8 @@ same() { # WHAT WANTED GOT
 
 # --- processes: only those that were started here, by their id ---
 
-ours() { [ -n "${1:-}" ] && [ "$(readlink "/proc/$1/exe")" = "$godwit" ]; }
+# The program may have been built anew while its hosts run.
+ours() { [ -n "${1:-}" ] && [[ "$(readlink "/proc/$1/exe")" == "$godwit"?(" (deleted)") ]]; }
 
 start() { # NAME OPTION...
     local name=$1 ready
@@ -114,7 +115,7 @@ show -H alpha hosts
 good 'one --peer was enough: beta and gamma know each other through alpha'
 
 title 'A survey travels to each host, measures its disks there, and brings the result home'
-survey=$(ask .agent -H alpha create survey)
+survey=$(ask .agent -H alpha create survey) || exit 1
 show -H alpha send "$survey" start 'hosts:=["alpha","beta","gamma"]' "path=$place" top=3
 survey_done() { [ "$("$godwit" --json -H alpha show "$survey" | jq -r '.host + " " + (.state.done | tostring)')" = 'alpha true' ]; }
 until_true 25 'the survey to come home' survey_done
@@ -138,7 +139,7 @@ same 'epoch of the survey (each move adds one)' 4 "$(ask .epoch -H alpha show "$
 good "agent ${survey: -6} made three moves and is back with $(jq '[.hosts[].entries] | add' "$work/report") entries looked at"
 
 title 'A counter moves to beta; messages find it wherever it is'
-counter=$(ask .agent -H alpha create counter --alias tally)
+counter=$(ask .agent -H alpha create counter --alias tally) || exit 1
 same 'count at alpha' 5 "$(ask .reply.count -H alpha send "$counter" increment by=5)"
 show -H alpha dispatch "$counter" beta
 show -H alpha send "$counter" increment by=2
@@ -147,7 +148,7 @@ same 'host and epoch' 'beta 2' "$(ask '.host + " " + (.epoch | tostring)' -H alp
 good 'alpha was asked, beta answered: nobody had to be told'
 
 title 'A clone starts with a copy of the state and goes its own way'
-clone=$(ask .agent -H alpha clone "$counter" gamma)
+clone=$(ask .agent -H alpha clone "$counter" gamma) || exit 1
 same 'count of the clone' 18 "$(ask .reply.count -H alpha send "$clone" increment by=10)"
 same 'count of the first' 9 "$(ask .reply.count -H alpha send "$counter" increment)"
 show -H alpha agents --all
@@ -156,7 +157,7 @@ good 'two agents, two ids, two counts'
 title "kill -9 of beta in the middle of $count moves"
 movers=()
 for ((i = 0; i < count; i++)); do
-    agent=$(ask .agent -H alpha create counter)
+    agent=$(ask .agent -H alpha create counter) || exit 1
     same "count of mover $i" $((100 + i)) "$(ask .reply.count -H alpha send "$agent" increment "by=$((100 + i))")"
     movers+=("$agent")
 done
@@ -189,7 +190,7 @@ until_true 10 'three live hosts again' alive_is alpha 3
 until_true 20 'no move in doubt' no_moves
 good 'the hosts have settled every move by themselves'
 
-all=$(ask '.agents[] | .agent + " " + .host' -H alpha agents --all --limit 1000)
+all=$(ask '.agents[] | .agent + " " + .host' -H alpha agents --all --limit 1000) || exit 1
 declare -A at
 for ((i = 0; i < count; i++)); do
     agent=${movers[i]}

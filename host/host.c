@@ -19,6 +19,7 @@
 #include "protocol/json.h"
 
 #define RENEWAL_SECONDS 3600
+#define TRIM_SECONDS 20
 #define FLUSH_TURNS_MS 200 /* so long may answers that are queued at the end leave */
 
 /* ---- what the node tells ---- */
@@ -117,6 +118,12 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     stop(arg, sig == SIGTERM ? "signal TERM" : "signal INT");
 }
 
+static void on_trim(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    malloc_trim(1024 * 1024);
+}
+
 static void on_renewal(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -134,6 +141,10 @@ static void raise_limits(void)
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
     mallopt(M_ARENA_MAX, 2);
+    /* Fresh pages cost more than copying here: keep the memory of large frames from one to the next, and give it
+     * back when nothing has happened for a while (on_trim). */
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 256 * 1024 * 1024);
     signal(SIGPIPE, SIG_IGN);
 }
 
@@ -148,7 +159,11 @@ static gw_err open_signals(struct host *h)
     }
     struct timeval tv = {.tv_sec = RENEWAL_SECONDS};
     h->renewal = event_new(h->base, -1, EV_PERSIST, on_renewal, h);
-    return h->renewal && event_add(h->renewal, &tv) == 0 ? GW_OK : GW_ENOMEM;
+    struct timeval trim = {.tv_sec = TRIM_SECONDS};
+    h->trim = event_new(h->base, -1, EV_PERSIST, on_trim, h);
+    return h->renewal && event_add(h->renewal, &tv) == 0 && h->trim && event_add(h->trim, &trim) == 0
+               ? GW_OK
+               : GW_ENOMEM;
 }
 
 static gw_err open_node(struct host *h, struct gw_error *why)
@@ -177,7 +192,7 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
 {
     char socket_path[1100];
     struct event_config *loop = event_config_new();
-    if (!loop || event_config_set_flag(loop, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER) != 0 ||
+    if (!loop || event_config_set_flag(loop, EVENT_BASE_FLAG_NOLOCK) != 0 ||
         !(h->base = event_base_new_with_config(loop))) {
         return gw_fail(why, GW_ENOMEM, "the event loop cannot be made");
     }
@@ -219,6 +234,9 @@ static void close_all(struct host *h)
     }
     if (h->renewal) {
         event_free(h->renewal);
+    }
+    if (h->trim) {
+        event_free(h->trim);
     }
     trust_close(h->trust);
     if (h->base) {

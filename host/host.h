@@ -39,6 +39,7 @@ struct host {
     int storage_fd;
     struct event *signals[2];
     struct event *renewal;
+    struct event *trim;
     struct gw_env env;
     struct node *node;
     struct detach *detach;

@@ -146,18 +146,17 @@ gw_err tls_certificate_end(const char *path, gw_time *ret)
     return GW_OK;
 }
 
-/* Why a PEM file did not load, from the file system's view first. */
-static gw_err load_failed(const char *path, struct gw_error *why)
+/* Why a PEM file did not load, from the file system's view first. `own`: it is our credential. */
+static gw_err load_failed(const char *path, bool own, struct gw_error *why)
 {
     ERR_clear_error();
     if (access(path, R_OK) == 0) {
         return gw_fail(why, GW_ECORRUPT, "\"%s\" is damaged", path);
     }
     int code = errno;
-    gw_err err = gw_fail(why, code == ENOENT ? GW_ENOT_FOUND : GW_EDENIED, "cannot read \"%s\": %s",
-                         path, strerror(code));
-    gw_hint(why, strstr(path, "operator")
-                     ? "the machine that made the mesh has it; elsewhere use --token-file, or the "
+    gw_err err = code != ENOENT ? GW_EDENIED : own ? GW_EUNAUTHENTICATED : GW_ENOT_FOUND;
+    err = gw_fail(why, err, "cannot read \"%s\": %s", path, strerror(code));
+    gw_hint(why, own ? "the machine that made the mesh has it; elsewhere use --token-file, or the "
                        "name of a host that runs here"
                      : "a URL needs the mesh certificate: set GODWIT_HOME to a home of that mesh");
     return err;
@@ -171,16 +170,16 @@ static gw_err load_files(SSL_CTX *ctx, const char *home, bool with_certificate,
     GW_TRY(file_join(crt, why, home, "mesh/operator.crt"));
     GW_TRY(file_join(key, why, home, "mesh/operator.key"));
     if (SSL_CTX_load_verify_file(ctx, ca) != 1) {
-        return load_failed(ca, why);
+        return load_failed(ca, false, why);
     }
     if (!with_certificate) {
         return GW_OK;
     }
     if (SSL_CTX_use_certificate_chain_file(ctx, crt) != 1) {
-        return load_failed(crt, why);
+        return load_failed(crt, true, why);
     }
     if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
-        return load_failed(key, why);
+        return load_failed(key, true, why);
     }
     return GW_OK;
 }

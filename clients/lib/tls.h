@@ -18,8 +18,8 @@ struct tls {
 };
 
 /* Read $home/mesh/ca.crt and, when `with_certificate`, operator.{crt,key}.
- * Errors: GW_ENOT_FOUND the home has no mesh or no operator certificate; GW_EDENIED a file may not
- * be read; GW_ECORRUPT it does not parse. */
+ * Errors: GW_ENOT_FOUND the home has no mesh; GW_EUNAUTHENTICATED it has no operator certificate;
+ * GW_EDENIED a file may not be read; GW_ECORRUPT it does not parse. */
 gw_err tls_open(const char *home, bool with_certificate, struct tls **ret,
                 struct gw_error *why) GW_MUST_USE;
 void tls_free(struct tls *t); /* NULL allowed */

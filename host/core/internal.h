@@ -150,6 +150,7 @@ struct work {
     bool has_key;
     uint8_t key[REQUEST_KEY_BYTES];
     bool lifecycle;   /* runs although the agent is moving or inactive */
+    bool handoff;     /* the snapshot of a move: alone runs while the agent is moving */
     bool only_known;  /* ends once requests and streams are known, nothing is run */
     bool direct;      /* has no handler: goes from the queue to its transaction, past the runner */
     uint64_t inbox;   /* number of the durable inbox row it stands for; 0 = none */
@@ -247,7 +248,7 @@ struct move_out {
     struct env_timer *timer;
     struct buf parts;         /* snapshot: packed map */
     struct buf rows;          /* packed lists: requests, streams, outbox, inbox */
-    bool have_parts, have_rows;
+    bool have_parts, have_rows, reading;
     struct buf stage;         /* fields of the STAGE frame, for repeats */
     bool staged_sent;         /* D may hold a staged row */
     bool answered_unknown;    /* D said that it never staged it: in doubt (H5) */
@@ -525,6 +526,8 @@ uint32_t hooks_to_run(const struct type *t, uint32_t wanted);
 void agent_discard(struct node *n, struct agent *a, const struct gw_error *why);
 /* GW_ECONFLICT (naming the ticket) while it moves, GW_ECORRUPT when quarantined. */
 gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *why) GW_MUST_USE;
+/* A deactivate, activate or dispose runs or waits its turn: whether the agent can leave is not known yet. */
+bool agent_is_changing(const struct agent *a);
 void clone_here(struct node *n, struct agent *a, struct op_call *call); /* call NULL: its own wish */
 /* Wake an inactive agent (its row becomes active with its first commit). */
 void agent_wake(struct node *n, struct agent *a);

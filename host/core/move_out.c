@@ -460,6 +460,7 @@ static void read_rows(struct move_out *m, bool states)
     struct span key = row_key(raw, &m->agent_id, m->epoch);
     struct reading *g = xcalloc(1, sizeof *g);
     *g = (struct reading){n, m->ticket, states};
+    m->reading = true;
     const struct store_range ranges[] = {
         {.table = TABLE_REQUESTS, .prefix = key}, {.table = TABLE_STREAMS, .prefix = key},
         {.table = TABLE_OUTBOX, .prefix = key},   {.table = TABLE_INBOX, .prefix = key},
@@ -486,7 +487,7 @@ static void snapshot(struct work *w, gw_err err, const struct run_result *r, con
     }
     buf_add(&m->parts, r->parts.p, r->parts.n);
     m->have_parts = true;
-    if (!m->clone && !m->have_rows) {
+    if (!m->clone && !m->have_rows && !m->reading) {
         read_rows(m, false); /* after the last transaction of the agent, in the store's order */
     }
     stage_when_whole(m);
@@ -510,10 +511,14 @@ static void freeze(struct move_out *m)
         read_rows(m, true);
         return;
     }
+    if (!m->clone && !(a->live && a->live->current)) {
+        read_rows(m, false); /* quiet already: its last transaction is before this read in the store's order */
+    }
     bool hook = !m->clone && a->type->hooks & 1u << HOOK_DISPATCH;
     struct work *w = work_new(n, a, hook ? HOOK_DISPATCH : HOOK_NONE);
     w->flags = RUN_SNAPSHOT | (m->clone ? 0 : RUN_DISCARD);
     w->lifecycle = true;
+    w->handoff = !m->clone;
     w->prepare = nothing_to_prepare;
     w->done = snapshot;
     w->arg = xcalloc(1, sizeof(gw_id));
@@ -583,6 +588,9 @@ gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, bool ina
 {
     const struct peer_type *t = announced(to, a->type->name);
     GW_TRY(agent_check_free(n, a, why));
+    if (!clone && agent_is_changing(a)) {
+        return gw_fail(why, GW_ECONFLICT, "the agent is being activated, deactivated or disposed");
+    }
     if (!to->up) {
         return gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(to));
     }

@@ -64,7 +64,7 @@ const struct op ops_table[] = {
      "take a one-way message of another agent"},
     /* -- trust -- */
     {"token", "POST /v1/mesh/tokens", ROLE_ADMIN,
-     "token(ttl: duration?, uses: int[1..1000000] = 1, tags: [string]?)", op_token,
+     "token(ttl: duration?, uses: int[1..1000] = 1, tags: [string]?)", op_token,
      "make a join token"},
     {"tokens", "GET /v1/mesh/tokens", ROLE_ADMIN, "tokens()", op_tokens, "list join tokens"},
     {"revoke", "DELETE /v1/mesh/tokens/{token}", ROLE_ADMIN, "revoke(token: string)", op_revoke,

@@ -35,6 +35,30 @@ static void answer_status(struct op_call *call, struct node *n, const gw_id *age
     op_ok(call, &result);
 }
 
+static bool changes(const struct work *w)
+{
+    return w->lifecycle &&
+           (w->hook == HOOK_DEACTIVATE || w->hook == HOOK_ACTIVATE || w->hook == HOOK_DISPOSE);
+}
+
+bool agent_is_changing(const struct agent *a)
+{
+    const struct work *w;
+    if (!a->live) {
+        return false;
+    }
+    if (a->live->current && changes(a->live->current)) {
+        return true;
+    }
+    TAILQ_FOREACH(w, &a->live->queue, link)
+    {
+        if (changes(w)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A piece of lifecycle work; past the runner when the type has no such hook. */
 static struct work *lifecycle(struct node *n, struct agent *a, frame_hook hook)
 {

@@ -36,7 +36,9 @@ static void dispatch_local(struct node *n, struct op_call *call, struct agent *a
 {
     struct gw_error why;
     struct peer *to;
-    if (peers_pick(n, gw_map_str(&call->args, "to", ""), true, &to, &why) != GW_OK) {
+    if (!a->move && agent_is_changing(a)) {
+        call_again_later(n, call);
+    } else if (peers_pick(n, gw_map_str(&call->args, "to", ""), true, &to, &why) != GW_OK) {
         op_fail(call, &why);
     } else if (to->self) {
         if (agent_check_free(n, a, &why) == GW_OK) {

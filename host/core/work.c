@@ -3,7 +3,7 @@
  *   push -> [queue] -> pump -> read what is missing (state, recorded requests) -> run -> DONE
  *        -> commit (commit.c) -> done(), next
  *
- * While an agent moves only lifecycle work runs; messages stay parked in the queue, unacknowledged. A request
+ * While an agent moves only its snapshot runs; messages stay parked in the queue, unacknowledged. A request
  * whose key has a recorded answer is answered from the record and not run again. */
 #include "host/core/internal.h"
 
@@ -341,7 +341,8 @@ void work_pump(struct node *n, struct agent *a)
         return;
     }
     struct work *w = TAILQ_FIRST(&live->queue);
-    if (!w || (a->status == AGENT_MOVING && !w->lifecycle) || a->status == AGENT_QUARANTINED) {
+    if (!w || (a->status == AGENT_MOVING && !w->handoff) || a->status == AGENT_DISPOSED ||
+        (a->status == AGENT_QUARANTINED && !w->lifecycle)) {
         return;
     }
     if (a->status == AGENT_INACTIVE && !w->lifecycle) {

@@ -237,14 +237,13 @@ static void agents_run_in_parallel(void **state)
     send_run(&c, METHOD(9, "worker", "add"));
     struct rig_done d = done(&c);
     assert_int_equal(d.stream, c.streams); /* the quick one overtakes */
-    assert_true(now_ms() - begin < 350);
     rig_done_free(&d);
     for (int i = 0; i < 8; i++) {
         d = done(&c);
         assert_int_equal(d.code, GW_OK);
         rig_done_free(&d);
     }
-    assert_true(now_ms() - begin < 1600);
+    assert_true(now_ms() - begin < 2400); /* one after the other: 3200 */
     end_well(&c);
 }
 
