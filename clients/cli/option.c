@@ -113,6 +113,7 @@ static gw_err take_value(struct options *o, size_t index, const char *text, stru
     const struct cli_option *row = row_at(o, index);
     struct option_value *v = &o->values[index];
     const char *wanted = NULL;
+    gw_assert(row);
     switch (row->kind) {
     case OPTION_FLAG: break;
     case OPTION_TEXT: break;

@@ -85,23 +85,22 @@ static X509 *read_certificate(const char *path, bool *ret_missing)
 static char *only_uri(X509 *cert)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-    char *uri = NULL;
+    const ASN1_IA5STRING *found = NULL;
     int uris = 0;
     for (int i = 0; names && i < sk_GENERAL_NAME_num(names); i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_URI || uris++ > 0) {
-            continue;
+        if (name->type == GEN_URI) {
+            found = name->d.uniformResourceIdentifier;
+            uris++;
         }
-        const ASN1_IA5STRING *text = name->d.uniformResourceIdentifier;
-        const char *p = (const char *)ASN1_STRING_get0_data(text);
-        size_t n = (size_t)ASN1_STRING_length(text);
+    }
+    char *uri = NULL;
+    if (uris == 1) {
+        const char *p = (const char *)ASN1_STRING_get0_data(found);
+        size_t n = (size_t)ASN1_STRING_length(found);
         uri = memchr(p, 0, n) ? NULL : strndup(p, n);
     }
     GENERAL_NAMES_free(names);
-    if (uris != 1) {
-        free(uri);
-        return NULL;
-    }
     return uri;
 }
 

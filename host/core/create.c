@@ -480,12 +480,6 @@ static void clone_snapshot(struct work *w, gw_err err, const struct run_result *
     }
 }
 
-/* A snapshot is no change: nothing of it is committed for the source. */
-static void snapshot_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
-{
-    (void)w, (void)r, (void)batch;
-}
-
 void clone_here(struct node *n, struct agent *a, struct op_call *call)
 {
     struct cloning *c = xcalloc(1, sizeof *c);
@@ -502,7 +496,7 @@ void clone_here(struct node *n, struct agent *a, struct op_call *call)
     struct work *w = work_new(n, a, HOOK_NONE);
     w->flags = RUN_SNAPSHOT;
     w->lifecycle = true;
-    w->prepare = snapshot_prepare;
+    w->no_commit = true; /* a snapshot is no change of the source */
     w->done = clone_snapshot;
     w->arg = c;
     w->arg_heap = true;

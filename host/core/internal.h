@@ -151,6 +151,7 @@ struct work {
     uint8_t key[REQUEST_KEY_BYTES];
     bool lifecycle;   /* runs although the agent is moving or inactive */
     bool handoff;     /* the snapshot of a move: alone runs while the agent is moving */
+    bool no_commit;   /* a snapshot: its result goes to done() at once, nothing is written */
     bool only_known;  /* ends once requests and streams are known, nothing is run */
     bool direct;      /* has no handler: goes from the queue to its transaction, past the runner */
     uint64_t inbox;   /* number of the durable inbox row it stands for; 0 = none */
@@ -211,6 +212,7 @@ struct location {
     struct peer *host;
     bool disposed;
     bool durable; /* a row stands for it; others are hints */
+    bool doubted; /* that host did not know it: another word on the same epoch may take its place */
 };
 
 /* ---- moves ---- */
@@ -249,7 +251,8 @@ struct move_out {
     struct buf parts;         /* snapshot: packed map */
     struct buf rows;          /* packed lists: requests, streams, outbox, inbox */
     bool have_parts, have_rows, reading;
-    struct buf stage;         /* fields of the STAGE frame, for repeats */
+    struct buf body, payload; /* of the ticket, for repeats */
+    uint8_t signature[TICKET_SIGNATURE_BYTES];
     bool staged_sent;         /* D may hold a staged row */
     bool answered_unknown;    /* D said that it never staged it: in doubt (H5) */
     bool seen_elsewhere;      /* somebody has told of epoch + 1 or above (H8) */

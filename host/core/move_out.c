@@ -65,7 +65,8 @@ static void move_free(struct move_out *m)
     }
     buf_free(&m->parts);
     buf_free(&m->rows);
-    buf_free(&m->stage);
+    buf_free(&m->body);
+    buf_free(&m->payload);
     free(m);
 }
 
@@ -349,8 +350,12 @@ static void send_stage(struct move_out *m)
     struct node *n = m->node;
     struct buf frame = {0};
     uint64_t stream = peer_stream(n);
+    buf_reserve(&frame, m->payload.len + m->body.len + 256); /* one copy of what may be large */
     size_t at = frame_begin(&frame, FRAME_STAGE, stream, 3);
-    buf_add(&frame, m->stage.data, m->stage.len);
+    mp_span(&frame, buf_span(&m->body));
+    mp_bin(&frame, m->signature, sizeof m->signature);
+    mp_array(&frame, 1);
+    mp_span(&frame, buf_span(&m->payload));
     frame_end(&frame, at);
     m->staged_sent = true;
     peer_request(n, m->to, stream, &frame, HANDOFF_STAGE_MS, stage_answer, m);
@@ -372,9 +377,7 @@ static gw_err seal(struct move_out *m, struct gw_error *why)
                         sizeof row.alias);
     }
     GW_AUTO(buf_free) struct buf plain = {0};
-    GW_AUTO(buf_free) struct buf body = {0};
-    GW_AUTO(buf_free) struct buf payload = {0};
-    uint8_t signature[TICKET_SIGNATURE_BYTES];
+    buf_reserve(&plain, m->parts.len + m->rows.len + 1024);
     handoff_pack(&plain, m->clone ? HANDOFF_CLONE : HANDOFF_MOVE, &row, buf_span(&m->parts),
                  m->clone ? (struct span){0} : buf_span(&m->rows));
     struct ticket_agent entry = {.agent = m->clone ? m->clone_id : a->id,
@@ -384,17 +387,15 @@ static gw_err seal(struct move_out *m, struct gw_error *why)
     struct ticket t = {
         .id = m->ticket, .from = n->self->id, .to = m->to->id, .agents = &entry, .agent_count = 1};
     struct span span = buf_span(&plain);
-    gw_err err = buf_ok(&plain) ? ticket_seal(&t, &span, &n->cfg.key, m->to->key, &body, signature, &payload)
-                                : GW_ENOMEM;
+    buf_free(&m->parts);
+    buf_free(&m->rows);
+    gw_err err = buf_ok(&plain) ? ticket_seal(&t, &span, &n->cfg.key, m->to->key, &m->body, m->signature,
+                                            &m->payload)
+                              : GW_ENOMEM;
     if (err != GW_OK) {
         return gw_fail(why, err, "the ticket could not be made: %s", gw_err_text(err));
     }
-    buf_reset(&m->stage);
-    mp_span(&m->stage, buf_span(&body));
-    mp_bin(&m->stage, signature, sizeof signature);
-    mp_array(&m->stage, 1);
-    mp_span(&m->stage, buf_span(&payload));
-    return buf_ok(&m->stage) ? GW_OK : gw_fail(why, GW_ENOMEM, "out of memory for the ticket");
+    return GW_OK;
 }
 
 static void stage_when_whole(struct move_out *m)
@@ -408,8 +409,6 @@ static void stage_when_whole(struct move_out *m)
         move_abort(m, &why);
         return;
     }
-    buf_free(&m->parts);
-    buf_free(&m->rows);
     set_phase(m, OUT_STAGING);
     send_stage(m);
 }
@@ -469,11 +468,6 @@ static void read_rows(struct move_out *m, bool states)
     n->env->read(n->env->ctx, ranges, states ? 5 : 4, rows_read, g);
 }
 
-static void nothing_to_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
-{
-    (void)w, (void)r, (void)batch; /* what on_dispatch did exists only in the ticket */
-}
-
 static void snapshot(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
 {
     struct move_out *m = move_by_ticket(w->node, w->arg);
@@ -519,7 +513,7 @@ static void freeze(struct move_out *m)
     w->flags = RUN_SNAPSHOT | (m->clone ? 0 : RUN_DISCARD);
     w->lifecycle = true;
     w->handoff = !m->clone;
-    w->prepare = nothing_to_prepare;
+    w->no_commit = true; /* what on_dispatch did exists only in the ticket */
     w->done = snapshot;
     w->arg = xcalloc(1, sizeof(gw_id));
     w->arg_heap = true;

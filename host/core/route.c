@@ -55,9 +55,11 @@ void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer 
                    bool durable)
 {
     struct location *l = location_make(n, id);
-    if (epoch < l->epoch || epoch > LIMIT_EPOCH || (l->durable && !durable && epoch == l->epoch)) {
+    if (epoch < l->epoch || epoch > LIMIT_EPOCH ||
+        (l->durable && !durable && epoch == l->epoch && !l->doubted)) {
         return;
     }
+    l->doubted = false;
     l->epoch = epoch;
     l->host = host;
     l->disposed = l->disposed || disposed;
@@ -105,11 +107,14 @@ void locations_free(struct node *n)
     }
 }
 
+/* The host it names answered that the agent is not there. */
 static void forget_hint(struct node *n, const gw_id *id)
 {
     struct location *l = location_find(n, id);
     if (l && !l->durable) {
         drop_location(n, l);
+    } else if (l) {
+        l->doubted = true; /* its epoch stays a fence (I2) */
     }
 }
 

@@ -453,6 +453,10 @@ void work_done_frame(struct runner *r, const struct frame *f)
         return;
     }
     HASH_DEL(r->in_flight, w);
+    if (w->no_commit && read_done(f, &w->result) == GW_OK && w->result.err == GW_OK) {
+        work_finish(w, GW_OK, &w->result, NULL); /* perhaps large: not copied */
+        return;
+    }
     buf_add(&w->kept, f->raw.p, f->raw.n);
     struct frame own;
     if (!buf_ok(&w->kept) || frame_parse(buf_span(&w->kept), &own) != GW_OK ||
