@@ -68,9 +68,9 @@ start() { # NAME OPTION...
     tell "$name serves at ${url[$name]}, process ${pid[$name]}"
 }
 
-gone() { # PID: wait up to 5 s for its end
+gone() { # PID: wait up to 5 s for its end (some inits are slow to bury the dead)
     for _ in {1..250}; do
-        [ -e "/proc/$1" ] || return 0
+        [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || return 0
         sleep 0.02
     done
     return 1

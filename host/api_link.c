@@ -97,15 +97,22 @@ static void on_answer(struct op_call *call, gw_err err, gw_value *result,
     gw_assert(!o->answered);
     o->answered = true;
     if (o->link && o->stream != 0) {
-        if (err == GW_OK && result) {
+        if (result) { /* an error may carry one, too: where the agent has moved to */
             value_pack(result, &value);
-            err = buf_ok(&value) ? GW_OK : GW_ENOMEM;
+            if (!buf_ok(&value)) {
+                err = GW_ENOMEM;
+            } else if (o->link->kind == LINK_CLIENT && value.len > LIMIT_CLIENT_FRAME_BYTES - 1024) {
+                err = gw_fail(&general, GW_ETOO_BIG, "the answer has %zu bytes, a client takes %u", value.len,
+                              LIMIT_CLIENT_FRAME_BYTES);
+                why = &general;
+            }
         }
         if (err != GW_OK && !why) {
             (void)gw_fail(&general, err, "%s", gw_err_text(err));
             why = &general;
         }
-        struct span packed = err == GW_OK ? buf_span(&value) : (struct span){0};
+        bool whole = buf_ok(&value) && err != GW_ETOO_BIG;
+        struct span packed = whole ? buf_span(&value) : (struct span){0};
         frame_reply(&b, o->stream, err, packed, why);
         o->link->send(o->link->arg, &b);
         buf_free(&value);

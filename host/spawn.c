@@ -69,15 +69,21 @@ gw_err spawn_find_plugins(struct host *h, struct gw_error *why)
         const char *path = h->config->plugins.items[i];
         struct stat st;
         if (stat(path, &st) != 0) {
-            return gw_fail(why, GW_ENOT_FOUND, "plugin \"%s\": %s", path, strerror(errno));
+            gw_fail(why, GW_ENOT_FOUND, "plugin \"%s\": %s", path, strerror(errno));
+            gw_hint(why, "name a .so or a folder of them");
+            return GW_ENOT_FOUND;
         }
-        GW_TRY(S_ISDIR(st.st_mode) ? add_folder(h, path) : add_plugin(h, path));
+        if ((S_ISDIR(st.st_mode) ? add_folder(h, path) : add_plugin(h, path)) != GW_OK) {
+            return gw_fail(why, GW_ENOMEM, "out of memory for the list of plugins");
+        }
     }
     if (n > 0) {
         self[n] = '\0';
         char *slash = strrchr(self, '/');
         snprintf(slash, 8, "/agents");
-        GW_TRY(add_folder(h, self));
+        if (add_folder(h, self) != GW_OK) {
+            return gw_fail(why, GW_ENOMEM, "out of memory for the list of plugins");
+        }
     }
     h->runners = xcalloc(h->plugins.len + 1, sizeof *h->runners);
     for (size_t i = 0; i < h->plugins.len; i++) {

@@ -4,6 +4,7 @@
 
 #include "host/core/internal.h"
 #include "host/host.h"
+#include "host/trust/token.h"
 #include "protocol/text.h"
 
 static struct host *host_of(struct node *n)
@@ -37,7 +38,13 @@ static gw_err read_tags(const gw_value *list, gw_strs *ret)
 static gw_err describe_token(struct host *h, const struct token_options *o, const char *text, int64_t now_ms,
                              gw_value *ret)
 {
+    char id[GW_ID_TEXT];
+    struct token token = {0};
+    GW_TRY(token_parse(text, &token, NULL));
+    gw_id_text(&token.id, id);
+    token_free(&token);
     GW_TRY(gw_map_set(ret, "token", gw_str(text)));
+    GW_TRY(gw_map_set(ret, "id", gw_str(id)));
     GW_TRY(gw_map_set(ret, "expires", gw_time_value((gw_time){now_ms + o->ttl_ms})));
     GW_TRY(gw_map_set(ret, "uses", gw_int(o->uses)));
     if (!is_loopback(server_url(h->server))) {

@@ -19,6 +19,14 @@ static void close_fd(int *fd)
     }
 }
 
+/* Out of the hands of close_fd. */
+static int take_fd(int *fd)
+{
+    int taken = *fd;
+    *fd = -1;
+    return taken;
+}
+
 static gw_err copy_all(int from, int to, off_t size)
 {
     for (off_t at = 0; at < size;) {
@@ -52,8 +60,7 @@ static gw_err private_copy(const char *path, int *ret_fd, struct gw_error *why)
         return gw_fail(why, GW_EPLUGIN, "cannot read plugin \"%s\": %s", path,
                        errno ? strerror(errno) : "it changed meanwhile");
     }
-    *ret_fd = copy;
-    copy = -1;
+    *ret_fd = take_fd(&copy);
     return GW_OK;
 }
 

@@ -42,11 +42,14 @@ struct engine_agent;
 struct engine_io {
     /* A blocking verb: send CALL, wait for the REPLY. `args` and `context` are borrowed; `ret` is
      * written only on success, `why` (not NULL) on failure. NULL: blocking verbs answer GW_EINLINE.
-     * op "send"    {agent, method, args, key: bin16}     -> map with `reply`
-     *    "create"  {type, state, at?, key: bin16}        -> map with `agent`
+     * Operations as in the host's table; agents are texts there:
+     *    "send"    {agent, method, args, key: text}      -> map with `reply`
+     *    "create"  {type, state, at?, key: text}         -> map with `agent`
      *    "hosts"   {}                                    -> list, or map with `hosts`
      *    "dispatch" {agent, to}, "clone" {agent, to?, key}, "deactivate", "activate", "dispose"
      *              {agent}
+     * `key` follows from the key of RUN and the number of the verb in its handler: a re-run repeats
+     * it, and gets the answer that was recorded the first time.
      * context {agent: id of the caller, chain: [ids that wait, the caller last]}. */
     gw_err (*call)(void *ctx, const char *op, const gw_value *args, const gw_value *context,
                    gw_value *ret, struct gw_error *why);

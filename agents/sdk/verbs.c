@@ -6,6 +6,7 @@
 
 #include <sodium.h>
 
+#include "protocol/base/id.h"
 #include "protocol/value.h"
 
 /* --- recorded --- */
@@ -93,8 +94,8 @@ gw_err gw_dispose(struct gw_call *call)
     return record_leave(call, "dispose", gw_nil());
 }
 
-/* {agent, method, args}: the address of a message; takes ownership of args. */
-static gw_err message(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+/* {agent, method, args}: the address of a message; takes ownership of agent and args. */
+static gw_err message(struct gw_call *call, gw_value agent, const char *method, gw_value args,
                       gw_value *ret)
 {
     gw_value map = {0};
@@ -103,7 +104,9 @@ static gw_err message(struct gw_call *call, gw_id agent, const char *method, gw_
         err = gw_call_fail(call, GW_EARG, "the arguments for \"%s\" are not a map", method);
     }
     if (err == GW_OK) {
-        err = gw_map_set(&map, "agent", gw_id_value(&agent));
+        err = gw_map_set(&map, "agent", agent);
+    } else {
+        gw_value_free(&agent);
     }
     if (err == GW_OK) {
         err = gw_map_set(&map, "method", gw_str(method));
@@ -124,7 +127,7 @@ static gw_err message(struct gw_call *call, gw_id agent, const char *method, gw_
 gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value args)
 {
     gw_value map;
-    GW_TRY(message(call, agent, method, args, &map));
+    GW_TRY(message(call, gw_id_value(&agent), method, args, &map));
     return record(call, "tell", map);
 }
 
@@ -135,12 +138,19 @@ gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value a
 static gw_err set_key(struct gw_call *call, gw_value *args)
 {
     uint8_t in[24], key[16];
+    char text[BASE32_SIZE(sizeof key)];
     memcpy(in, call->run->key, 16);
     store_u64(in + 16, call->asks);
     crypto_generichash(key, sizeof key, in, sizeof in, NULL, 0);
-    gw_value v = {0};
-    GW_TRY(gw_value_set_bytes(&v, key, sizeof key));
-    return gw_map_set(args, "key", v);
+    base32_encode(key, sizeof key, text);
+    return gw_map_set(args, "key", gw_str(text));
+}
+
+/* The operations of a host name agents by text, as people and tools do. */
+static gw_value agent_text(const gw_id *id)
+{
+    char text[GW_ID_TEXT];
+    return gw_str(gw_id_text(id, text));
 }
 
 /* context of a CALL: {agent: the caller, chain: [who waits, the caller last]}. An ask of an agent
@@ -238,7 +248,7 @@ gw_err gw_ask(struct gw_call *call, gw_id agent, const char *method, gw_value ar
               gw_value *ret_reply)
 {
     gw_value map, answer;
-    GW_TRY(message(call, agent, method, args, &map));
+    GW_TRY(message(call, agent_text(&agent), method, args, &map));
     GW_TRY(blocking(call, "send", &agent, true, map, &answer));
     *ret_reply = take_member(answer, "reply");
     return GW_OK;
@@ -294,7 +304,7 @@ static gw_err about(struct gw_call *call, const char *op, gw_id agent, const cha
     gw_value args = {0};
     gw_err err = with_text("to", to, &args);
     if (err == GW_OK) {
-        err = gw_map_set(&args, "agent", gw_id_value(&agent));
+        err = gw_map_set(&args, "agent", agent_text(&agent));
     }
     if (err != GW_OK) {
         gw_value_free(&args);

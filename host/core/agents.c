@@ -133,6 +133,7 @@ void agent_put_row(struct store_batch *batch, const struct agent *a, agent_statu
                    uint32_t pending, const struct buf *intent)
 {
     struct agent_row row;
+    gw_assert(!a->move || a->move->phase < OUT_COMMITTING); /* it would undo the departed row */
     row_of(a, &row);
     row.status = status;
     row.pending = pending;

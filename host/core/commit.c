@@ -113,7 +113,11 @@ static struct buf *sort_actions(struct work *w, struct store_batch *batch)
         if (span_is(verb, "tell")) {
             tells_action(w, batch, args);
         } else {
-            buf_add(&rest, raw.p, raw.n);
+            gw_id id = node_new_id(w->node); /* of a clone: the wish names it, so that it is made once */
+            mp_array(&rest, 3);
+            mp_strn(&rest, (const char *)verb.p, verb.n);
+            buf_add(&rest, args.p, args.n);
+            mp_id(&rest, &id);
             kept++;
         }
     }

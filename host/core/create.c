@@ -226,7 +226,7 @@ static gw_err check_create(struct node *n, const struct op_call *call, struct ty
                            struct gw_error *why)
 {
     const char *name = gw_map_str(&call->args, "type", "");
-    const char *alias = gw_map_str(&call->args, "alias", "");
+    const char *alias = gw_map_str(&call->args, "alias", NULL);
     struct type *t = type_find(n, name);
     struct alias *taken = NULL;
     gw_id as_id;
@@ -235,12 +235,14 @@ static gw_err check_create(struct node *n, const struct op_call *call, struct ty
         gw_hint(why, "`godwit types` lists what it has; --plugin loads more");
         return why->code;
     }
-    if (alias[0] && (!name_is_valid(alias) || gw_id_parse(alias, &as_id) == GW_OK)) {
+    if (alias && (!name_is_valid(alias) || gw_id_parse(alias, &as_id) == GW_OK)) {
         return gw_fail(why, GW_EARG, "\"%.64s\" cannot be an alias: letters, digits, . _ - and no id",
                        alias);
     }
-    HASH_FIND_STR(n->aliases, alias, taken);
-    if (alias[0] && taken) {
+    if (alias) {
+        HASH_FIND_STR(n->aliases, alias, taken);
+    }
+    if (taken) {
         return gw_fail(why, GW_EEXISTS, "alias \"%s\" belongs to another agent on host \"%s\"", alias,
                        n->name);
     }
@@ -480,12 +482,12 @@ static void clone_snapshot(struct work *w, gw_err err, const struct run_result *
     }
 }
 
-void clone_here(struct node *n, struct agent *a, struct op_call *call)
+void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id)
 {
     struct cloning *c = xcalloc(1, sizeof *c);
     const char *key = call ? gw_map_str(&call->args, "key", NULL) : NULL;
     bool inactive = call && gw_map_bool(&call->args, "inactive", false);
-    *c = (struct cloning){.n = n, .call = call, .id = node_new_id(n), .of = a->id};
+    *c = (struct cloning){.n = n, .call = call, .id = id ? *id : node_new_id(n), .of = a->id};
     c->row = (struct agent_row){.status = inactive ? AGENT_INACTIVE : AGENT_ACTIVE,
                                 .home = n->self->id,
                                 .of = a->id,
@@ -609,7 +611,7 @@ static void clone_local(struct node *n, struct op_call *call, struct agent *a)
     } else if (c) {
         clone_there(n, call, a, peer_intern(n, &c->host), c);
     } else if (to->self) {
-        clone_here(n, a, call);
+        clone_here(n, a, call, NULL);
     } else {
         clone_there(n, call, a, to, NULL);
     }

@@ -380,6 +380,8 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook);
 void work_free(struct work *w);
 /* Queue it (front: before everything that waits) and start when the agent is idle. */
 void work_push(struct work *w, bool front);
+/* In front, but behind hooks with which its life here begins (arrive, clone, activate). */
+void work_push_snapshot(struct work *w);
 void work_pump(struct node *n, struct agent *a);
 /* Its transaction was rolled back: keep work that nobody else would repeat (hooks still to run, accepted
  * messages) at the head of the queue, to run again with work_release. False: not such work. */
@@ -531,7 +533,8 @@ void agent_discard(struct node *n, struct agent *a, const struct gw_error *why);
 gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *why) GW_MUST_USE;
 /* A deactivate, activate or dispose runs or waits its turn: whether the agent can leave is not known yet. */
 bool agent_is_changing(const struct agent *a);
-void clone_here(struct node *n, struct agent *a, struct op_call *call); /* call NULL: its own wish */
+/* Clone to this host. Call NULL: its own wish; then the clone gets `id`. */
+void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id);
 /* Wake an inactive agent (its row becomes active with its first commit). */
 void agent_wake(struct node *n, struct agent *a);
 /* Carry out the first thing that the agent asked about itself (a->intent), if nothing else goes on. */

@@ -7,7 +7,7 @@
  *                        ABORTED: the agent goes on here at once  <-------------+                          DONE
  *
  * OFFERING is skipped when the destination has announced this very type version. The commit point is the departed
- * row (design 6, step 3): before it only we decide, after it the agent is the destination's whatever
+ * row (PROTOCOL.md 6.3): before it only we decide, after it the agent is the destination's whatever
  * happens, and COMMIT is repeated until answered. H3: while that row is with the storage thread nothing may
  * abort. A clone runs the same way up to the receipt, which ends it: the destination has made it in one
  * transaction, under an id that makes repeats harmless. */
@@ -74,7 +74,7 @@ void moves_out_free(struct node *n)
 {
     struct move_out *m, *next;
     HASH_ITER(hh, n->moves_out, m, next) {
-        if (m->agent && m->agent->move == m) {
+        if (!m->clone && m->agent && m->agent->move == m) {
             m->agent->move = NULL;
         }
         move_free(m);
@@ -145,15 +145,20 @@ static void move_abort(struct move_out *m, const struct gw_error *why)
 
 /* ---- the end: COMMITTED, or the receipt of a clone ---- */
 
-/* What waited for an agent that has left: calls start again and follow it, its inbox travelled with it. */
-static void follow_parked(struct node *n, struct work_queue *parked)
+/* What waited for an agent that has left: calls start again and follow it, its inbox travelled with it, a
+ * `run` that had not begun is void here. The agent itself is no more: done() sees a shell with its name. */
+static void follow_parked(struct node *n, struct move_out *m, struct work_queue *parked)
 {
+    struct agent shell = {.id = m->agent_id, .epoch = m->epoch, .type = type_intern(n, m->type)};
     struct work *w;
+    shell.home = &peer_intern(n, &m->home)->id;
+    move_free(m);
     while ((w = TAILQ_FIRST(parked))) {
         TAILQ_REMOVE(parked, w, link);
+        w->agent = &shell;
         if (w->call) {
             node_call(n, w->call);
-        } else if (!w->inbox && w->done) {
+        } else if (!w->inbox && w->hook != HOOK_RUN) {
             struct gw_error why;
             gw_fail(&why, GW_EMOVED, "the agent has left for another host");
             w->done(w, GW_EMOVED, NULL, &why);
@@ -178,8 +183,7 @@ static void move_done(struct move_out *m)
     struct work_queue parked;
     TAILQ_INIT(&parked);
     TAILQ_CONCAT(&parked, &m->parked, link);
-    move_free(m);
-    follow_parked(n, &parked);
+    follow_parked(n, m, &parked);
 }
 
 /* ---- COMMIT ---- */
@@ -361,11 +365,21 @@ static void send_stage(struct move_out *m)
     peer_request(n, m->to, stream, &frame, HANDOFF_STAGE_MS, stage_answer, m);
 }
 
+/* The agent that is moved or cloned; a clone's source may leave or end meanwhile: NULL. */
+static struct agent *source_of(struct move_out *m)
+{
+    struct agent *a = m->clone ? agent_find(m->node, &m->agent_id) : m->agent;
+    return a && a->epoch == m->epoch ? a : NULL;
+}
+
 /* The ticket: everything that goes, sealed for the destination. */
 static gw_err seal(struct move_out *m, struct gw_error *why)
 {
     struct node *n = m->node;
-    struct agent *a = m->agent;
+    struct agent *a = source_of(m);
+    if (!a) {
+        return gw_fail(why, GW_EAGENT_NOT_FOUND, "the agent has left meanwhile");
+    }
     struct agent_row row = {.home = m->clone ? m->to->id : *a->home,
                             .of = m->clone ? a->id : a->of,
                             .created_ms = m->clone ? node_now_ms(n) : a->created_ms,
@@ -490,9 +504,15 @@ static void snapshot(struct work *w, gw_err err, const struct run_result *r, con
 static void freeze(struct move_out *m)
 {
     struct node *n = m->node;
-    struct agent *a = m->agent;
+    struct agent *a = source_of(m);
     if (m->phase == OUT_OFFERING) {
         set_phase(m, OUT_FREEZING);
+    }
+    if (!a) {
+        struct gw_error why;
+        gw_fail(&why, GW_EAGENT_NOT_FOUND, "the agent has left meanwhile");
+        move_abort(m, &why);
+        return;
     }
     m->before = a->status;
     if (!m->clone) {
@@ -505,20 +525,21 @@ static void freeze(struct move_out *m)
         read_rows(m, true);
         return;
     }
-    if (!m->clone && !(a->live && a->live->current)) {
-        read_rows(m, false); /* quiet already: its last transaction is before this read in the store's order */
-    }
-    bool hook = !m->clone && a->type->hooks & 1u << HOOK_DISPATCH;
+    bool clone = m->clone;
+    bool hook = !clone && a->type->hooks & 1u << HOOK_DISPATCH;
     struct work *w = work_new(n, a, hook ? HOOK_DISPATCH : HOOK_NONE);
-    w->flags = RUN_SNAPSHOT | (m->clone ? 0 : RUN_DISCARD);
+    w->flags = RUN_SNAPSHOT | (clone ? 0 : RUN_DISCARD);
     w->lifecycle = true;
-    w->handoff = !m->clone;
+    w->handoff = !clone;
     w->no_commit = true; /* what on_dispatch did exists only in the ticket */
     w->done = snapshot;
     w->arg = xcalloc(1, sizeof(gw_id));
     w->arg_heap = true;
     memcpy(w->arg, &m->ticket, sizeof m->ticket);
-    work_push(w, true);
+    work_push_snapshot(w);
+    if (!clone && a->live->current == w) { /* still there, so the move is, too */
+        read_rows(m, false); /* quiet already: its last transaction is before this read in the store's order */
+    }
 }
 
 /* ---- OFFER ---- */

@@ -73,6 +73,8 @@ const struct op ops_table[] = {
      "join(token: string, host_name: string, csr: string, key: string, signature: string, "
      "proof: string, tags: [string]?)",
      op_join, "admit a host that proves a token"},
+    {"renew", NULL, ROLE_PEER, "renew(csr: string)", op_renew,
+     "a new certificate for the host at the other end of the link"},
 };
 const size_t ops_count = sizeof ops_table / sizeof ops_table[0];
 

@@ -289,8 +289,11 @@ void intent_pop(struct node *n, struct agent *a)
     size_t count;
     struct span first;
     struct buf rest = {0};
-    struct mp m = mp_over(buf_span(a->intent));
     a->intent_busy = false;
+    if (!a->intent || a->status == AGENT_DISPOSED) {
+        return; /* forgotten meanwhile: it sleeps, or is no more */
+    }
+    struct mp m = mp_over(buf_span(a->intent));
     bool more = mp_read_array(&m, &count) == GW_OK && count > 1 && mp_skip(&m, &first) == GW_OK;
     if (more) {
         mp_array(&rest, count - 1);
@@ -331,10 +334,10 @@ static void tell_stays(struct node *n, struct agent *a, const char *to, const st
 
 static void wish_moved(void *arg, gw_err err, struct move_out *m, const struct gw_error *why)
 {
-    struct agent *a = m->agent;
     struct node *n = m->node;
+    struct agent *a = agent_find(n, &m->agent_id); /* a clone's source may have ended */
     (void)arg;
-    if (!a) {
+    if (!a || a->epoch != m->epoch) {
         return; /* it is gone from here: its intent went with the row */
     }
     intent_pop(n, a);
@@ -343,23 +346,29 @@ static void wish_moved(void *arg, gw_err err, struct move_out *m, const struct g
     }
 }
 
-static void wish_travel(struct node *n, struct agent *a, const gw_value *args, bool clone)
+/* `clone`: the id of the clone, NULL: it wants to go itself. */
+static void wish_travel(struct node *n, struct agent *a, const gw_value *args, const gw_id *clone)
 {
     struct gw_error why;
     struct peer *to = n->self;
     const char *where = gw_map_str(args, "to", NULL);
     gw_err err = where ? peers_pick(n, where, !clone, &to, &why) : GW_OK;
+    if (err == GW_OK && to->self && clone && (agent_find(n, clone) || location_find(n, clone))) {
+        intent_pop(n, a); /* made before a crash, which forgot that it was */
+        return;
+    }
     if (err == GW_OK && to->self && clone) {
-        clone_here(n, a, NULL);
+        clone_here(n, a, NULL, clone);
         return;
     }
     if (err == GW_OK && to->self) {
-        intent_pop(n, a); /* it is there already */
+        a->pending |= hooks_to_run(a->type, 1u << HOOK_ARRIVE); /* it is there already: it arrives at once */
+        intent_pop(n, a);
+        work_push_pending(n, a);
         return;
     }
     if (err == GW_OK) {
-        gw_id id = node_new_id(n);
-        err = move_out_begin(n, a, to, false, clone ? &id : NULL, wish_moved, NULL, &why);
+        err = move_out_begin(n, a, to, false, clone, wish_moved, NULL, &why);
     }
     if (err != GW_OK) {
         event_now(n, &(struct event){.kind = "transfer.failed",
@@ -375,6 +384,7 @@ void intent_run(struct node *n, struct agent *a)
 {
     size_t count, fields;
     struct span verb;
+    gw_id id = {{0}};
     gw_value args = gw_nil();
     if (!a->intent || a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping ||
         (a->live && a->live->current)) {
@@ -383,12 +393,13 @@ void intent_run(struct node *n, struct agent *a)
     struct mp m = mp_over(buf_span(a->intent));
     a->intent_busy = true;
     if (mp_read_array(&m, &count) != GW_OK || mp_read_array(&m, &fields) != GW_OK || fields < 2 ||
-        mp_read_str(&m, &verb) != GW_OK || value_unpack(&m, &args) != GW_OK) {
+        mp_read_str(&m, &verb) != GW_OK || value_unpack(&m, &args) != GW_OK || fields < 3 ||
+        mp_read_id(&m, &id) != GW_OK) {
         intent_pop(n, a);
     } else if (span_is(verb, "dispatch")) {
-        wish_travel(n, a, &args, false);
+        wish_travel(n, a, &args, NULL);
     } else if (span_is(verb, "clone")) {
-        wish_travel(n, a, &args, true);
+        wish_travel(n, a, &args, &id);
     } else if (span_is(verb, "deactivate")) {
         deactivate_here(n, a, NULL, !gw_map_bool(&args, "wake_on_message", true));
     } else if (span_is(verb, "dispose")) {

@@ -36,8 +36,8 @@ static void dispatch_local(struct node *n, struct op_call *call, struct agent *a
 {
     struct gw_error why;
     struct peer *to;
-    if (!a->move && agent_is_changing(a)) {
-        call_again_later(n, call);
+    if (!a->move && (agent_is_changing(a) || a->intent)) {
+        call_again_later(n, call); /* what it is about to do or become comes first */
     } else if (peers_pick(n, gw_map_str(&call->args, "to", ""), true, &to, &why) != GW_OK) {
         op_fail(call, &why);
     } else if (to->self) {

@@ -43,6 +43,33 @@ void work_push(struct work *w, bool front)
     work_pump(w->node, w->agent);
 }
 
+/* A hook that the row says is still to run, and with which the agent's life here begins. */
+static bool opens(const struct work *w)
+{
+    return !w->inbox && !w->lifecycle && w->agent->pending & 1u << w->hook &&
+           (w->hook == HOOK_ARRIVE || w->hook == HOOK_CLONE || w->hook == HOOK_ACTIVATE);
+}
+
+void work_push_snapshot(struct work *w)
+{
+    struct live *live = agent_live(w->agent);
+    struct work *after = NULL, *o;
+    TAILQ_FOREACH(o, &live->queue, link)
+    {
+        if (!opens(o)) {
+            break;
+        }
+        after = o;
+    }
+    if (after) {
+        TAILQ_INSERT_AFTER(&live->queue, after, w, link);
+    } else {
+        TAILQ_INSERT_HEAD(&live->queue, w, link);
+    }
+    live->queued++;
+    work_pump(w->node, w->agent);
+}
+
 static void unqueue(struct live *live, struct work *w)
 {
     TAILQ_REMOVE(&live->queue, w, link);
@@ -341,7 +368,7 @@ void work_pump(struct node *n, struct agent *a)
         return;
     }
     struct work *w = TAILQ_FIRST(&live->queue);
-    if (!w || (a->status == AGENT_MOVING && !w->handoff) || a->status == AGENT_DISPOSED ||
+    if (!w || (a->status == AGENT_MOVING && !w->handoff && !opens(w)) || a->status == AGENT_DISPOSED ||
         (a->status == AGENT_QUARANTINED && !w->lifecycle)) {
         return;
     }

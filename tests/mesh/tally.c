@@ -53,6 +53,19 @@ static gw_err go(struct gw_call *call)
     return gw_dispatch(call, gw_arg_str(call, "to"));
 }
 
+static gw_err twin(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    GW_TRY(gw_add(&t->count, 1));
+    const char *to = gw_arg_str(call, "to");
+    return gw_clone(call, to[0] ? to : NULL);
+}
+
+static gw_err doze(struct gw_call *call)
+{
+    return gw_deactivate(call);
+}
+
 static gw_err load(struct gw_call *call)
 {
     struct tally *t = gw_state(call);
@@ -113,6 +126,8 @@ static const struct gw_method tally_methods[] = {
     {"history() -> (log: [string])", history, GW_READ},
     {"relay(to: agent, by: int = 1, number: int = -1)", relay, 0},
     {"go(to: string)", go, 0},
+    {"twin(to: string = \"\")", twin, 0},
+    {"doze()", doze, 0},
     {"load(bytes: int)", load, 0},
     {"spoil()", spoil, 0},
 };

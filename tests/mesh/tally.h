@@ -10,6 +10,8 @@
  *   history() -> (log: [string])          GW_READ; one line per hook, oldest first
  *   relay(to: agent, by: int = 1, number: int = -1)        tells `to` to add, count untouched
  *   go(to: string)                        dispatches itself
+ *   twin(to: string = "")                adds 1 and clones itself, here or there
+ *   doze()                                deactivates itself
  *   load(bytes: int)                      fills a part of its own
  *   spoil()                               changes the state, then fails */
 extern const struct gw_type tally_type;

@@ -91,6 +91,9 @@ static commit_fate fate_of_commit(void *arg, size_t host)
     if (mesh_random(w->m, 2000) >= w->trouble) {
         return COMMIT_PASS;
     }
+    if (mesh_random(w->m, 3) == 0) {
+        return mesh_alive(w->m, host) && mesh_ready(w->m, host) ? COMMIT_FAIL : COMMIT_PASS;
+    }
     back_later(w, host);
     return mesh_random(w->m, 2) ? COMMIT_CRASH_BEFORE : COMMIT_CRASH_AFTER;
 }
@@ -155,6 +158,28 @@ static void act_clone(struct world *w)
                     w->text[mesh_random(w->m, w->agents)], any_host(w)));
 }
 
+/* What it asks about itself with a durable handler. */
+static void act_wish(struct world *w)
+{
+    const char *agent = w->text[mesh_random(w->m, w->agents)];
+    if (mesh_random(w->m, 3)) {
+        forget(mesh_ask(w->m, any_host(w), "send",
+                        "{'agent': '%s', 'method': 'go', 'args': {'to': 'h%zu'}}", agent,
+                        any_host(w)));
+    } else {
+        forget(mesh_ask(w->m, any_host(w), "send", "{'agent': '%s', 'method': 'doze'}", agent));
+    }
+}
+
+static void act_stop(struct world *w)
+{
+    size_t host = any_host(w);
+    if (mesh_alive(w->m, host) && mesh_ready(w->m, host)) {
+        mesh_stop(w->m, host);
+        back_later(w, host);
+    }
+}
+
 static void act_crash(struct world *w)
 {
     size_t host = any_host(w);
@@ -204,8 +229,12 @@ static void act(struct world *w)
         act_send(w);
     } else if (dice < 45) {
         act_again(w);
-    } else if (dice < 75) {
+    } else if (dice < 70) {
         act_move(w);
+    } else if (dice < 74) {
+        act_wish(w);
+    } else if (dice < 75) {
+        act_stop(w);
     } else if (dice < 80) {
         act_sleep(w);
     } else if (dice < 82) {

@@ -469,7 +469,7 @@ void mesh_crash(struct mesh *m, size_t host)
 static bool has_stopped(void *arg)
 {
     const struct vhost *h = arg;
-    return h->stopped;
+    return h->stopped || !h->node;
 }
 
 void mesh_stop(struct mesh *m, size_t host)
@@ -479,16 +479,23 @@ void mesh_stop(struct mesh *m, size_t host)
         return;
     }
     mesh_note(m, "%s is told to stop", h->name);
+    uint64_t life = h->life;
     node_stop(h->node);
-    if (!mesh_run_until(m, has_stopped, h, 60000)) {
+    if (!mesh_run_until(m, has_stopped, h, 60000) && h->life == life) {
         mesh_fail(m, "%s did not stop within a minute", h->name);
     }
-    end_host(h);
+    if (h->life == life) { /* else a crash came first */
+        end_host(h);
+    }
 }
 
 bool mesh_alive(const struct mesh *m, size_t host)
 {
     return m->hosts[host].node != NULL;
+}
+bool mesh_ready(const struct mesh *m, size_t host)
+{
+    return m->hosts[host].ready;
 }
 struct node *mesh_node(struct mesh *m, size_t host)
 {

@@ -39,6 +39,7 @@ void mesh_crash(struct mesh *m, size_t host);
 void mesh_stop(struct mesh *m, size_t host);
 void mesh_crash_runner(struct mesh *m, size_t host); /* when it has come up */
 bool mesh_alive(const struct mesh *m, size_t host);
+bool mesh_ready(const struct mesh *m, size_t host);
 struct node *mesh_node(struct mesh *m, size_t host); /* NULL while down */
 struct host_id mesh_host_id(const struct mesh *m, size_t host);
 const struct host_key *mesh_host_key(const struct mesh *m, size_t host);

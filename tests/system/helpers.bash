@@ -115,7 +115,7 @@ start_pair() {
 api() {
     local name=$1 method=$2 path=$3
     if [ $# -gt 3 ]; then
-        set -- --data-binary "$4"
+        set -- -H 'Content-Type: application/json' --data-binary "$4"
     else
         set --
     fi
@@ -126,11 +126,9 @@ api() {
 }
 # The error code in the body of the last api call.
 api_error() { jq -r .error.code "$work/body"; }
-# The API over TLS with the operator's certificate.
+# The API over TLS with the operator's certificate: api_tls CURL-ARGUMENT...
 api_tls() {
-    local name=$1
-    shift
     curl -s --max-time 20 --cacert "$GODWIT_HOME/mesh/ca.crt" --cert "$GODWIT_HOME/mesh/operator.crt" \
-        --key "$GODWIT_HOME/mesh/operator.key" "$@"
+        --key "$GODWIT_HOME/mesh/operator.key" -H 'Content-Type: application/json' "$@"
 }
 lives() { [ "$(api "$1" GET /v1/health | head -n 1)" = 200 ]; }

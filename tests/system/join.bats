@@ -72,9 +72,8 @@ refused() { # PART: join "$text" fails, its words hold the part, and nothing of 
 }
 
 @test "a revoked token is refused" {
-    gw -H alpha mesh token >"$work/token.json"
-    text=$(jq -r .token "$work/token.json")
-    gw -H alpha mesh revoke "$(jq -r .id "$work/token.json")"
+    text=$(token)
+    gw -H alpha mesh revoke "$(field '.tokens[0].token' -H alpha mesh tokens)"
     refused token
 }
 
@@ -111,6 +110,6 @@ refused() { # PART: join "$text" fails, its words hold the part, and nothing of 
 @test "tokens can be listed, the secret is not shown again" {
     text=$(token --uses 3)
     gw -H alpha mesh tokens >"$work/list"
-    jq -e '.tokens | length == 1 and .[0].uses_left == 3' "$work/list"
+    jq -e '.tokens | length == 1 and .[0].uses == 3 and .[0].used == 0' "$work/list"
     equal "$(cat "$work/list" "$GODWIT_HOME"/mesh/tokens/* | grep -cF "${text: -20}")" 0
 }

@@ -106,14 +106,18 @@ refused() { run timeout 20 "$GODWIT" host --listen 127.0.0.1:0 "$@"; [ "$status"
     equal "$(field '.hosts[0].tags | sort | join(",")' -H gamma hosts)" disk,lab
 }
 
-@test "a plugin that is not there, or no plugin, is reported and does not stop the host" {
+@test "a plugin that is not there is refused by name" {
+    refused --name alpha --plugin "$work/missing.so"
+    contains "$output" missing.so
+}
+
+@test "a file that is no plugin is reported and does not stop the host" {
     printf 'not a library' >"$work/bad.so"
-    start_host alpha --plugin "$work/bad.so" --plugin "$work/missing.so"
+    start_host alpha --plugin "$work/bad.so"
     lives alpha
     id=$(field .agent create counter)
     equal "$(field .reply.count send "$id" increment)" 1
     contains "$(cat "$GODWIT_HOME/hosts/alpha/log")" bad.so
-    contains "$(cat "$GODWIT_HOME/hosts/alpha/log")" missing.so
 }
 
 @test "help is there without a home" {

@@ -43,9 +43,9 @@ s_client() { timeout 10 openssl s_client -connect "$address" "$@" </dev/null 2>&
 }
 
 @test "the operator's certificate opens the API" {
-    equal "$(api_tls alpha "${URL[alpha]}/v1/status" | jq -r .name)" alpha
-    equal "$(api_tls alpha -X POST -d '{"type":"counter"}' "${URL[alpha]}/v1/agents" | jq -r .type)" counter
-    api_tls alpha "${URL[alpha]}/v1" | jq -e '[.. | strings] | any(. == "dispatch")'
+    equal "$(api_tls "${URL[alpha]}/v1/status" | jq -r .name)" alpha
+    equal "$(api_tls -X POST -d '{"type":"counter"}' "${URL[alpha]}/v1/agents" | jq -r .type)" counter
+    api_tls "${URL[alpha]}/v1" | jq -e '[.. | strings] | any(. == "dispatch")'
 }
 
 @test "a certificate of another CA is refused" {
