@@ -102,12 +102,13 @@ format:
 
 # The program stands beside its agents, PREFIX/bin gets a link: it looks for agents where it really is.
 LIBDIR = $(DESTDIR)$(PREFIX)/lib/godwit
-install: all
+install: all $(B)/libgodwit.a
 	install -d $(LIBDIR)/agents $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/godwit
 	install -m 755 $(GODWIT) $(LIBDIR)/godwit
 	$(if $(PLUGINS),install -m 755 $(PLUGINS) $(LIBDIR)/agents)
 	ln -sf ../lib/godwit/godwit $(DESTDIR)$(PREFIX)/bin/godwit
 	install -m 644 $(PUBLIC_H) $(DESTDIR)$(PREFIX)/include/godwit
+	install -m 644 $(B)/libgodwit.a $(DESTDIR)$(PREFIX)/lib/libgodwit.a
 
 clean:
 	rm -rf build

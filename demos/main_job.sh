@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 godwit=${GODWIT:-$PWD/build/godwit}
 place=${DEMO_PATH:-/usr} # what the survey measures
-count=${DEMO_AGENTS:-40} # agents on the way when the host is killed
+count=${DEMO_AGENTS:-80} # agents on the way when the host is killed
 work=$(mktemp -d "${TMPDIR:-/tmp}/godwit-demo-XXXXXX")
 export GODWIT_HOME=$work/home
 unset GODWIT_HOST GODWIT_JOIN_TOKEN
@@ -154,55 +154,67 @@ same 'count of the first' 9 "$(ask .reply.count -H alpha send "$counter" increme
 show -H alpha agents --all
 good 'two agents, two ids, two counts'
 
-title "kill -9 of beta in the middle of $count moves"
+title "kill -9 of beta while $count agents move to it"
 movers=()
 for ((i = 0; i < count; i++)); do
     agent=$(ask .agent -H alpha create counter) || exit 1
     same "count of mover $i" $((100 + i)) "$(ask .reply.count -H alpha send "$agent" increment "by=$((100 + i))")"
     movers+=("$agent")
 done
-tell "$count counters at alpha, counting 100 to $((99 + count)); all are sent to beta"
-move() { # one after the other, in the background; each says whether it was answered
-    for agent in "$@"; do
-        if "$godwit" --json --timeout 20s -H alpha dispatch "$agent" beta >/dev/null 2>&1; then
+tell "$count counters at alpha, counting 100 to $((99 + count))"
+
+move() { # FROM TO AGENT...: one after the other; each says whether its move was answered
+    local from=$1 to=$2 agent
+    for agent in "${@:3}"; do
+        if "$godwit" --json --timeout 20s -H "$from" dispatch "$agent" "$to" >/dev/null 2>&1; then
             echo "$agent" >>"$work/arrived"
         else
             echo "$agent" >>"$work/unsure"
         fi
     done
 }
-: >"$work/arrived"
-: >"$work/unsure"
-half=$((count / 2))
-move "${movers[@]:0:half}" &
-first=$!
-move "${movers[@]:half}" &
-second=$!
-arrived() { [ "$(wc -l <"$work/arrived")" -ge $((count / 4)) ]; }
-until_true 15 'a quarter of the moves' arrived
-kill -9 "${pid[beta]}"
-tell "beta is killed; $(wc -l <"$work/arrived") moves had been answered, the others are under way or not begun"
-gone "${pid[beta]}" || fail 'beta is still there'
-start beta --listen "${url[beta]#https://}" --tag disk --peer "${url[alpha]}"
-wait $first $second
-tell "after the restart: $(wc -l <"$work/arrived") answered, $(wc -l <"$work/unsure") answered by an error"
-until_true 10 'three live hosts again' alive_is alpha 3
-until_true 20 'no move in doubt' no_moves
-good 'the hosts have settled every move by themselves'
+arrived() { [ "$(wc -l <"$work/arrived")" -ge "$1" ]; }
 
-all=$(ask '.agents[] | .agent + " " + .host' -H alpha agents --all --limit 1000) || exit 1
-declare -A at
-for ((i = 0; i < count; i++)); do
-    agent=${movers[i]}
-    same "copies of $agent" 1 "$(grep -c "^$agent " <<<"$all")"
-    where=$(ask '.host + " " + (.state.count | tostring)' -H gamma show "$agent")
-    same "count of $agent" $((100 + i)) "${where#* }"
-    at[${where% *}]=$((${at[${where% *}]:-0} + 1))
-done
-while read -r agent; do
-    grep -q "^$agent beta$" <<<"$all" || fail "the move of $agent was answered, but it is not at beta"
-done <"$work/arrived"
-good "all $count are there exactly once with the right count: ${at[beta]:-0} at beta, ${at[alpha]:-0} still at alpha"
+# Move the movers that are at FROM to TO, four at a time; kill beta on the way, start it again, and look
+# that each is there once, counts what it counted, and is where an answer said.
+storm() { # FROM TO
+    local from=$1 to=$2 agents agent host i waiting=()
+    mapfile -t agents < <(ask ".agents[] | select(.host == \"$from\" and .type == \"counter\") | .agent" \
+        -H alpha agents --all --limit 1000 | grep -Fx -f <(printf '%s\n' "${movers[@]}"))
+    : >"$work/arrived"
+    : >"$work/unsure"
+    for i in 0 1 2 3; do
+        move "$from" "$to" "${agents[@]:i * ${#agents[@]} / 4:(i + 1) * ${#agents[@]} / 4 - i * ${#agents[@]} / 4}" &
+        waiting+=($!)
+    done
+    until_true 20 'a quarter of the moves' arrived $((${#agents[@]} / 4))
+    kill -9 "${pid[beta]}"
+    tell "beta is killed: of ${#agents[@]} moves from $from to $to $(wc -l <"$work/arrived") had been answered"
+    gone "${pid[beta]}" || fail 'beta is still there'
+    start beta --listen "${url[beta]#https://}" --tag disk --peer "${url[alpha]}"
+    wait "${waiting[@]}"
+    until_true 10 'three live hosts again' alive_is alpha 3
+    until_true 20 'no move in doubt' no_moves
+    good 'the hosts have settled every move by themselves: none is open, none in doubt'
+
+    ask '.agents[] | .agent + " " + .host' -H alpha agents --all --limit 1000 >"$work/all" || exit 1
+    local -A at=([alpha]=0 [beta]=0 [gamma]=0)
+    for ((i = 0; i < count; i++)); do
+        agent=${movers[i]}
+        same "copies of $agent" 1 "$(grep -c "^$agent " "$work/all")"
+        same "count of $agent" $((100 + i)) "$(ask .state.count -H gamma show "$agent")"
+        host=$(sed -n "s/^$agent //p" "$work/all")
+        at[$host]=$((at[$host] + 1))
+    done
+    while read -r agent; do
+        grep -q "^$agent $to$" "$work/all" || fail "the move of $agent was answered, but it is not at $to"
+    done <"$work/arrived"
+    good "all $count are there exactly once with the right count: ${at[alpha]} at alpha, ${at[beta]} at beta, ${at[gamma]} at gamma"
+}
+storm alpha beta
+
+title 'kill -9 of beta while they move away from it'
+storm beta gamma
 
 title 'Clean stop, and back again'
 for name in gamma beta alpha; do
@@ -214,9 +226,9 @@ start alpha --listen "${url[alpha]#https://}" --tag disk --tag lab
 start beta --listen "${url[beta]#https://}" --tag disk --peer "${url[alpha]}"
 start gamma --listen "${url[gamma]#https://}" --tag lab --peer "${url[alpha]}"
 until_true 10 'three live hosts' alive_is alpha 3
-same 'agents after the restart' "$(wc -l <<<"$all")" "$(ask '.agents | length' -H alpha agents --all --limit 1000)"
+same 'agents after the restart' "$(wc -l <"$work/all")" "$(ask '.agents | length' -H alpha agents --all --limit 1000)"
 same 'count of the first counter' 10 "$(ask .reply.count -H gamma send "$counter" increment)"
-good "all $(wc -l <<<"$all") agents are back, and the counter counts on"
+good "all $(wc -l <"$work/all") agents are back, and the counter counts on"
 for name in gamma beta alpha; do
     "$godwit" stop "$name" >/dev/null || fail "godwit stop $name"
     gone "${pid[$name]}" || fail "$name did not end"

@@ -3,6 +3,9 @@
 #ifndef PROTOCOL_LIMITS_H
 #define PROTOCOL_LIMITS_H
 
+/* A table, aligned by hand. */
+/* clang-format off */
+
 /* -- decoding -- */
 #define LIMIT_DEPTH 32               /* nested arrays and maps; deeper is a bomb */
 #define LIMIT_NAME_BYTES 64          /* host, type, method, field, tag names */

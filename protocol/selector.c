@@ -32,7 +32,7 @@ static bool url_is_valid(const char *url)
     p += host + 1;
     size_t digits = strspn(p, "0123456789");
     if (digits == 0 || digits >= sizeof port ||
-        (strcmp(p + digits, "") && strcmp(p + digits, "/"))) {
+        (strcmp(p + digits, "") != 0 && strcmp(p + digits, "/") != 0)) {
         return false;
     }
     memcpy(port, p, digits);

@@ -20,6 +20,7 @@ build libsodium-dev     pkg:libsodium
 build libsqlite3-dev    pkg:sqlite3
 build libjansson-dev    pkg:jansson
 build libcyaml-dev      pkg:libcyaml
+build libyaml-dev       pkg:yaml-0.1
 build libsmartcols-dev  pkg:smartcols
 build uthash-dev        inc:uthash.h
 build libxxhash-dev     pkg:libxxhash

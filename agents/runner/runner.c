@@ -129,8 +129,10 @@ int runner_main(int argc, char **argv)
         return code;
     }
     tie_to_host(o.fd);
-    mallopt(M_ARENA_MAX,
-            2); /* memory per thread matters more here than the last of malloc's speed */
+    mallopt(M_ARENA_MAX, 2); /* memory per thread matters more here than malloc's last speed */
+    /* Fresh pages cost more than copying: large states keep their memory from one to the next. */
+    mallopt(M_MMAP_THRESHOLD, 64 * 1024 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 128 * 1024 * 1024);
     const char *base = strrchr(o.plugin, '/');
     char name[64];
     snprintf(name, sizeof name, "runner:%s", base ? base + 1 : o.plugin);

@@ -252,6 +252,27 @@ void agent_set_status(struct node *n, struct agent *a, agent_status status)
     a->status = status;
 }
 
+void agent_quarantine(struct node *n, struct agent *a, const struct peer *other, uint64_t epoch)
+{
+    char id[GW_ID_TEXT];
+    struct gw_error why;
+    if (a->status == AGENT_QUARANTINED || a->status == AGENT_DISPOSED || a->move) {
+        return; /* a move ends first: the next meeting sees what came of it */
+    }
+    gw_fail(&why, GW_ECORRUPT, "host \"%s\" has this agent at epoch %llu, above the %llu here: this copy is "
+                               "quarantined", peer_label(other), (unsigned long long)epoch,
+            (unsigned long long)a->epoch);
+    log_error("agent.quarantined", "agent=%s %s", gw_id_text(&a->id, id), why.text);
+    struct store_batch *batch = store_batch_new();
+    agent_put_row(batch, a, AGENT_QUARANTINED, a->pending, NULL);
+    event_put(n, batch, &(struct event){.kind = "agent.quarantined", .agent = &a->id, .type = a->type->name,
+                                        .peer = other, .text = why.text});
+    node_commit(n, batch, NULL, NULL);
+    agent_set_status(n, a, AGENT_QUARANTINED);
+    tells_forget(n, &a->id);
+    work_refuse_queued(n, a, &why);
+}
+
 uint64_t agent_fence(struct node *n, const gw_id *id)
 {
     const struct agent *a = agent_find(n, id);

@@ -24,7 +24,8 @@ static struct span created_key(uint8_t raw[CREATED_KEY_BYTES], const struct crea
     return (struct span){raw, CREATED_KEY_BYTES};
 }
 
-static void created_put(struct store_batch *batch, const struct created *c)
+/* `done`: made, as of this batch; c->done follows when that is durable, for only then may it be told. */
+static void created_put(struct store_batch *batch, const struct created *c, bool done)
 {
     uint8_t raw[CREATED_KEY_BYTES];
     struct buf value = {0};
@@ -32,7 +33,7 @@ static void created_put(struct store_batch *batch, const struct created *c)
     mp_id(&value, &c->agent);
     mp_bin(&value, c->host.b, HOST_ID_BYTES);
     mp_str(&value, c->type);
-    mp_bool(&value, c->done);
+    mp_bool(&value, done);
     store_batch_put_take(batch, TABLE_REQUESTS, created_key(raw, c), &value);
     buf_free(&value);
 }
@@ -175,8 +176,7 @@ static void create_prepare(struct work *w, const struct run_result *r, struct st
     a->pending = hooks_to_run(a->type, 0);
     agent_put_row(batch, a, AGENT_ACTIVE, a->pending, a->intent);
     if (c->created) {
-        c->created->done = true;
-        created_put(batch, c->created);
+        created_put(batch, c->created, true);
     }
     event_put(w->node, batch,
               &(struct event){.kind = "agent.create", .agent = &a->id, .type = a->type->name});
@@ -191,6 +191,9 @@ static void create_done(struct work *w, gw_err err, const struct run_result *r,
     struct op_call *call = c->call;
     (void)r;
     if (err == GW_OK) {
+        if (c->created) {
+            c->created->done = true;
+        }
         if (a->pending) {
             work_push_pending(n, a);
         }
@@ -322,7 +325,7 @@ static void sent_answer(struct op_call *call, gw_err err, gw_value *result, cons
         uint8_t raw[CREATED_KEY_BYTES];
         s->created->done = true;
         if (err == GW_OK) {
-            created_put(batch, s->created);
+            created_put(batch, s->created, true);
         } else {
             store_batch_del(batch, TABLE_REQUESTS, created_key(raw, s->created));
             created_drop(s->n, s->created);
@@ -372,7 +375,7 @@ static void create_there(struct node *n, struct op_call *call, struct peer *to, 
     }
     s->created = created_new(n, key, &id, to, gw_map_str(&call->args, "type", ""));
     struct store_batch *batch = store_batch_new();
-    created_put(batch, s->created);
+    created_put(batch, s->created, false);
     node_commit(n, batch, forward_created, s);
 }
 
@@ -423,9 +426,15 @@ static void clone_answer(struct cloning *c, gw_err err, const struct gw_error *w
 {
     if (err != GW_OK && c->created) {
         created_drop(c->n, c->created);
+    } else if (c->created) {
+        c->created->done = true;
     }
     struct agent *source = agent_find(c->n, &c->of);
     if (!c->call) {
+        if (err != GW_OK) {
+            event_now(c->n, &(struct event){.kind = "transfer.failed", .agent = &c->of,
+                                            .type = c->row.type, .text = why->text});
+        }
         if (source) {
             intent_pop(c->n, source);
         }
@@ -463,8 +472,7 @@ static void clone_write(struct cloning *c, struct span parts)
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &c->id, 1), &value);
     buf_free(&value);
     if (c->created) {
-        c->created->done = true;
-        created_put(batch, c->created);
+        created_put(batch, c->created, true);
     }
     event_put(n, batch,
               &(struct event){.kind = "agent.clone", .agent = &c->id, .type = c->row.type});
@@ -532,7 +540,7 @@ static void clone_sent(void *arg, gw_err err, struct move_out *m, const struct g
     if (c) {
         struct store_batch *batch = store_batch_new();
         c->done = true;
-        created_put(batch, c);
+        created_put(batch, c, true);
         node_commit(n, batch, NULL, NULL); /* lost: a repeat finds it out again */
     }
     answer_created(call, &m->clone_id, &m->agent_id, m->type, peer_label(m->to));
@@ -590,7 +598,7 @@ static void clone_there(struct node *n, struct op_call *call, struct agent *a, s
     *away = (struct cloning_away){n, call, a->id};
     c = created_new(n, key, &id, to, a->type->name);
     c->in_flight = true;
-    created_put(batch, c);
+    created_put(batch, c, false);
     node_commit(n, batch, clone_key_written, away);
 }
 

@@ -103,6 +103,7 @@ struct seen_request { /* one recorded answer */
 struct stream_mark { /* of tells, from or to another agent: the last number that was accepted, or given */
     gw_id other;
     uint64_t mark;
+    bool in_flight; /* the acceptance of `mark` is not durable yet: nobody may be told (H6) */
     bool out;
 };
 struct live {
@@ -335,7 +336,7 @@ struct node {
     uint64_t dead_seq;
     size_t commits_in_flight;
     size_t calls_in_flight;
-    bool any_held; /* some live->held is set */
+    bool any_held; /* some live->held is set, or some wish waits for a host to come up */
     struct env_timer *housekeeping;
     TAILQ_HEAD(tell_list, tell) tells; /* waiting in outboxes here */
     struct follower *followers;     /* events.c */
@@ -368,6 +369,8 @@ void agent_remove(struct node *n, struct agent *a); /* queue must be empty */
 void agent_set_status(struct node *n, struct agent *a, agent_status status);
 /* Delete every row of (agent, epoch). */
 void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);
+/* Another copy of a higher epoch is alive (H8): this one is kept, and does not run any more. */
+void agent_quarantine(struct node *n, struct agent *a, const struct peer *other, uint64_t epoch);
 /* Highest epoch known here of an agent; 0 = none (H2, I2). */
 uint64_t agent_fence(struct node *n, const gw_id *id);
 /* By id, unique ending (4 or more characters) or alias, among those that live here. GW_EAMBIGUOUS names some. */
@@ -399,7 +402,8 @@ void work_push_pending(struct node *n, struct agent *a);
 void work_push_arrival(struct node *n, struct agent *a, const char *from);
 /* Pack the STATES rows among `rows` as the map that RUN and tickets carry. */
 void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out);
-void work_refuse_queued(struct node *n, struct agent *a); /* the host stops */
+/* End everything that waits, with this error. */
+void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *why);
 void work_drop_all(struct agent *a);                      /* free without answers (node_free) */
 /* Read requests, streams and numbers of the agent, then run the call from its start again. */
 void work_learn(struct node *n, struct agent *a, struct op_call *call);
@@ -450,7 +454,7 @@ size_t peers_select(struct node *n, const char *selector, struct peer **ret, siz
 gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct peer **ret,
                   struct gw_error *why) GW_MUST_USE;
 
-/* ---- route.c ---- */
+/* ---- locations.c ---- */
 struct location *location_find(struct node *n, const gw_id *id);
 /* Remember in memory; a lower epoch than known changes nothing (I2). durable: a row stands for it (is on disk). */
 void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host, bool disposed,
@@ -464,6 +468,13 @@ void location_tell_home(struct node *n, const gw_id *id, uint64_t epoch, const s
                         bool disposed);
 void location_frame(struct node *n, struct peer *p, const struct frame *f); /* LOCATE */
 void locations_link_up(struct node *n, struct peer *p);
+/* The host that the location names answered that the agent is not there. */
+void location_doubt(struct node *n, const gw_id *id);
+/* Ask one host (operation `locate`); `agent` as people type it. on_answer once, with its REPLY. */
+void location_ask(struct node *n, struct peer *p, const char *agent,
+                  void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg);
+
+/* ---- route.c ---- */
 /* Run `local` when the agent named by args.agent lives here; else send the same operation to where it lives,
  * following MOVED, and answer the call with what comes back. */
 void route_call(struct node *n, struct op_call *call,

@@ -259,8 +259,10 @@ void node_stop(struct node *n)
     n->env->timer_free(n->env->ctx, n->housekeeping);
     n->housekeeping = n->env->timer_new(n->env->ctx, stop_patience, n);
     n->env->timer_start(n->env->ctx, n->housekeeping, STOP_PATIENCE_MS);
+    struct gw_error why;
+    gw_fail(&why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
     for (struct agent *a = n->agents; a; a = a->hh.next) {
-        work_refuse_queued(n, a);
+        work_refuse_queued(n, a, &why);
     }
     node_check_stopped(n);
 }

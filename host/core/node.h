@@ -7,7 +7,8 @@
  *   create.c    create, clone                        sleep.c    deactivate, activate, dispose
  *   move_out.c  handoff at the source                move_in.c  handoff at the destination
  *   runners.c   processes that run handlers          peers.c    hello, members, requests to peers
- *   route.c     where an agent is; calls to others   tells.c    outbox, streams, inbox
+ *   locations.c where agents are; two copies         route.c    calls about agents elsewhere
+ *   tells.c     outbox, streams, inbox               travel.c   dispatch; moves in doubt
  *   events.c    event log and agents' log lines      list.c     answers of listing operations */
 #ifndef HOST_CORE_NODE_H
 #define HOST_CORE_NODE_H

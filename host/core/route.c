@@ -1,211 +1,17 @@
-/* Where an agent is, and calls about agents that live elsewhere.
+/* Calls about agents that live elsewhere.
  *
  * Nobody forwards: a host without the agent answers MOVED{host, epoch} or UNKNOWN; the host through which a
  * client came re-sends, following LIMIT_REDIRECTS answers, then asks the whole mesh once (home is one of those
- * asked). Locations are a fence (highest epoch known, durable, never falling: I2), a forwarding pointer and the
- * home's directory in one; what others merely told us is kept as a hint in memory only. */
+ * asked). */
 #include "host/core/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HINTS_MAX 65536
 #define AGAIN_MS 20
-#define LOCATE_TIMEOUT_MS 3000
 #define CALL_TIMEOUT_MS 30000
 #define RESEND_US 5000000LL /* a keyed call is sent again for so long when its host is lost */
-
-/* ---- locations ---- */
-
-struct location *location_find(struct node *n, const gw_id *id)
-{
-    struct location *l;
-    HASH_FIND(hh, n->locations, id, sizeof *id, l);
-    return l;
-}
-
-static void drop_location(struct node *n, struct location *l)
-{
-    HASH_DEL(n->locations, l);
-    n->hint_count -= !l->durable;
-    free(l);
-}
-
-static struct location *location_make(struct node *n, const gw_id *id)
-{
-    struct location *l = location_find(n, id);
-    if (l) {
-        return l;
-    }
-    for (struct location *old = n->locations, *next; old && n->hint_count >= HINTS_MAX; old = next) {
-        next = old->hh.next;
-        if (!old->durable) {
-            drop_location(n, old);
-        }
-    }
-    l = xcalloc(1, sizeof *l);
-    l->agent = *id;
-    n->hint_count++;
-    HASH_ADD(hh, n->locations, agent, sizeof l->agent, l);
-    return l;
-}
-
-void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host, bool disposed,
-                   bool durable)
-{
-    struct location *l = location_make(n, id);
-    if (epoch < l->epoch || epoch > LIMIT_EPOCH ||
-        (l->durable && !durable && epoch == l->epoch && !l->doubted)) {
-        return;
-    }
-    l->doubted = false;
-    l->epoch = epoch;
-    l->host = host;
-    l->disposed = l->disposed || disposed;
-    if (durable && !l->durable) {
-        l->durable = true;
-        n->hint_count--;
-    }
-}
-
-void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch, const struct peer *host,
-                    bool disposed)
-{
-    struct buf value = {0};
-    mp_array(&value, 3);
-    mp_uint(&value, epoch);
-    mp_bin(&value, host->id.b, HOST_ID_BYTES);
-    mp_bool(&value, disposed);
-    store_batch_put_take(batch, TABLE_LOCATIONS, (struct span){id->b, GW_ID_BYTES}, &value);
-    buf_free(&value);
-}
-
-void location_boot_row(struct node *n, struct span key, struct span value)
-{
-    struct mp m = mp_over(value);
-    size_t fields;
-    uint64_t epoch;
-    struct host_id host;
-    bool disposed;
-    gw_id id;
-    if (key.n != GW_ID_BYTES || mp_read_array(&m, &fields) != GW_OK || fields < 3 ||
-        mp_read_uint(&m, &epoch) != GW_OK || mp_read_fixed(&m, host.b, HOST_ID_BYTES) != GW_OK ||
-        mp_read_bool(&m, &disposed) != GW_OK) {
-        log_error("store.row", "table=locations a row does not decode and was skipped");
-        return;
-    }
-    memcpy(id.b, key.p, GW_ID_BYTES);
-    location_know(n, &id, epoch, peer_intern(n, &host), disposed, true);
-}
-
-void locations_free(struct node *n)
-{
-    struct location *l, *next;
-    HASH_ITER(hh, n->locations, l, next) {
-        drop_location(n, l);
-    }
-}
-
-/* The host it names answered that the agent is not there. */
-static void forget_hint(struct node *n, const gw_id *id)
-{
-    struct location *l = location_find(n, id);
-    if (l && !l->durable) {
-        drop_location(n, l);
-    } else if (l) {
-        l->doubted = true; /* its epoch stays a fence (I2) */
-    }
-}
-
-/* ---- LOCATE: telling homes ---- */
-
-static void locate_entry(struct buf *frame, const gw_id *id, uint64_t epoch, const struct host_id *host,
-                         bool disposed)
-{
-    mp_array(frame, 4);
-    mp_id(frame, id);
-    mp_uint(frame, epoch);
-    mp_bin(frame, host->b, HOST_ID_BYTES);
-    mp_bool(frame, disposed);
-}
-
-void location_tell_home(struct node *n, const gw_id *id, uint64_t epoch, const struct host_id *home,
-                        bool disposed)
-{
-    struct peer *p = peer_find(n, home);
-    if (!p || p->self || !p->up) {
-        return; /* told when its link comes up */
-    }
-    struct buf frame = {0};
-    size_t at = frame_begin(&frame, FRAME_LOCATE, 0, 1);
-    mp_array(&frame, 1);
-    locate_entry(&frame, id, epoch, &n->self->id, disposed);
-    frame_end(&frame, at);
-    peer_send_frame(n, p, &frame);
-}
-
-static void send_entries(struct node *n, struct peer *p, struct buf *entries, size_t count)
-{
-    struct buf frame = {0};
-    size_t at = frame_begin(&frame, FRAME_LOCATE, 0, 1);
-    mp_array(&frame, count);
-    buf_add(&frame, entries->data, entries->len);
-    frame_end(&frame, at);
-    peer_send_frame(n, p, &frame);
-    buf_reset(entries);
-}
-
-void locations_link_up(struct node *n, struct peer *p)
-{
-    struct buf entries = {0};
-    size_t count = 0;
-    for (struct agent *a = n->agents; a; a = a->hh.next) {
-        if (a->home == &p->id) {
-            locate_entry(&entries, &a->id, a->epoch, &n->self->id, false);
-            if (++count == LIMIT_PAGE) {
-                send_entries(n, p, &entries, count);
-                count = 0;
-            }
-        }
-    }
-    if (count > 0) {
-        send_entries(n, p, &entries, count);
-    }
-    buf_free(&entries);
-}
-
-void location_frame(struct node *n, struct peer *p, const struct frame *f)
-{
-    struct mp m = f->rest;
-    size_t count, fields;
-    struct store_batch *batch = store_batch_new();
-    bool good = mp_read_array(&m, &count) == GW_OK && count <= LIMIT_PAGE;
-    for (size_t i = 0; good && i < count; i++) {
-        gw_id id;
-        uint64_t epoch;
-        struct host_id host;
-        bool disposed;
-        good = mp_read_array(&m, &fields) == GW_OK && fields >= 4 && mp_read_id(&m, &id) == GW_OK &&
-               mp_read_uint(&m, &epoch) == GW_OK && mp_read_fixed(&m, host.b, HOST_ID_BYTES) == GW_OK &&
-               mp_read_bool(&m, &disposed) == GW_OK && mp_skip_n(&m, fields - 4) == GW_OK;
-        /* A host speaks for itself only, and only of epochs above what we know. */
-        if (good && host_id_equal(&host, &p->id) && epoch <= LIMIT_EPOCH && agent_fence(n, &id) < epoch) {
-            location_write(batch, &id, epoch, p, disposed);
-            location_know(n, &id, epoch, p, disposed, true);
-            move_out_seen(n, &id, epoch);
-        } else if (good && disposed && host_id_equal(&host, &p->id) && agent_fence(n, &id) == epoch &&
-                   !agent_find(n, &id)) {
-            location_write(batch, &id, epoch, p, true);
-            location_know(n, &id, epoch, p, true, true);
-        }
-    }
-    if (store_batch_count(batch) > 0) {
-        node_commit(n, batch, NULL, NULL);
-    } else {
-        store_batch_free(batch);
-    }
-}
 
 /* ---- calls ---- */
 
@@ -380,57 +186,12 @@ static void ask_mesh(struct route *r)
             r->silent |= !p->self && p->url[0];
             continue;
         }
-        struct buf frame = {0};
-        uint64_t stream = peer_stream(n);
-        size_t at = frame_begin(&frame, FRAME_CALL, stream, 3);
-        mp_str(&frame, "locate");
-        mp_map(&frame, 1);
-        mp_str(&frame, "agent");
-        mp_str(&frame, gw_map_str(&r->call->args, "agent", ""));
-        mp_nil(&frame);
-        frame_end(&frame, at);
         r->asking++;
-        peer_request(n, p, stream, &frame, LOCATE_TIMEOUT_MS, located, r);
+        location_ask(n, p, gw_map_str(&r->call->args, "agent", ""), located, r);
     }
     if (--r->asking == 0) {
         not_found(r);
     }
-}
-
-void op_locate(struct node *n, struct op_call *call)
-{
-    struct gw_error why;
-    const char *text = gw_map_str(&call->args, "agent", "");
-    struct agent *a = NULL;
-    struct peer *host = n->self;
-    struct location *l = NULL;
-    gw_id id;
-    char id_text[HOST_ID_TEXT], agent_text[GW_ID_TEXT];
-    gw_value result = gw_nil();
-    gw_err err = agent_lookup(n, text, &a, &why);
-    if (err == GW_EAMBIGUOUS) {
-        op_fail(call, &why);
-        return;
-    }
-    if (err != GW_OK) {
-        l = gw_id_parse(text, &id) == GW_OK ? location_find(n, &id) : NULL;
-        if (!l || !l->durable) {
-            gw_fail(&why, GW_EUNKNOWN, "agent \"%s\" is not known here", text);
-            op_fail(call, &why);
-            return;
-        }
-        host = l->host;
-    }
-    const gw_id *agent = a ? &a->id : &l->agent;
-    if (gw_map_set(&result, "agent", gw_str(gw_id_text(agent, agent_text))) != GW_OK ||
-        gw_map_set(&result, "epoch", gw_int((int64_t)(a ? a->epoch : l->epoch))) != GW_OK ||
-        gw_map_set(&result, "host_id", gw_str(host_id_text(&host->id, id_text))) != GW_OK ||
-        gw_map_set(&result, "name", gw_str(host->name)) != GW_OK ||
-        gw_map_set(&result, "url", gw_str(host->url)) != GW_OK ||
-        gw_map_set(&result, "disposed", gw_bool(l && l->disposed)) != GW_OK) {
-        gw_value_free(&result);
-    }
-    op_ok(call, &result);
 }
 
 /* ---- sending the call to another host ---- */
@@ -525,7 +286,7 @@ static void forwarded(void *arg, gw_err err, const struct frame *f)
     }
     if ((err == GW_EUNKNOWN || err == GW_EMOVED) && !r->asked_mesh) {
         gw_value_free(&value);
-        forget_hint(n, &r->id);
+        location_doubt(n, &r->id);
         ask_mesh(r);
         return;
     }
@@ -609,6 +370,15 @@ static void route_elsewhere(struct route *r)
     }
 }
 
+/* A quarantined copy is looked at and disposed of where it lies; everything else is for the living one. */
+static bool lives_elsewhere(const struct route *r, const struct agent *a)
+{
+    const struct location *l = location_find(r->n, &a->id);
+    const char *op = r->call->op->name;
+    return l && l->epoch > a->epoch && !l->host->self && strcmp(op, "show") != 0 &&
+           strcmp(op, "dispose") != 0;
+}
+
 static void route_step(struct route *r)
 {
     struct node *n = r->n;
@@ -619,6 +389,12 @@ static void route_step(struct route *r)
                            : agent_lookup(n, text, &a, &why);
     if (err == GW_EAMBIGUOUS) {
         route_fail(r, &why);
+        return;
+    }
+    if (a && a->status == AGENT_QUARANTINED && lives_elsewhere(r, a)) {
+        r->id = a->id;
+        r->has_id = true;
+        route_elsewhere(r);
         return;
     }
     if (a) {

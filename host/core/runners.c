@@ -126,8 +126,13 @@ static void pump_types(struct runner *r)
 {
     struct agent *a, *next;
     HASH_ITER(hh, r->node->agents, a, next) {
+        gw_id id = a->id;
         if (a->type->runner == r && a->live) {
             work_pump(r->node, a);
+            a = agent_find(r->node, &id); /* what is refused may have been its creation */
+            if (a) {
+                intent_run(r->node, a); /* what it wished before a restart */
+            }
         }
     }
 }

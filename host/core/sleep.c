@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PATIENCE_US 30000000LL /* after a start, for hosts that a wish names to be linked again */
+
 gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *why)
 {
     char id[GW_ID_TEXT];
@@ -321,6 +323,7 @@ static void tell_stays(struct node *n, struct agent *a, const char *to, const st
 {
     struct work *w = work_new(n, a, HOOK_METHOD);
     w->method = xstrdup("on_dispatch_failed");
+    node_random(n, w->key, sizeof w->key);
     mp_map(&w->args, 3);
     mp_str(&w->args, "to");
     mp_str(&w->args, to);
@@ -370,6 +373,11 @@ static void wish_travel(struct node *n, struct agent *a, const gw_value *args, c
     if (err == GW_OK) {
         err = move_out_begin(n, a, to, false, clone, wish_moved, NULL, &why);
     }
+    if (err == GW_EUNREACHABLE && n->env->mono_us(n->env->ctx) - n->started_us < PATIENCE_US) {
+        a->intent_busy = false; /* links are only coming up again */
+        n->any_held = true;
+        return;
+    }
     if (err != GW_OK) {
         event_now(n, &(struct event){.kind = "transfer.failed",
                                      .agent = &a->id,
@@ -389,6 +397,9 @@ void intent_run(struct node *n, struct agent *a)
     if (!a->intent || a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping ||
         (a->live && a->live->current)) {
         return;
+    }
+    if (!a->type->runner || !runner_usable(a->type->runner)) {
+        return; /* run again when it is up */
     }
     struct mp m = mp_over(buf_span(a->intent));
     a->intent_busy = true;

@@ -357,10 +357,12 @@ static void accepted(void *arg, gw_err err)
     struct accepting *c = arg;
     struct gw_error why;
     struct agent *a = agent_find(c->n, &c->agent);
+    if (a && a->live) {
+        struct stream_mark *s = stream_of(a->live, &c->w->sender, false);
+        s->in_flight = false;
+        s->mark -= err != GW_OK;
+    }
     if (err != GW_OK) {
-        if (a && a->live) {
-            stream_of(a->live, &c->w->sender, false)->mark--;
-        }
         work_free(c->w);
         gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
         op_fail(c->call, &why);
@@ -401,7 +403,10 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
         return;
     }
     struct stream_mark *s = stream_of(live, &sender, false);
-    if ((uint64_t)seq <= s->mark) {
+    if (s->in_flight && (uint64_t)seq >= s->mark) {
+        gw_fail(&why, GW_EBUSY, "the message before this one is being written");
+        op_fail(call, &why);
+    } else if ((uint64_t)seq <= s->mark) {
         answer_accepted(call);
     } else if ((uint64_t)seq > s->mark + 1) {
         gw_fail(&why, GW_EGAP, "message %lld comes before message %llu", (long long)seq,
@@ -420,6 +425,7 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
         w->sender = sender;
         w->done = inbox_done;
         s->mark++;
+        s->in_flight = true;
         inbox_put(a, w, batch);
         put_mark(batch, a, s);
         *c = (struct accepting){n, call, a->id, w};

@@ -175,17 +175,8 @@ static void resolve_ask(struct resolving *r)
         if (p->self || !p->up) {
             continue;
         }
-        struct buf frame = {0};
-        uint64_t stream = peer_stream(n);
-        size_t at = frame_begin(&frame, FRAME_CALL, stream, 3);
-        mp_str(&frame, "locate");
-        mp_map(&frame, 1);
-        mp_str(&frame, "agent");
-        mp_str(&frame, gw_id_text(&r->agent, id));
-        mp_nil(&frame);
-        frame_end(&frame, at);
         r->asking++;
-        peer_request(n, p, stream, &frame, HANDOFF_QUERY_MS, heard, r);
+        location_ask(n, p, gw_id_text(&r->agent, id), heard, r);
     }
     if (--r->asking == 0) {
         resolve_write(r);

@@ -18,6 +18,9 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
     w->node = n;
     w->agent = a;
     w->hook = hook;
+    if (hook != HOOK_METHOD && hook != HOOK_NONE) {
+        node_random(n, w->key, sizeof w->key); /* of its asks: those of another hook are other requests */
+    }
     return w;
 }
 
@@ -354,9 +357,14 @@ void work_release(struct node *n)
     }
     n->any_held = false;
     HASH_ITER(hh, n->agents, a, next) {
+        gw_id id = a->id;
         if (a->live && a->live->held) {
             a->live->held = false;
             work_pump(n, a);
+            a = agent_find(n, &id);
+        }
+        if (a && a->intent) {
+            intent_run(n, a);
         }
     }
 }
@@ -393,15 +401,13 @@ void work_pump(struct node *n, struct agent *a)
     go_on(w);
 }
 
-void work_refuse_queued(struct node *n, struct agent *a)
+void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *why)
 {
-    struct gw_error why;
-    gw_fail(&why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
     gw_id id = a->id;
     while (a && a->live && !TAILQ_EMPTY(&a->live->queue)) {
         struct work *w = TAILQ_FIRST(&a->live->queue);
         unqueue(a->live, w);
-        work_fail(w, &why);
+        work_fail(w, why);
         a = agent_find(n, &id);
     }
 }

@@ -63,7 +63,8 @@ compare 'schema step' docs/store.md persistence/schema.c "$rows" "$lines"
 
 # Commands, by name as typed: rows of the command line's table, and those that host/main.c adds.
 rows=$(sed -nE '/^const struct cli_command commands/,/^\};/s/^    COMMAND\("([a-z -]+)", .*/\1/p' clients/cli/commands.c
-    grep -v 'hidden = true' host/main.c | sed -nE 's/^    \{\.name = "([a-z -]+)".*/\1/p')
+    tr '\n' ' ' <host/main.c | sed 's/},/},\n/g' | grep -v 'hidden = true' |
+        sed -nE 's/.*\{ *\.name = "([a-z -]+)".*/\1/p')
 compare command docs/cli.md 'clients/cli/commands.c' "$rows" "$(first_column docs/cli.md)"
 
 # Each maximum says why it is there.

@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../.." || exit 1
 words='\bTODO\b|\bFIXME\b|\bXXX\b|\bHACK\b|/work/|\bissue #?[0-9]|\bthe brief\b|\bthe lead\b'
 words+='|\bdesign (section )?[0-9]|shared/(design|style|reference)|\bnot implemented yet\b|\bAI[- ]generated\b'
 files=$(git ls-files -co --exclude-standard 2>/dev/null) ||
-    files=$(find . -path ./build -prune -o -path ./.git -prune -o -type f -print)
-hits=$(grep -v '^tests/lint/words.sh$' <<<"$files" | grep -v '^tests/fuzz/corpus/' | tr '\n' '\0' |
+    files=$(find . -path ./build -prune -o -path ./.git -prune -o -type f -printf '%P\n')
+hits=$(grep -vE '^tests/(lint/words.sh|fuzz/corpus/)' <<<"$files" | tr '\n' '\0' |
     xargs -0 grep -nIE "$words" 2>/dev/null)
 [ -z "$hits" ] && exit 0
 echo "$hits"

@@ -67,8 +67,9 @@ struct vhost {
     bool ready, stopped, dying;
     int64_t clock_skew_ms;
     struct store *store;
-    int64_t storage_free_us; /* when the storage thread has nothing left to do */
-    int64_t storage_told_us; /* time of the last completion */
+    int64_t storage_free_us;  /* when the storage thread has nothing left to do */
+    int64_t storage_stall_us; /* nothing is applied before */
+    int64_t storage_told_us;  /* time of the last completion */
     struct vrunner runner;
     const struct gw_type *const *types;
     size_t type_count;
@@ -107,6 +108,7 @@ struct known { /* what the checks remember of an agent */
     gw_id agent;
     uint64_t least; /* nothing below may be runnable any more */
     bool expected;
+    bool excused; /* an operator's word may have made a second copy */
 };
 
 struct mesh {

@@ -84,7 +84,7 @@ static commit_fate on_commit(void *arg, size_t host)
         return COMMIT_PASS;
     }
     f->commit_fired = true;
-    if (f->commit_fate != COMMIT_FAIL) {
+    if (f->commit_fate == COMMIT_CRASH_BEFORE || f->commit_fate == COMMIT_CRASH_AFTER) {
         later(s->m, f->restart_ms, host, host);
     }
     commit_fate fate = f->commit_fate;

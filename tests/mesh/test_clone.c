@@ -128,6 +128,83 @@ static void test_clone_with_faults(void **state)
     }
 }
 
+/* What an agent asked about itself is done once, although the host crashes before, during or after
+ * it. */
+static bool wish_with_fault(const struct fault *fault, const char *to)
+{
+    struct scene s;
+    scene_open(&s, 17, 3);
+    scene_arm(&s, fault);
+    gw_err err = GW_OK;
+    for (int i = 0; i < 20; i++) {
+        err = mesh_op(s.m, 0, NULL, "send",
+                      "{'agent': '%s', 'method': 'twin', 'args': {'to': '%s'}, 'key': 'twin-1'}",
+                      s.id, to);
+        if (err == GW_OK) {
+            break;
+        }
+        mesh_run(s.m, 1000);
+    }
+    if (err != GW_OK) {
+        mesh_fail(s.m, "the wish is never answered: %s", gw_err_name(err));
+    }
+    s.adds++;
+    mesh_run(s.m, 5000);
+    bool fired = s.fault.frame_fired || s.fault.commit_fired;
+    mesh_heal(s.m);
+    mesh_expect_whole(s.m);
+    size_t all = agents_in_all(s.m, 3);
+    /* a full disk, or a destination that is lost just then: an event tells, it is not tried for
+     * ever */
+    bool may_fail = to[0] != 0 || fault->commit_fate == COMMIT_FAIL;
+    if (all > 2 || (all < 2 && !may_fail)) {
+        mesh_fail(s.m, "%zu agents instead of the agent and its clone", all);
+    }
+    scene_verify(&s);
+    scene_close(&s);
+    return fired;
+}
+
+/* The wish to go somewhere outlives a crash of its host between the handler and the move. */
+static void test_wish_to_go_outlives_a_crash(void **state)
+{
+    (void)state;
+    for (size_t k = 1; k < 3; k++) {
+        struct scene s;
+        scene_open(&s, 18 + k, 3);
+        struct fault f = NO_FAULT;
+        f.commit_host = 0;
+        f.commit_k = k;
+        f.commit_fate = COMMIT_CRASH_BEFORE;
+        f.restart_ms = 500;
+        scene_arm(&s, &f);
+        mesh_must(s.m, 0, NULL, "send",
+                  "{'agent': '%s', 'method': 'go', 'args': {'to': 'h1'}, 'key': 'go'}", s.id);
+        mesh_run(s.m, 20000);
+        mesh_assert(s.m, s.fault.commit_fired || k > 1);
+        mesh_assert(s.m, mesh_where(s.m, &s.agent, NULL) == 1);
+        scene_verify(&s);
+        scene_close(&s);
+    }
+}
+
+static void test_wishes_with_faults(void **state)
+{
+    (void)state;
+    for (size_t there = 0; there < 2; there++) {
+        for (size_t host = 0; host <= there; host++) {
+            for (int fate = COMMIT_CRASH_BEFORE; fate <= COMMIT_FAIL; fate++) {
+                struct fault f = NO_FAULT;
+                f.commit_host = host;
+                f.commit_fate = (commit_fate)fate;
+                f.restart_ms = 300;
+                for (f.commit_k = 0; wish_with_fault(&f, there ? "h1" : ""); f.commit_k++) {
+                }
+            }
+        }
+    }
+}
+
 /* --- create under a key --- */
 static bool create_with_fault(const struct fault *fault, const char *at)
 {
@@ -178,6 +255,48 @@ static void test_create_with_faults(void **state)
                 }
             }
         }
+    }
+}
+
+static commit_fate slow_once(void *arg, size_t host)
+{
+    bool *done = arg;
+    (void)host;
+    if (*done) {
+        return COMMIT_PASS;
+    }
+    *done = true;
+    return COMMIT_SLOW;
+}
+
+/* A repeat that comes while the first is being written is not answered before that is on the disk.
+ */
+static void test_repeats_wait_for_the_disk(void **state)
+{
+    (void)state;
+    for (int clone = 0; clone < 2; clone++) {
+        struct scene s;
+        bool slow = false;
+        struct mesh_call *calls[2];
+        scene_open(&s, 19, 3);
+        mesh_on_commit(s.m, slow_once, &slow);
+        for (size_t i = 0; i < 2; i++) {
+            calls[i] = clone ? mesh_ask(s.m, 0, "clone", "{'agent': '%s', 'key': 'k'}", s.id)
+                             : mesh_ask(s.m, 0, "create", "{'type': 'tally', 'key': 'k'}");
+            mesh_run(s.m, 1000);
+            mesh_assert(s.m, slow && !calls[i]->done);
+        }
+        gw_id ids[2];
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(mesh_wait(s.m, calls[i], 20000), GW_OK);
+            ids[i] = agent_of(s.m, &calls[i]->value);
+            mesh_call_free(calls[i]);
+        }
+        assert_true(gw_id_equal(&ids[0], &ids[1]));
+        mesh_expect(s.m, &ids[0]);
+        scene_verify(&s);
+        assert_int_equal(agents_in_all(s.m, 3), 2);
+        scene_close(&s);
     }
 }
 
@@ -301,7 +420,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clone_here_and_there),
         cmocka_unit_test(test_clone_with_faults),
+        cmocka_unit_test(test_wish_to_go_outlives_a_crash),
+        cmocka_unit_test(test_wishes_with_faults),
         cmocka_unit_test(test_create_with_faults),
+        cmocka_unit_test(test_repeats_wait_for_the_disk),
         cmocka_unit_test(test_create_refusals),
         cmocka_unit_test(test_hook_refuses),
         cmocka_unit_test(test_destination_lacks_or_cannot_decode),

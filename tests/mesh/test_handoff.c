@@ -193,6 +193,43 @@ static void test_fail_every_commit(void **state)
     }
 }
 
+/* The disk sleeps for 5 s at any commit: QUERYs and repeats meet what is not decided yet (H3, H4).
+ */
+static void test_slow_at_every_commit(void **state)
+{
+    (void)state;
+    for (size_t host = 0; host < 2; host++) {
+        each_commit(commit_fault(host, COMMIT_SLOW, 0), 2);
+    }
+}
+
+/* The same, and the link is cut meanwhile. */
+static void test_slow_commit_and_cuts(void **state)
+{
+    (void)state;
+    for (size_t host = 0; host < 2; host++) {
+        bool fired = true;
+        for (size_t k = 0; fired; k++) {
+            struct scene s;
+            struct fault f = commit_fault(host, COMMIT_SLOW, 0);
+            f.commit_k = k;
+            scene_open(&s, SEED + k, 3);
+            scene_arm(&s, &f);
+            scene_dispatch(&s, 0, 1);
+            for (int i = 0; i < 12; i++) {
+                mesh_run(s.m, 500);
+                if (i % 3 == 0) {
+                    mesh_cut(s.m, 0, 1);
+                }
+            }
+            (void)scene_wait(&s, 30000);
+            fired = s.fault.commit_fired;
+            scene_verify(&s);
+            scene_close(&s);
+        }
+    }
+}
+
 /* A crash at commit i, then a second fault at any frame or commit of what follows. */
 static void then_each(struct fault first)
 {
@@ -398,6 +435,23 @@ static void test_sleeping_agent_moves_asleep(void **state)
     scene_close(&s);
 }
 
+static void test_awake_agent_arrives_asleep(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_open(&s, SEED, 3);
+    mesh_must(s.m, 2, NULL, "dispatch", "{'agent': '%s', 'to': 'h1', 'inactive': true}", s.id);
+    struct look l = {&s.agent, ""};
+    node_each_agent(mesh_node(s.m, 1), look_at, &l);
+    assert_string_equal(l.status, "inactive");
+    assert_int_equal(mesh_count(s.m, 0, &s.agent), 3);
+    mesh_heal(s.m);
+    mesh_expect_whole(s.m);
+    assert_int_equal(mesh_move(s.m, 0, &s.agent, 2), GW_OK);
+    assert_int_equal(mesh_count(s.m, 0, &s.agent), 3);
+    scene_close(&s);
+}
+
 static void test_orderly_restart_keeps_all(void **state)
 {
     (void)state;
@@ -427,6 +481,8 @@ int main(void)
         cmocka_unit_test(test_crash_at_every_frame),
         cmocka_unit_test(test_crash_at_every_commit),
         cmocka_unit_test(test_fail_every_commit),
+        cmocka_unit_test(test_slow_at_every_commit),
+        cmocka_unit_test(test_slow_commit_and_cuts),
         cmocka_unit_test(test_crash_then_second_fault),
         cmocka_unit_test(test_cut_then_second_fault),
         cmocka_unit_test(test_source_is_not_blocked),
@@ -434,6 +490,7 @@ int main(void)
         cmocka_unit_test(test_back_and_crash),
         cmocka_unit_test(test_two_moves_at_once),
         cmocka_unit_test(test_sleeping_agent_moves_asleep),
+        cmocka_unit_test(test_awake_agent_arrives_asleep),
         cmocka_unit_test(test_orderly_restart_keeps_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -310,6 +310,42 @@ static void test_tells_across_crashes(void **state)
     }
 }
 
+/* H6: a message whose row is still on its way to the disk is not acknowledged, however often it
+ * comes. */
+struct slow {
+    size_t host;
+    bool done;
+};
+static commit_fate slow_once(void *arg, size_t host)
+{
+    struct slow *s = arg;
+    if (s->done || host != s->host) {
+        return COMMIT_PASS;
+    }
+    s->done = true;
+    return COMMIT_SLOW;
+}
+
+static void test_tell_is_acknowledged_only_when_durable(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct slow slow = {.host = 1};
+    pair_open(&p, 5);
+    mesh_on_commit(p.m, slow_once, &slow);
+    assert_int_equal(relay(&p, 0, 0), GW_OK);
+    mesh_run(p.m, 1000);
+    assert_true(slow.done); /* it is being accepted */
+    mesh_crash(p.m, 0);
+    mesh_start(p.m, 0);
+    mesh_run(p.m, 1500); /* sent again */
+    mesh_crash(p.m, 1);  /* its acceptance never reached the disk */
+    mesh_heal(p.m);
+    mesh_run(p.m, 10000);
+    expect_tells(&p, 1);
+    mesh_free(p.m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_acknowledged_is_durable),
         cmocka_unit_test(test_tells_across_moves),
         cmocka_unit_test(test_tells_across_crashes),
+        cmocka_unit_test(test_tell_is_acknowledged_only_when_durable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

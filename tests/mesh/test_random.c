@@ -55,8 +55,8 @@ static mesh_fate fate_of_frame(void *arg, size_t from, size_t to, const struct f
     }
     static const mesh_fate fates[] = {FATE_LOSE, FATE_CUT, FATE_CUT_AFTER, FATE_TWICE, FATE_LATE};
     mesh_fate fate = fates[mesh_random(w->m, sizeof fates / sizeof fates[0])];
-    /* A link neither doubles nor loses a frame by itself; only requests that are repeated on a time-out, and
-     * are safe to repeat, are given that harder life. */
+    /* A link neither doubles nor loses a frame by itself; only requests that are repeated on a
+     * time-out, and are safe to repeat, are given that harder life. */
     bool repeats = frame->kind >= FRAME_OFFER && frame->kind <= FRAME_LOCATE;
     return fate != FATE_CUT && fate != FATE_CUT_AFTER && !repeats ? FATE_PASS : fate;
 }
@@ -92,7 +92,9 @@ static commit_fate fate_of_commit(void *arg, size_t host)
         return COMMIT_PASS;
     }
     if (mesh_random(w->m, 3) == 0) {
-        return mesh_alive(w->m, host) && mesh_ready(w->m, host) ? COMMIT_FAIL : COMMIT_PASS;
+        return !mesh_ready(w->m, host) ? COMMIT_PASS
+               : mesh_random(w->m, 2)  ? COMMIT_FAIL
+                                       : COMMIT_SLOW;
     }
     back_later(w, host);
     return mesh_random(w->m, 2) ? COMMIT_CRASH_BEFORE : COMMIT_CRASH_AFTER;

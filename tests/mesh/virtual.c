@@ -386,7 +386,7 @@ void mesh_start(struct mesh *m, size_t host)
     gw_assert(!h->node);
     h->life++;
     h->ready = h->stopped = h->dying = false;
-    h->storage_free_us = h->storage_told_us = m->now_us;
+    h->storage_free_us = h->storage_told_us = h->storage_stall_us = m->now_us;
     rng_seed(h->rng, m->seed ^ (host << 32) ^ (h->life << 40) ^ 0x4057ull);
     static const gw_strs none;
     gw_strs tags = {0};
@@ -487,6 +487,15 @@ void mesh_stop(struct mesh *m, size_t host)
     if (h->life == life) { /* else a crash came first */
         end_host(h);
     }
+}
+
+void mesh_wipe(struct mesh *m, size_t host)
+{
+    struct vhost *h = &m->hosts[host];
+    gw_assert(!h->node);
+    mesh_note(m, "%s loses its disk", h->name);
+    store_close(h->store);
+    gw_assert(store_open_memory(&h->store) == GW_OK);
 }
 
 bool mesh_alive(const struct mesh *m, size_t host)

@@ -38,6 +38,8 @@ void mesh_crash(struct mesh *m, size_t host);
 /* Orderly: node_stop, run until on_stopped (60 s at most), free. */
 void mesh_stop(struct mesh *m, size_t host);
 void mesh_crash_runner(struct mesh *m, size_t host); /* when it has come up */
+void mesh_wipe(struct mesh *m,
+               size_t host); /* its disk is replaced by an empty one; the host is down */
 bool mesh_alive(const struct mesh *m, size_t host);
 bool mesh_ready(const struct mesh *m, size_t host);
 struct node *mesh_node(struct mesh *m, size_t host); /* NULL while down */
@@ -85,7 +87,8 @@ typedef enum commit_fate {
     COMMIT_PASS,
     COMMIT_CRASH_BEFORE, /* not applied */
     COMMIT_CRASH_AFTER,  /* applied, nobody was told */
-    COMMIT_FAIL          /* a certain roll-back, told as GW_EDISK_FULL */
+    COMMIT_FAIL,         /* a certain roll-back, told as GW_EDISK_FULL */
+    COMMIT_SLOW          /* the disk sleeps for 5 s; what is queued behind waits, too */
 } commit_fate;
 typedef commit_fate (*mesh_commit_hook)(void *arg, size_t host);
 /* NULL: all pass. */
@@ -128,7 +131,7 @@ int64_t mesh_count(struct mesh *m, size_t via, const gw_id *agent); /* get(); mu
 /* --- checks --- */
 /* Where the one runnable copy is (test fails when there is none, or when it is not one). */
 size_t mesh_where(struct mesh *m, const gw_id *agent, uint64_t *ret_epoch);
-/* How many copies, whatever their status, all live hosts show. */
+/* How many copies, of any status but quarantined, all live hosts show. */
 size_t mesh_copies(struct mesh *m, const gw_id *agent);
 /* Remove all faults, join what is apart, start what is down, run until every move has ended (5 min
  * at most, else the test fails), and 3 s more. */
@@ -139,7 +142,9 @@ void mesh_expect_whole(struct mesh *m);
 void mesh_expect(struct mesh *m, const gw_id *agent);
 /* This agent is meant to end: one copy or none. */
 void mesh_expect_disposed(struct mesh *m, const gw_id *agent);
-/* An operator resolved a move by his word: the epochs of this agent start anew for the checks. */
+/* An operator ends a move of this agent by his word: a second copy may run until the two have met
+ * (from now on I1 and I2 are looked at in mesh_expect_whole only; quarantined copies do not count
+ * there). */
 void mesh_excuse(struct mesh *m, const gw_id *agent);
 /* Of everything that happened so far. */
 uint64_t mesh_digest(const struct mesh *m);

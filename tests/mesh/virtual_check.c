@@ -47,7 +47,7 @@ static void check_view(struct vhost *h, const struct view *v)
     if (strcmp(v->status, "departed") == 0 && k->least < v->epoch + 1) {
         k->least = v->epoch + 1;
     }
-    if (!v->runnable) {
+    if (!v->runnable || k->excused) {
         return;
     }
     if (v->epoch < k->least) {
@@ -90,7 +90,8 @@ size_t mesh_copies(struct mesh *m, const gw_id *agent)
     size_t n = 0;
     for (size_t i = 0; i < m->host_count; i++) {
         for (size_t j = 0; j < m->hosts[i].view_count; j++) {
-            n += gw_id_equal(&m->hosts[i].views[j].agent, agent);
+            n += gw_id_equal(&m->hosts[i].views[j].agent, agent) &&
+                 strcmp(m->hosts[i].views[j].status, "quarantined") != 0;
         }
     }
     return n;
@@ -181,5 +182,5 @@ void mesh_expect_disposed(struct mesh *m, const gw_id *agent)
 
 void mesh_excuse(struct mesh *m, const gw_id *agent)
 {
-    known_of(m, agent)->least = 0;
+    known_of(m, agent)->excused = true;
 }

@@ -6,6 +6,7 @@
 
 #include "protocol/base/log.h"
 
+#define SLOW_US  5000000LL       /* COMMIT_SLOW */
 #define EPOCH_MS 1760000000000LL /* the wall clock at virtual time 0 */
 
 static int64_t wall_ms(void *ctx)
@@ -157,6 +158,7 @@ struct request {
     struct buf spans; /* copies of prefix and from of each range */
     size_t range_count;
     gw_err err;
+    bool delayed; /* its fate is known: COMMIT_SLOW */
     struct row_copy *rows;
     size_t row_count, row_cap;
 };
@@ -234,10 +236,22 @@ static void request_apply(void *arg)
     struct request *r = arg;
     struct vhost *h = r->host;
     struct mesh *m = h->mesh;
+    if (m->now_us < h->storage_stall_us) { /* numbers keep the order of those that wait together */
+        mesh_push(m, h, h->storage_stall_us, request_apply, request_drop, r);
+        return;
+    }
     if (!r->batch) {
         read_apply(r);
     } else {
-        commit_fate fate = m->on_commit ? m->on_commit(m->commit_arg, h->index) : COMMIT_PASS;
+        bool ask = m->on_commit && !r->delayed;
+        commit_fate fate = ask ? m->on_commit(m->commit_arg, h->index) : COMMIT_PASS;
+        if (fate == COMMIT_SLOW) {
+            mesh_note(m, "%s: its disk sleeps", h->name);
+            r->delayed = true;
+            h->storage_stall_us = m->now_us + SLOW_US;
+            mesh_push(m, h, h->storage_stall_us, request_apply, request_drop, r);
+            return;
+        }
         if (fate == COMMIT_CRASH_BEFORE) {
             mesh_note(m, "%s: its commit is lost", h->name);
             request_drop(r);

@@ -271,9 +271,9 @@ static void describe(const struct frame *frame, char *ret, size_t cap)
 
 static void note_frame(const struct flight *f, mesh_fate fate)
 {
-    static const char *const fates[] = {"",       "  LOST",       "  CUT",
-                                        "  CUT AFTER", "  TWICE",   "  LATE",
-                                        "  CRASH FROM", "  CRASH TO", "  CRASH TO AFTER"};
+    static const char *const fates[] = {
+        "",       "  LOST",       "  CUT",      "  CUT AFTER",     "  TWICE",
+        "  LATE", "  CRASH FROM", "  CRASH TO", "  CRASH TO AFTER"};
     struct span raw = buf_span(&f->bytes);
     unsigned hash = (unsigned)XXH64(raw.p, raw.n, 0);
     struct frame frame;
@@ -282,10 +282,10 @@ static void note_frame(const struct flight *f, mesh_fate fate)
         return;
     }
     describe(&frame, what, sizeof what);
-    mesh_note(f->link->mesh, "%s > %s %s/%llu%s, %zu bytes %08x%s%s",
-              f->link->ends[!f->end]->name, f->link->ends[f->end]->name,
-              frame_kind_name(frame.kind), (unsigned long long)frame.stream, what, f->bytes.len,
-              hash, f->stray ? " (stray)" : "", fates[fate]);
+    mesh_note(f->link->mesh, "%s > %s %s/%llu%s, %zu bytes %08x%s%s", f->link->ends[!f->end]->name,
+              f->link->ends[f->end]->name, frame_kind_name(frame.kind),
+              (unsigned long long)frame.stream, what, f->bytes.len, hash,
+              f->stray ? " (stray)" : "", fates[fate]);
 }
 
 static void deliver(void *arg)

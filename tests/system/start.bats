@@ -37,6 +37,7 @@ refused() { run timeout 20 "$GODWIT" host --listen 127.0.0.1:0 "$@"; [ "$status"
     [ "$(id -u)" -eq 0 ] || skip "needs root to give up its rights"
     mkdir -p "$GODWIT_HOME"
     chmod 755 "$work" "$GODWIT_HOME"
+    [ -z "${TMPDIR:-}" ] || chmod o+x "$TMPDIR"
     setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$GODWIT" || skip "the program is out of reach of nobody"
     run setpriv --reuid=65534 --regid=65534 --clear-groups timeout 20 "$GODWIT" host --name alpha --listen 127.0.0.1:0
     equal "$status" 4

@@ -116,7 +116,7 @@ static void server_start(struct server *s, SSL_CTX *ctx)
     assert_int_equal(bind(s->fd, (struct sockaddr *)&address, size), 0);
     assert_int_equal(listen(s->fd, 4), 0);
     assert_int_equal(getsockname(s->fd, (struct sockaddr *)&address, &size), 0);
-    snprintf(s->url, sizeof s->url, "https://localhost:%d", ntohs(address.sin_port));
+    snprintf(s->url, sizeof s->url, "https://127.0.0.1:%d", ntohs(address.sin_port));
     assert_int_equal(pthread_create(&s->thread, NULL, server_main, s), 0);
 }
 

@@ -1,0 +1,342 @@
+/* Where agents are, as far as this host knows, and what hosts tell each other about it.
+ *
+ * A location is a fence (highest epoch known, durable, never falling: I2), a forwarding pointer and the home's
+ * directory in one; what others merely told us is kept as a hint in memory only. LOCATE tells the home of an agent
+ * who has it. When it turns out that two hosts have one (an operator ended a move by his word, H8), the lower
+ * epoch gives way: who has it asks the other host itself, and quarantines its copy. */
+#include "host/core/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HINTS_MAX 65536
+#define LOCATE_TIMEOUT_MS 3000
+
+/* ---- locations ---- */
+
+struct location *location_find(struct node *n, const gw_id *id)
+{
+    struct location *l;
+    HASH_FIND(hh, n->locations, id, sizeof *id, l);
+    return l;
+}
+
+static void drop_location(struct node *n, struct location *l)
+{
+    HASH_DEL(n->locations, l);
+    n->hint_count -= !l->durable;
+    free(l);
+}
+
+static struct location *location_make(struct node *n, const gw_id *id)
+{
+    struct location *l = location_find(n, id);
+    if (l) {
+        return l;
+    }
+    for (struct location *old = n->locations, *next; old && n->hint_count >= HINTS_MAX; old = next) {
+        next = old->hh.next;
+        if (!old->durable) {
+            drop_location(n, old);
+        }
+    }
+    l = xcalloc(1, sizeof *l);
+    l->agent = *id;
+    n->hint_count++;
+    HASH_ADD(hh, n->locations, agent, sizeof l->agent, l);
+    return l;
+}
+
+void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host, bool disposed,
+                   bool durable)
+{
+    struct location *l = location_make(n, id);
+    if (epoch < l->epoch || epoch > LIMIT_EPOCH ||
+        (l->durable && !durable && epoch == l->epoch && !l->doubted)) {
+        return;
+    }
+    l->doubted = false;
+    l->epoch = epoch;
+    l->host = host;
+    l->disposed = l->disposed || disposed;
+    if (durable && !l->durable) {
+        l->durable = true;
+        n->hint_count--;
+    }
+}
+
+void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch, const struct peer *host,
+                    bool disposed)
+{
+    struct buf value = {0};
+    mp_array(&value, 3);
+    mp_uint(&value, epoch);
+    mp_bin(&value, host->id.b, HOST_ID_BYTES);
+    mp_bool(&value, disposed);
+    store_batch_put_take(batch, TABLE_LOCATIONS, (struct span){id->b, GW_ID_BYTES}, &value);
+    buf_free(&value);
+}
+
+void location_boot_row(struct node *n, struct span key, struct span value)
+{
+    struct mp m = mp_over(value);
+    size_t fields;
+    uint64_t epoch;
+    struct host_id host;
+    bool disposed;
+    gw_id id;
+    if (key.n != GW_ID_BYTES || mp_read_array(&m, &fields) != GW_OK || fields < 3 ||
+        mp_read_uint(&m, &epoch) != GW_OK || mp_read_fixed(&m, host.b, HOST_ID_BYTES) != GW_OK ||
+        mp_read_bool(&m, &disposed) != GW_OK) {
+        log_error("store.row", "table=locations a row does not decode and was skipped");
+        return;
+    }
+    memcpy(id.b, key.p, GW_ID_BYTES);
+    location_know(n, &id, epoch, peer_intern(n, &host), disposed, true);
+}
+
+void locations_free(struct node *n)
+{
+    struct location *l, *next;
+    HASH_ITER(hh, n->locations, l, next) {
+        drop_location(n, l);
+    }
+}
+
+void location_doubt(struct node *n, const gw_id *id)
+{
+    struct location *l = location_find(n, id);
+    if (l && !l->durable) {
+        drop_location(n, l);
+    } else if (l) {
+        l->doubted = true; /* its epoch stays a fence (I2) */
+    }
+}
+
+/* ---- LOCATE: telling homes ---- */
+
+static void locate_entry(struct buf *frame, const gw_id *id, uint64_t epoch, const struct host_id *host,
+                         bool disposed)
+{
+    mp_array(frame, 4);
+    mp_id(frame, id);
+    mp_uint(frame, epoch);
+    mp_bin(frame, host->b, HOST_ID_BYTES);
+    mp_bool(frame, disposed);
+}
+
+void location_tell_home(struct node *n, const gw_id *id, uint64_t epoch, const struct host_id *home,
+                        bool disposed)
+{
+    struct peer *p = peer_find(n, home);
+    if (!p || p->self || !p->up) {
+        return; /* told when its link comes up */
+    }
+    struct buf frame = {0};
+    size_t at = frame_begin(&frame, FRAME_LOCATE, 0, 1);
+    mp_array(&frame, 1);
+    locate_entry(&frame, id, epoch, &n->self->id, disposed);
+    frame_end(&frame, at);
+    peer_send_frame(n, p, &frame);
+}
+
+static void send_entries(struct node *n, struct peer *p, struct buf *entries, size_t count)
+{
+    struct buf frame = {0};
+    size_t at = frame_begin(&frame, FRAME_LOCATE, 0, 1);
+    mp_array(&frame, count);
+    buf_add(&frame, entries->data, entries->len);
+    frame_end(&frame, at);
+    peer_send_frame(n, p, &frame);
+    buf_reset(entries);
+}
+
+void locations_link_up(struct node *n, struct peer *p)
+{
+    struct buf entries = {0};
+    size_t count = 0;
+    for (struct agent *a = n->agents; a; a = a->hh.next) {
+        if (a->home == &p->id) {
+            locate_entry(&entries, &a->id, a->epoch, &n->self->id, false);
+            if (++count == LIMIT_PAGE) {
+                send_entries(n, p, &entries, count);
+                count = 0;
+            }
+        }
+    }
+    if (count > 0) {
+        send_entries(n, p, &entries, count);
+    }
+    buf_free(&entries);
+}
+
+/* ---- two copies ---- */
+
+void location_ask(struct node *n, struct peer *p, const char *agent,
+                  void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
+{
+    struct buf frame = {0};
+    uint64_t stream = peer_stream(n);
+    size_t at = frame_begin(&frame, FRAME_CALL, stream, 3);
+    mp_str(&frame, "locate");
+    mp_map(&frame, 1);
+    mp_str(&frame, "agent");
+    mp_str(&frame, agent);
+    mp_nil(&frame);
+    frame_end(&frame, at);
+    peer_request(n, p, stream, &frame, LOCATE_TIMEOUT_MS, on_answer, arg);
+}
+
+struct meeting { /* a host is said to have a higher epoch of an agent that is here, too */
+    struct node *n;
+    struct peer *other;
+    gw_id agent;
+};
+
+static void met(void *arg, gw_err err, const struct frame *f)
+{
+    struct meeting t = *(struct meeting *)arg;
+    uint32_t code;
+    gw_value about = gw_nil();
+    struct host_id host;
+    struct mp m = f ? f->rest : (struct mp){0};
+    free(arg);
+    struct agent *a = err == GW_ECANCELLED ? NULL : agent_find(t.n, &t.agent);
+    if (a && err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
+        value_unpack(&m, &about) == GW_OK &&
+        host_id_parse(gw_map_str(&about, "host_id", ""), &host) == GW_OK &&
+        host_id_equal(&host, &t.other->id) && gw_map_int(&about, "epoch", 0) > (int64_t)a->epoch) {
+        uint64_t epoch = (uint64_t)gw_map_int(&about, "epoch", 0);
+        agent_quarantine(t.n, a, t.other, epoch);
+        location_know(t.n, &t.agent, epoch, t.other, false, false);
+    }
+    gw_value_free(&about);
+}
+
+/* Ask that host itself before anything is done to the copy here. */
+static void meet(struct node *n, struct peer *other, const gw_id *agent)
+{
+    char id[GW_ID_TEXT];
+    struct meeting *t = xcalloc(1, sizeof *t);
+    *t = (struct meeting){n, other, *agent};
+    location_ask(n, other, gw_id_text(agent, id), met, t);
+}
+
+/* `p` has an older copy than is known here, or its word was overtaken: tell it who has the newer one. */
+static void correct(struct node *n, struct peer *p, const gw_id *id, uint64_t fence)
+{
+    struct location *l = location_find(n, id);
+    struct peer *host = agent_find(n, id) ? n->self : l ? l->host : NULL;
+    if (host && host != p && !(l && l->disposed)) {
+        struct buf frame = {0};
+        size_t at = frame_begin(&frame, FRAME_LOCATE, 0, 1);
+        mp_array(&frame, 1);
+        locate_entry(&frame, id, fence, &host->id, false);
+        frame_end(&frame, at);
+        peer_send_frame(n, p, &frame);
+    }
+}
+
+struct entry {
+    gw_id id;
+    uint64_t epoch;
+    struct host_id host;
+    bool disposed;
+};
+
+static gw_err read_entry(struct mp *m, struct entry *e)
+{
+    size_t fields;
+    GW_TRY(mp_read_array(m, &fields));
+    if (fields < 4) {
+        return GW_EPROTO;
+    }
+    GW_TRY(mp_read_id(m, &e->id));
+    GW_TRY(mp_read_uint(m, &e->epoch));
+    GW_TRY(mp_read_fixed(m, e->host.b, HOST_ID_BYTES));
+    GW_TRY(mp_read_bool(m, &e->disposed));
+    GW_TRY(mp_skip_n(m, fields - 4));
+    return e->epoch <= LIMIT_EPOCH ? GW_OK : GW_EPROTO;
+}
+
+/* A host speaks for itself only, and only of epochs above what we know; of others it can only hint. */
+static void take_entry(struct node *n, struct peer *p, const struct entry *e, struct store_batch *batch)
+{
+    struct agent *a = agent_find(n, &e->id);
+    uint64_t fence = agent_fence(n, &e->id);
+    struct peer *host = peer_find(n, &e->host);
+    if (a && e->epoch > a->epoch && !e->disposed) {
+        if (host && host->up && !host->self) {
+            meet(n, host, &e->id); /* two copies (H8) */
+        }
+    } else if (a || host != p) {
+        if (a && host == p && e->epoch < a->epoch) {
+            correct(n, p, &e->id, a->epoch);
+        }
+    } else if (fence < e->epoch) {
+        location_write(batch, &e->id, e->epoch, p, e->disposed);
+        location_know(n, &e->id, e->epoch, p, e->disposed, true);
+        move_out_seen(n, &e->id, e->epoch);
+    } else if (e->disposed && fence == e->epoch) {
+        location_write(batch, &e->id, e->epoch, p, true);
+        location_know(n, &e->id, e->epoch, p, true, true);
+    } else if (fence > e->epoch && !e->disposed) {
+        correct(n, p, &e->id, fence);
+    }
+}
+
+void location_frame(struct node *n, struct peer *p, const struct frame *f)
+{
+    struct mp m = f->rest;
+    struct entry e;
+    size_t count;
+    struct store_batch *batch = store_batch_new();
+    if (mp_read_array(&m, &count) == GW_OK && count <= LIMIT_PAGE) {
+        for (size_t i = 0; i < count && read_entry(&m, &e) == GW_OK; i++) {
+            take_entry(n, p, &e, batch);
+        }
+    }
+    if (store_batch_count(batch) > 0) {
+        node_commit(n, batch, NULL, NULL);
+    } else {
+        store_batch_free(batch);
+    }
+}
+
+/* ---- the operation ---- */
+
+void op_locate(struct node *n, struct op_call *call)
+{
+    struct gw_error why;
+    const char *text = gw_map_str(&call->args, "agent", "");
+    struct agent *a = NULL;
+    struct peer *host = n->self;
+    struct location *l = NULL;
+    gw_id id;
+    char id_text[HOST_ID_TEXT], agent_text[GW_ID_TEXT];
+    gw_value result = gw_nil();
+    gw_err err = agent_lookup(n, text, &a, &why);
+    if (err == GW_EAMBIGUOUS) {
+        op_fail(call, &why);
+        return;
+    }
+    if (err != GW_OK) {
+        l = gw_id_parse(text, &id) == GW_OK ? location_find(n, &id) : NULL;
+        if (!l || !l->durable) {
+            gw_fail(&why, GW_EUNKNOWN, "agent \"%s\" is not known here", text);
+            op_fail(call, &why);
+            return;
+        }
+        host = l->host;
+    }
+    const gw_id *agent = a ? &a->id : &l->agent;
+    if (gw_map_set(&result, "agent", gw_str(gw_id_text(agent, agent_text))) != GW_OK ||
+        gw_map_set(&result, "epoch", gw_int((int64_t)(a ? a->epoch : l->epoch))) != GW_OK ||
+        gw_map_set(&result, "host_id", gw_str(host_id_text(&host->id, id_text))) != GW_OK ||
+        gw_map_set(&result, "name", gw_str(host->name)) != GW_OK ||
+        gw_map_set(&result, "url", gw_str(host->url)) != GW_OK ||
+        gw_map_set(&result, "disposed", gw_bool(l && l->disposed)) != GW_OK) {
+        gw_value_free(&result);
+    }
+    op_ok(call, &result);
+}

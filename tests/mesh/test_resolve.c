@@ -1,0 +1,235 @@
+/* Moves in doubt, and what an operator may do about them: `moves resolve` at either side, refused
+ * when somebody reachable knows better; and two copies that meet afterwards. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/mesh/scene.h"
+
+struct losing {
+    uint32_t kind; /* frames of this kind are lost while `on` */
+    bool on;
+    size_t lost;
+};
+static mesh_fate lose(void *arg, size_t from, size_t to, const struct frame *frame)
+{
+    struct losing *l = arg;
+    if (l->on && frame->kind == l->kind && from < 2 && to < 2) {
+        l->lost++;
+        return FATE_LOSE;
+    }
+    return FATE_PASS;
+}
+
+/* A move h0 to h1 of which no frame of `kind` arrives. */
+static void doubt(struct scene *s, struct losing *l, uint64_t seed, uint32_t kind)
+{
+    scene_open(s, seed, 3);
+    *l = (struct losing){.kind = kind, .on = true};
+    mesh_on_frame(s->m, lose, l);
+    scene_dispatch(s, 0, 1);
+    mesh_run(s->m, 1000);
+    mesh_assert(s->m, l->lost > 0);
+}
+
+/* The ticket of the only move at a host. */
+static const char *ticket_at(struct mesh *m, size_t host)
+{
+    static char text[GW_ID_TEXT];
+    gw_value v = gw_nil();
+    mesh_must(m, host, &v, "moves", "{}");
+    const gw_value *moves = gw_map_get(&v, "moves");
+    mesh_assert(m, moves && moves->kind == GW_LIST && moves->list.n == 1);
+    (void)snprintf(text, sizeof text, "%s", gw_map_str(&moves->list.items[0], "ticket", ""));
+    gw_value_free(&v);
+    return text;
+}
+
+static bool in_doubt_at(struct mesh *m, size_t host)
+{
+    gw_value v = gw_nil();
+    mesh_must(m, host, &v, "moves", "{}");
+    const gw_value *moves = gw_map_get(&v, "moves");
+    bool yes = moves && moves->kind == GW_LIST && moves->list.n == 1 &&
+               gw_map_bool(&moves->list.items[0], "in_doubt", false);
+    gw_value_free(&v);
+    return yes;
+}
+
+static gw_err resolve(struct mesh *m, size_t host, const char *ticket, bool destroyed)
+{
+    return mesh_op(m, host, NULL, "resolve", "{'ticket': '%s', 'source_destroyed': %s}", ticket,
+                   destroyed ? "true" : "false");
+}
+
+static void expect_at(struct scene *s, size_t host, uint64_t least_epoch)
+{
+    uint64_t epoch = 0;
+    mesh_assert(s->m, mesh_where(s->m, &s->agent, &epoch) == host);
+    mesh_assert(s->m, epoch >= least_epoch);
+    mesh_assert(s->m, mesh_count(s->m, host, &s->agent) == s->adds);
+}
+
+static void finish(struct scene *s, size_t host)
+{
+    mesh_heal(s->m);
+    mesh_expect_whole(s->m);
+    mesh_assert(s->m, mesh_where(s->m, &s->agent, NULL) == host);
+    mesh_assert(s->m, mesh_count(s->m, 2, &s->agent) == s->adds);
+    assert_int_equal(mesh_move(s->m, 0, &s->agent, 2), GW_OK);
+    scene_add(s);
+    mesh_assert(s->m, mesh_count(s->m, 0, &s->agent) == s->adds);
+    for (size_t i = 0; i < 3; i++) {
+        mesh_crash(s->m, i);
+    }
+    mesh_heal(s->m);
+    mesh_expect_whole(s->m);
+    mesh_assert(s->m, mesh_where(s->m, &s->agent, NULL) == 2);
+    scene_close(s);
+}
+
+/* The destination is gone after the commit: the source shows it and takes the agent back. */
+static void test_taken_back_at_the_source(void **state)
+{
+    (void)state;
+    for (int returns = 0; returns < 2; returns++) {
+        struct scene s;
+        struct losing l;
+        doubt(&s, &l, 81, FRAME_COMMIT);
+        const char *ticket = ticket_at(s.m, 0);
+        assert_int_equal(resolve(s.m, 0, ticket, false), GW_EREFUSED); /* it is reachable */
+        assert_int_equal(resolve(s.m, 1, ticket, true), GW_EREFUSED);
+        mesh_crash(s.m, 1);
+        mesh_run(s.m, 30000);
+        assert_true(in_doubt_at(s.m, 0));
+        assert_int_equal(resolve(s.m, 0, "01JD8Z5MESHMESHMESHMESHMES", false), GW_ENOT_FOUND);
+        assert_int_equal(resolve(s.m, 0, ticket, false), GW_OK);
+        expect_at(&s, 0, 3);
+        assert_int_equal(node_moves_count(mesh_node(s.m, 0)), 0);
+        if (returns) { /* staged there still: its QUERY is told that the ticket is dead */
+            mesh_start_all(s.m);
+            mesh_run(s.m, 20000);
+            mesh_assert(s.m, mesh_copies(s.m, &s.agent) == 1);
+        }
+        mesh_crash(s.m, 0); /* the word of the operator is durable */
+        mesh_start(s.m, 0);
+        mesh_run(s.m, 3000);
+        expect_at(&s, 0, 3);
+        finish(&s, 0);
+    }
+}
+
+/* The destination has lost its disk between receipt and COMMIT: it must not say COMMITTED for what
+ * it never staged (H5); the source keeps the state, shows the doubt, and takes the agent back at
+ * the operator's word. */
+static void test_destination_lost_its_disk(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct losing l;
+    doubt(&s, &l, 85, FRAME_COMMIT);
+    const char *ticket = ticket_at(s.m, 0);
+    mesh_crash(s.m, 1);
+    mesh_wipe(s.m, 1);
+    l.on = false;
+    mesh_start_all(s.m);
+    mesh_run(s.m, 30000);
+    mesh_assert(s.m, node_moves_count(mesh_node(s.m, 0)) == 1);
+    assert_true(in_doubt_at(s.m, 0));
+    assert_int_equal(resolve(s.m, 0, ticket, false), GW_OK);
+    expect_at(&s, 0, 3);
+    finish(&s, 0);
+}
+
+/* The destination had activated it, and comes back: the lower epoch gives way. */
+static void test_two_copies_meet(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct losing l;
+    doubt(&s, &l, 82, FRAME_COMMITTED);
+    mesh_assert(s.m, mesh_where(s.m, &s.agent, NULL) == 1);
+    mesh_crash(s.m, 1);
+    mesh_crash(s.m, 0); /* it forgets what it has only heard */
+    mesh_start(s.m, 0);
+    mesh_run(s.m, 10000);
+    mesh_excuse(s.m, &s.agent);
+    gw_err err = resolve(s.m, 0, ticket_at(s.m, 0), false);
+    if (err == GW_EREFUSED) { /* it knows better, which is as good */
+        finish(&s, 1);
+        return;
+    }
+    assert_int_equal(err, GW_OK);
+    expect_at(&s, 0, 3);
+    mesh_start_all(s.m);
+    finish(&s, 0);
+}
+
+/* Refused when a third host has seen it beyond this move. */
+static void test_refused_when_somebody_knows(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct losing l;
+    doubt(&s, &l, 83, FRAME_COMMITTED);
+    assert_int_equal(mesh_move(s.m, 1, &s.agent, 2), GW_OK); /* it moved on */
+    mesh_crash(s.m, 1);
+    mesh_run(s.m, 20000);
+    assert_int_equal(resolve(s.m, 0, ticket_at(s.m, 0), false), GW_EREFUSED);
+    mesh_crash(s.m, 0);
+    mesh_start(s.m, 0);
+    mesh_run(s.m, 10000);
+    assert_int_equal(resolve(s.m, 0, ticket_at(s.m, 0), false), GW_EREFUSED);
+    mesh_on_frame(s.m, NULL, NULL);
+    mesh_heal(s.m);
+    mesh_expect_whole(s.m);
+    mesh_assert(s.m, mesh_where(s.m, &s.agent, NULL) == 2);
+    scene_verify(&s);
+    scene_close(&s);
+}
+
+/* The source is gone for ever, the agent staged: activated at an epoch that the source never gives.
+ */
+static void test_activated_at_the_destination(void **state)
+{
+    (void)state;
+    for (int committed = 0; committed < 2; committed++) {
+        for (int returns = 0; returns < 2; returns++) {
+            struct scene s;
+            struct losing l;
+            doubt(&s, &l, 84, committed ? FRAME_COMMIT : FRAME_RECEIPT);
+            const char *ticket = ticket_at(s.m, 1);
+            mesh_crash(s.m, 0);
+            mesh_run(s.m, 30000);
+            assert_true(in_doubt_at(s.m, 1));
+            assert_int_equal(resolve(s.m, 1, ticket, false), GW_EREFUSED);
+            mesh_excuse(s.m, &s.agent);
+            assert_int_equal(resolve(s.m, 1, ticket, true), GW_OK);
+            expect_at(&s, 1, 3);
+            mesh_on_frame(s.m, NULL, NULL);
+            if (returns) { /* departed: it hears COMMITTED; still the owner: the lower epoch gives
+                              way */
+                mesh_start_all(s.m);
+                mesh_run(s.m, 20000);
+            }
+            finish(&s, 1);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_taken_back_at_the_source),
+        cmocka_unit_test(test_destination_lost_its_disk),
+        cmocka_unit_test(test_refused_when_somebody_knows),
+        cmocka_unit_test(test_activated_at_the_destination),
+        cmocka_unit_test(test_two_copies_meet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
