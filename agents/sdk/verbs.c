@@ -126,6 +126,10 @@ static gw_err message(struct gw_call *call, gw_value agent, const char *method, 
 
 gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value args)
 {
+    if (call->run->hook == HOOK_DISPATCH || call->run->hook == HOOK_DISPOSE) {
+        gw_value_free(&args); /* its transaction is the departure, or the end: no outbox is left behind it */
+        return gw_call_fail(call, GW_ENOT_SUPPORTED, "gw_tell cannot be used in on_dispatch or on_dispose");
+    }
     gw_value map;
     GW_TRY(message(call, gw_id_value(&agent), method, args, &map));
     return record(call, "tell", map);

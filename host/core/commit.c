@@ -47,7 +47,7 @@ static struct span request_key(uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES], c
     return (struct span){raw, ROW_KEY_BYTES + REQUEST_KEY_BYTES};
 }
 
-static void record_answer(struct work *w, struct store_batch *batch, int64_t now_ms)
+void request_record(struct work *w, struct store_batch *batch, int64_t now_ms)
 {
     struct live *live = w->agent->live;
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
@@ -71,7 +71,7 @@ static void record_answer(struct work *w, struct store_batch *batch, int64_t now
     live->request_count -= drop;
 }
 
-static void remember_request(struct work *w, int64_t now_ms)
+void request_remember(struct work *w, int64_t now_ms)
 {
     struct live *live = w->agent->live;
     if (live->request_count == live->request_cap) {
@@ -86,6 +86,23 @@ static void remember_request(struct work *w, int64_t now_ms)
     struct seen_request *r = &live->requests[live->request_count++];
     memcpy(r->key, w->key, sizeof r->key);
     r->at_ms = now_ms;
+}
+
+struct seen_request *request_find(struct live *live, const uint8_t key[REQUEST_KEY_BYTES])
+{
+    for (size_t i = 0; i < live->request_count; i++) {
+        if (memcmp(live->requests[i].key, key, REQUEST_KEY_BYTES) == 0) {
+            return &live->requests[i];
+        }
+    }
+    return NULL;
+}
+
+void request_forget(struct live *live, struct seen_request *r)
+{
+    size_t behind = (size_t)(live->requests + live->request_count - (r + 1));
+    memmove(r, r + 1, behind * sizeof *r);
+    live->request_count--;
 }
 
 /* ---- actions: [[verb, args], ...] ---- */
@@ -157,9 +174,8 @@ static void durable(void *arg, gw_err err)
         tells_rolled_back(n, a);
         a->pending |= w->cleared;
         if (w->set_intent) {
-            buf_free(a->intent);
-            free(a->intent);
-            a->intent = NULL;
+            intent_replace(a, w->intent_before);
+            w->intent_before = NULL;
         }
         if (work_hold(w)) {
             log_warn("store.rolled_back", "agent type=%s error=%s its work is run again", a->type->name,
@@ -174,7 +190,7 @@ static void durable(void *arg, gw_err err)
         return;
     }
     if (w->has_key && w->result.err == GW_OK) {
-        remember_request(w, node_now_ms(n));
+        request_remember(w, node_now_ms(n));
     }
     tells_committed(n, a);
     work_finish(w, w->result.err, w->result.err == GW_OK ? &w->result : NULL,
@@ -197,12 +213,8 @@ void commit_result(struct work *w)
         commit_parts(batch, &a->id, a->epoch, w->result.parts);
     }
     struct buf *intent = ok && !discard ? sort_actions(w, batch) : NULL;
-    if (intent && !a->intent) {
-        a->intent = intent; /* told to go on from here; the row below says so, too */
-    } else if (intent) {
-        buf_free(intent);
-        free(intent);
-        intent = NULL;
+    if (intent) { /* the row below says so, too */
+        w->intent_before = intent_append(a, intent);
     }
     a->pending &= ~bit;
     w->cleared = bit;
@@ -229,7 +241,7 @@ void commit_result(struct work *w)
         return;
     }
     if (w->has_key && ok) {
-        record_answer(w, batch, node_now_ms(n));
+        request_record(w, batch, node_now_ms(n));
     }
     node_commit(n, batch, durable, w);
 }

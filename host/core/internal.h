@@ -34,6 +34,7 @@ struct runner {
     struct work *in_flight; /* uthash by stream */
     gw_value about;         /* types as it described them */
     char problem[320];      /* why it is BROKEN or in BACKOFF */
+    char hint[200];         /* more of it: the place of a fault in a signature */
 };
 
 struct type {
@@ -121,6 +122,7 @@ struct live {
     size_t request_count, request_cap;
     struct stream_mark *streams;
     size_t stream_count;
+    gw_id asking;         /* the agent whose answer its handler waits for; nil = none */
     uint64_t outbox_next; /* number of the next tell */
     uint64_t inbox_next;
 };
@@ -171,6 +173,7 @@ struct work {
     struct run_result result;
     uint32_t cleared; /* hook bit and intent that its commit wrote, for a roll-back */
     bool set_intent;
+    struct buf *intent_before; /* what it was then; NULL = none; owned */
     bool reads_state;
     bool reloaded; /* the runner did not know the object: parts were sent again */
 };
@@ -415,6 +418,12 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
 /* ---- commit.c ---- */
 /* A handler has ended well: build its transaction, submit, then work's done and the actions. */
 void commit_result(struct work *w);
+/* Recorded answers: the row of w->key with w->result.reply; memory when it is durable; look-up; removal. at_ms < 0:
+ * its transaction is on the way. */
+void request_record(struct work *w, struct store_batch *batch, int64_t now_ms);
+void request_remember(struct work *w, int64_t now_ms);
+struct seen_request *request_find(struct live *live, const uint8_t key[REQUEST_KEY_BYTES]);
+void request_forget(struct live *live, struct seen_request *r);
 void commit_parts(struct store_batch *batch, const gw_id *agent, uint64_t epoch, struct span parts);
 
 /* ---- runners.c ---- */
@@ -552,6 +561,10 @@ void agent_wake(struct node *n, struct agent *a);
 void intent_run(struct node *n, struct agent *a);
 /* It is done (or failed): forget it; the row is rewritten in `batch`, or in one of its own when NULL. */
 void intent_pop(struct node *n, struct agent *a);
+/* Add a packed list behind what is there; `more` is taken; returns what was there before (owned; NULL = nothing). */
+struct buf *intent_append(struct agent *a, struct buf *more);
+/* Set what stands there (taken); what stood there is freed. With a NULL only frees `intent`. */
+void intent_replace(struct agent *a, struct buf *intent);
 void intent_forget(struct agent *a); /* in memory only: its row is written without it */
 
 /* ---- events.c ---- */

@@ -180,6 +180,7 @@ void op_types(struct node *n, struct op_call *call)
             struct out one = {0};
             put(&one, "plugin", gw_str(n->cfg.plugins[i]));
             put(&one, "problem", gw_str(n->runners[i].problem));
+            put(&one, "hint", gw_str(n->runners[i].hint));
             add(&broken, one.v);
         }
     }

@@ -162,6 +162,9 @@ static void hello(struct runner *r, const struct frame *f)
     }
     const gw_value *error = gw_map_get(&about, "error");
     if (error) {
+        const char *hint = gw_map_str(error, "hint", "");
+        (void)span_text((struct span){(const uint8_t *)hint, strnlen(hint, sizeof r->hint - 1)}, r->hint,
+                        sizeof r->hint);
         broken(r, gw_map_str(error, "text", "the plugin cannot be loaded"));
         gw_value_free(&about);
         return;

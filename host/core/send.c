@@ -28,6 +28,10 @@ static void answer_reply(struct op_call *call, struct node *n, uint64_t epoch, s
 static void send_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
 {
     struct op_call *call = w->arg;
+    struct agent *asker = gw_id_is_nil(&w->sender) ? NULL : agent_find(w->node, &w->sender);
+    if (asker && asker->live) {
+        asker->live->asking = (gw_id){{0}};
+    }
     if (err == GW_OK) {
         answer_reply(call, w->node, w->agent->epoch, r->reply);
     } else {
@@ -58,9 +62,16 @@ static void told(void *arg, gw_err err)
     if (err != GW_OK) {
         gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
         op_fail(t->call, &why);
+        if (a && t->w->has_key) {
+            request_forget(a->live, request_find(a->live, t->w->key));
+        }
         work_free(t->w);
     } else {
         uint64_t epoch = a ? a->epoch : 0;
+        if (a && t->w->has_key) {
+            request_find(a->live, t->w->key)->at_ms = node_now_ms(t->n);
+        }
+        t->w->has_key = false; /* it has been recorded with the acceptance, not with the run */
         answer_reply(t->call, t->n, epoch, (struct span){0});
         if (a) {
             work_push(t->w, false);
@@ -79,6 +90,10 @@ static void tell_local(struct node *n, struct op_call *call, struct agent *a, st
     w->done = tell_ran;
     w->call = NULL;
     inbox_put(a, w, batch);
+    if (w->has_key) { /* a repeat is answered, not accepted again */
+        request_record(w, batch, node_now_ms(n));
+        request_remember(w, -1);
+    }
     node_commit(n, batch, told, t);
 }
 
@@ -118,6 +133,21 @@ static bool comes_back(const struct op_call *call, const struct agent *a)
     return false;
 }
 
+/* Two handlers that ask each other's agent at the same moment have separate chains: follow who waits for whom. */
+static bool asks_in_circle(struct node *n, struct agent *asker, const struct agent *target)
+{
+    for (int steps = 0; target && steps < LIMIT_RUNNER_BLOCKED; steps++) {
+        if (target == asker) {
+            return true;
+        }
+        if (!target->live || gw_id_is_nil(&target->live->asking)) {
+            return false;
+        }
+        target = agent_find(n, &target->live->asking);
+    }
+    return false;
+}
+
 static void send_local(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
@@ -132,6 +162,12 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
     }
     if (!tell && comes_back(call, a)) {
         gw_fail(&why, GW_EDEADLOCK, "the call comes back to an agent that waits for it");
+        op_fail(call, &why);
+        return;
+    }
+    struct agent *asker = sender && sender->kind == GW_ID ? agent_find(n, &sender->id) : NULL;
+    if (!tell && asker && asks_in_circle(n, asker, a)) {
+        gw_fail(&why, GW_EDEADLOCK, "the agent asks, itself or through others, the one that asks it");
         op_fail(call, &why);
         return;
     }
@@ -157,6 +193,9 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
     } else {
         node_random(n, w->key, sizeof w->key);
     }
+    if (asker && asker->live && !tell) {
+        asker->live->asking = a->id;
+    }
     w->done = send_done;
     w->arg = call;
     w->call = call;
@@ -165,6 +204,16 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
                 LIMIT_ARGS_BYTES);
         work_free(w);
         op_fail(call, &why);
+        return;
+    }
+    struct seen_request *seen = tell && key && !a->move ? request_find(a->live, w->key) : NULL;
+    if (seen) {
+        work_free(w);
+        if (seen->at_ms < 0) {
+            call_again_later(n, call); /* its acceptance is on the way to the disk */
+        } else {
+            answer_reply(call, n, a->epoch, (struct span){0});
+        }
         return;
     }
     n->messages_count++;

@@ -228,6 +228,8 @@ static void end_prepare(struct work *w, const struct run_result *r, struct store
     event_put(n, batch, &(struct event){.kind = "agent.dispose", .agent = &a->id, .type = a->type->name});
 }
 
+static void dispose_past_hook(struct node *n, struct agent *a, struct op_call *call);
+
 static void end_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
 {
     struct node *n = w->node;
@@ -235,6 +237,12 @@ static void end_done(struct work *w, gw_err err, const struct run_result *r, con
     gw_id id = a->id;
     uint64_t epoch = a->epoch;
     (void)r;
+    if (err != GW_OK && !w->direct && err != GW_EMOVED && !n->stopping) {
+        /* on_dispose failed, or the state does not decode: the end does not depend on it */
+        event_now(n, &(struct event){.kind = "hook.failed", .agent = &id, .type = a->type->name, .text = why->text});
+        dispose_past_hook(n, a, w->arg);
+        return;
+    }
     if (err == GW_OK) {
         struct gw_error gone;
         gw_fail(&gone, GW_EDISPOSED, "the agent was disposed");
@@ -245,6 +253,16 @@ static void end_done(struct work *w, gw_err err, const struct run_result *r, con
         agent_discard(n, a, &gone);
     }
     lifecycle_end(w, err, why, &id, epoch, "disposed");
+}
+
+static void dispose_past_hook(struct node *n, struct agent *a, struct op_call *call)
+{
+    struct work *w = lifecycle(n, a, HOOK_DISPOSE);
+    w->direct = true;
+    w->prepare = end_prepare;
+    w->done = end_done;
+    w->arg = w->call = call;
+    work_push(w, true);
 }
 
 static void dispose_here(struct node *n, struct agent *a, struct op_call *call)
@@ -284,6 +302,38 @@ void intent_forget(struct agent *a)
         a->intent = NULL;
     }
     a->intent_busy = false;
+}
+
+void intent_replace(struct agent *a, struct buf *intent)
+{
+    struct buf *old = a ? a->intent : intent;
+    if (old) {
+        buf_free(old);
+        free(old);
+    }
+    if (a) {
+        a->intent = intent;
+    }
+}
+
+struct buf *intent_append(struct agent *a, struct buf *more)
+{
+    struct buf *before = a->intent;
+    if (!before) {
+        a->intent = more;
+        return NULL;
+    }
+    struct mp old = mp_over(buf_span(before)), new = mp_over(buf_span(more));
+    size_t n_old = 0, n_new = 0;
+    struct buf *both = xcalloc(1, sizeof *both);
+    bool good = mp_read_array(&old, &n_old) == GW_OK && mp_read_array(&new, &n_new) == GW_OK;
+    gw_assert(good); /* both were packed here */
+    mp_array(both, n_old + n_new);
+    buf_add(both, old.p, (size_t)(old.end - old.p));
+    buf_add(both, new.p, (size_t)(new.end - new.p));
+    intent_replace(NULL, more);
+    a->intent = both;
+    return before;
 }
 
 void intent_pop(struct node *n, struct agent *a)

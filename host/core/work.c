@@ -30,6 +30,7 @@ void work_free(struct work *w)
     buf_free(&w->args);
     buf_free(&w->chain);
     buf_free(&w->kept);
+    intent_replace(NULL, w->intent_before);
     free(w);
 }
 
@@ -247,16 +248,6 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
     work_fail(w, &why);
 }
 
-static bool is_recorded(const struct live *live, const uint8_t key[REQUEST_KEY_BYTES])
-{
-    for (size_t i = 0; i < live->request_count; i++) {
-        if (memcmp(live->requests[i].key, key, REQUEST_KEY_BYTES) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void work_answer_recorded(struct work *w)
 {
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
@@ -293,7 +284,7 @@ static void go_on(struct work *w)
         work_finish(w, GW_OK, NULL, NULL);
         return;
     }
-    if (w->has_key && is_recorded(live, w->key)) {
+    if (w->has_key && request_find(live, w->key)) {
         work_answer_recorded(w);
         return;
     }
@@ -535,6 +526,7 @@ static void lost_one(struct work *w, const char *reason)
         return;
     }
     w->agent->live->incarnation = 0;
+    w->agent->live->asking = (gw_id){{0}};
     w->attempts++;
     if (waits(w) && w->attempts < CRASH_ATTEMPTS && !w->node->stopping) {
         w->agent->live->current = NULL;
