@@ -118,8 +118,10 @@ static gw_err shorten_methods(gw_value *types)
 static void note_broken(const struct cli *cli, const gw_value *broken)
 {
     for (size_t i = 0; broken && broken->kind == GW_LIST && i < broken->list.n; i++) {
-        GW_AUTO(free_charp) char *text = output_text(&broken->list.items[i]);
-        output_note(cli, "not loaded: %s", text ? text : "");
+        const gw_value *one = &broken->list.items[i];
+        const char *hint = gw_map_str(one, "hint", "");
+        output_note(cli, "not loaded: %s%s%s", gw_map_str(one, "problem", gw_map_str(one, "plugin", "?")),
+                    hint[0] ? "\n" : "", hint);
     }
 }
 

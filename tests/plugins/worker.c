@@ -55,6 +55,16 @@ static gw_err notes(struct gw_call *call)
     return gw_reply_strs(call, "notes", &w->notes);
 }
 
+/* Two of them that swap with each other at the same moment wait for each other. */
+static gw_err swap(struct gw_call *call)
+{
+    struct timespec t = {.tv_nsec = gw_arg_int(call, "ms") * 1000000};
+    gw_value reply;
+    nanosleep(&t, NULL);
+    GW_TRY(gw_ask(call, gw_arg_id(call, "whom"), "add", gw_nil(), &reply));
+    return gw_reply_value(call, "got", reply);
+}
+
 static gw_err ask(struct gw_call *call)
 {
     struct worker *w = gw_state(call);
@@ -77,6 +87,7 @@ static const struct gw_method methods[] = {
     {"add() -> (count: int)", add},
     {"notes() -> (notes: [string])", notes, GW_READ},
     {"ask(whom: agent) -> (got: any)", ask},
+    {"swap(whom: agent, ms: int[0..900]) -> (got: any)", swap},
     {"say(text: string)", say},
 };
 

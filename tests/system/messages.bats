@@ -1,0 +1,62 @@
+#!/usr/bin/env bats
+# Messages through the real binary: request keys, one-way messages, agents that wait for each other.
+
+load helpers
+
+setup() { system_setup; }
+teardown() { system_teardown; }
+
+plugin() { echo "$root/build/plain/tests/plugins/$1.so"; }
+count_is() { [ "$(field .reply.count send "$1" get)" = "$2" ]; }
+
+@test "a repeated one-way message under one key is applied once, also after kill -9" {
+    start_host alpha
+    id=$(field .agent create counter)
+    for _ in 1 2 3; do
+        gw send "$id" increment --tell --op-key once
+    done
+    wait_until 5 count_is "$id" 1
+    kill_host alpha
+    restart_host alpha
+    gw send "$id" increment --tell --op-key once
+    gw send "$id" increment --tell --op-key twice
+    wait_until 5 count_is "$id" 2
+    equal "$(field .reply.count send "$id" increment --op-key once)" null # the record of the tell answers
+    count_is "$id" 2
+}
+
+@test "an ask under one key is applied once through either host, also after a move" {
+    start_pair
+    id=$(field .agent -H alpha create counter)
+    equal "$(field .reply.count -H alpha send "$id" increment --op-key k1)" 1
+    gw -H alpha dispatch "$id" beta
+    equal "$(field .reply.count -H alpha send "$id" increment --op-key k1)" 1
+    equal "$(field .reply.count -H beta send "$id" increment --op-key k1)" 1
+    equal "$(field .reply.count -H beta send "$id" increment --op-key k2)" 2
+}
+
+@test "agents that ask each other at the same moment do not hang: one is told of the deadlock" {
+    start_host alpha --plugin "$(plugin worker)"
+    a=$(field .agent create worker)
+    b=$(field .agent create worker)
+    gw --timeout 20s send "$a" swap whom="$b" ms=200 >"$work/a" 2>&1 3>&- &
+    first=$!
+    gw --timeout 20s send "$b" swap whom="$a" ms=200 >"$work/b" 2>&1 3>&- &
+    second=$!
+    failed=0
+    wait $first || failed=$((failed + 1))
+    wait $second || failed=$((failed + 1))
+    cat "$work/a" "$work/b"
+    equal $failed 1
+    grep -q deadlock "$work/a" "$work/b"
+}
+
+@test "dispose ends an agent whose runner crashes or that cannot be loaded" {
+    start_host alpha --plugin "$(plugin crasher)"
+    id=$(field .agent create crasher)
+    run gw send "$id" crash
+    [ "$status" -ne 0 ]
+    gw dispose "$id"
+    run gw show "$id"
+    equal "$status" 3
+}
