@@ -359,6 +359,7 @@ static bool needs_pack(const struct gw_call *call, gw_handler handler)
     switch (call->run->hook) {
     case HOOK_CREATE:
     case HOOK_ARRIVE:
+    case HOOK_RETRACT:
     case HOOK_CLONE: return true;
     default: return handler && !call_reads(call);
     }

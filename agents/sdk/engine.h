@@ -46,7 +46,7 @@ struct engine_io {
      *    "send"    {agent, method, args, key: text}      -> map with `reply`
      *    "create"  {type, state, at?, key: text}         -> map with `agent`
      *    "hosts"   {}                                    -> list, or map with `hosts`
-     *    "dispatch" {agent, to}, "clone" {agent, to?, key}, "deactivate", "activate", "dispose"
+     *    "dispatch" {agent, to}, "retract" {agent, to?}, "clone" {agent, to?, key}, "deactivate", "activate", "dispose"
      *              {agent}
      * `key` follows from the key of RUN and the number of the verb in its handler: a re-run repeats
      * it, and gets the answer that was recorded the first time.

@@ -330,6 +330,11 @@ gw_err gw_dispatch_to(struct gw_call *call, gw_id agent, const char *selector)
     return about_quiet(call, "dispatch", agent, selector);
 }
 
+gw_err gw_retract(struct gw_call *call, gw_id agent, const char *selector)
+{
+    return about_quiet(call, "retract", agent, selector);
+}
+
 gw_err gw_clone_of(struct gw_call *call, gw_id agent, const char *selector, gw_id *ret_clone)
 {
     gw_value answer = {0};

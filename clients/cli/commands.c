@@ -8,6 +8,9 @@
     "Each call carries a request key; repeated under the same key it is applied\n"                 \
     "once. A lost connection is made again under the key by itself; --op-key\n"                    \
     "gives your own."
+#define DRY_HELP                                                                                   \
+    "With --dry-run nothing changes; exit code 6 when it would not be done.\n"                     \
+    "JSON then: agent, host, epoch, dry_run, possible, code, reason.\n\n"
 #define COMMAND(...)                                                                               \
     {                                                                                              \
         __VA_ARGS__                                                                                \
@@ -50,11 +53,22 @@ const struct cli_command commands[] = {
             dispatch_run,
             "SELECTOR: a name, URL or id of a host, any, or terms like\n"
             "tag:gpu,!tag:laptop. Done when the agent is active there.\n"
-            "JSON: agent, host, epoch, ticket.\n\n" KEY_HELP),
+            "JSON: agent, host, epoch, ticket.\n\n" DRY_HELP KEY_HELP),
+    COMMAND("retract", "AGENT [SELECTOR]", "bring an agent back, to the host that is asked",
+            dispatch_options, retract_run,
+            "Like dispatch from wherever it is; its hook on_retract runs in place of\n"
+            "on_arrive, if it has one. With SELECTOR to that host instead.\n"
+            "JSON: agent, host, epoch, ticket.\n\n" DRY_HELP KEY_HELP),
     COMMAND("clone", "AGENT [SELECTOR]", "copy an agent under a new id, here or there",
             clone_options, clone_run,
             "Prints the id of the copy.\n"
-            "JSON: agent (the new one), of, type, host, epoch.\n\n" KEY_HELP),
+            "JSON: agent (the new one), of, type, host, epoch.\n\n" DRY_HELP KEY_HELP),
+    COMMAND("drain", "[HOST]", "move all agents of a host away", drain_options, drain_run,
+            "Sleeping agents move without waking. Agents that cannot go stay and are named\n"
+            "with the reason: exit code 6. Ctrl-C ends it after the moves that have begun;\n"
+            "again goes on with the rest. The host is not closed: what is created there or\n"
+            "arrives afterwards stays.\n"
+            "JSON: moved, total, stayed[{agent, type, code, reason}]."),
     COMMAND("deactivate", "AGENT", "put an agent to sleep on disk", deactivate_options,
             deactivate_run,
             "It wakes on the next message, or by activate.\n"

@@ -23,6 +23,9 @@ gw_err send_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 /* cmd_life.c */
 extern const struct cli_option dispatch_options[];
 gw_err dispatch_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err retract_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+extern const struct cli_option drain_options[];
+gw_err drain_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 extern const struct cli_option clone_options[];
 gw_err clone_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 extern const struct cli_option deactivate_options[];

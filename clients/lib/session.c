@@ -67,7 +67,7 @@ bool session_interrupted(struct session *s)
 static bool op_takes_key(const char *op)
 {
     return strcmp(op, "send") == 0 || strcmp(op, "create") == 0 || strcmp(op, "clone") == 0 ||
-           strcmp(op, "dispatch") == 0;
+           strcmp(op, "dispatch") == 0 || strcmp(op, "retract") == 0;
 }
 
 /* Operations that read, or set a state whatever it was: a second time does no harm. */

@@ -47,6 +47,17 @@ static void add_copy(struct args *a, const char *key, const gw_value *v)
     }
 }
 
+static void add_texts(struct args *a, const char *key, const gw_strs *texts)
+{
+    gw_value list = gw_nil();
+    for (size_t i = 0; texts && i < texts->len && a->err == GW_OK; i++) {
+        a->err = gw_list_add(&list, gw_str(texts->items[i]));
+    }
+    if (list.kind == GW_LIST) {
+        add(a, key, list);
+    }
+}
+
 static void add_flag(struct args *a, const char *key, bool on)
 {
     if (on) {
@@ -122,6 +133,8 @@ static gw_err move(struct gw_client *client, const char *op, const char *agent, 
     add_text(&a, "agent", agent);
     add_text(&a, "to", to);
     add_flag(&a, "inactive", o->inactive);
+    add_texts(&a, "require", o->require);
+    add_flag(&a, "dry_run", o->dry_run);
     add_text(&a, "key", o->key);
     add_timeout(&a, timeout_ms);
     return call(client, op, &a, timeout_ms, ret, why);
@@ -132,6 +145,13 @@ gw_err gw_client_dispatch(struct gw_client *client, const char *agent, const cha
                           struct gw_error *why)
 {
     return move(client, "dispatch", agent, to, options, timeout_ms, ret, why);
+}
+
+gw_err gw_client_retract(struct gw_client *client, const char *agent, const char *to,
+                         const struct gw_move_options *options, int64_t timeout_ms, gw_value *ret,
+                         struct gw_error *why)
+{
+    return move(client, "retract", agent, to, options, timeout_ms, ret, why);
 }
 
 gw_err gw_client_clone(struct gw_client *client, const char *agent, const char *to,

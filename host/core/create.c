@@ -551,8 +551,8 @@ static void clone_send(struct node *n, struct op_call *call, struct agent *a, st
 {
     struct gw_error why;
     struct created *c = created_find(n, gw_map_str(&call->args, "key", NULL));
-    if (move_out_begin(n, a, to, gw_map_bool(&call->args, "inactive", false), id, clone_sent, call,
-                       &why) == GW_OK) {
+    unsigned flags = gw_map_bool(&call->args, "inactive", false) ? MOVE_INACTIVE : 0;
+    if (move_out_begin(n, a, to, flags, id, clone_sent, call, &why) == GW_OK) {
         return;
     }
     if (c) {
@@ -606,15 +606,16 @@ static void clone_local(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
     struct peer *to = n->self;
-    const char *where = gw_map_str(&call->args, "to", NULL);
     const char *key = gw_map_str(&call->args, "key", NULL);
     struct created *c = created_find(n, key);
-    if (c && c->done) {
+    if (gw_map_bool(&call->args, "dry_run", false)) {
+        travel_foresee(n, call, a, true);
+    } else if (c && c->done) {
         answer_created(call, &c->agent, &a->id, c->type, peer_label(peer_intern(n, &c->host)));
     } else if (c && (c->in_flight || host_id_equal(&c->host, &n->self->id))) {
         call_again_later(n, call); /* being made right now */
     } else if (request_key_check(key, &why) != GW_OK || agent_check_free(n, a, &why) != GW_OK ||
-               (where && !c && peers_pick(n, where, false, &to, &why) != GW_OK)) {
+               (!c && travel_pick(n, call, true, &to, &why) != GW_OK)) {
         op_fail(call, &why);
     } else if (c) {
         clone_there(n, call, a, peer_intern(n, &c->host), c);

@@ -246,6 +246,7 @@ struct move_out {
     gw_id of;
     int64_t created_ms;
     bool inactive;       /* arrive inactive */
+    bool retract;        /* called back: on_retract instead of on_arrive */
     agent_status before; /* status to go back to on abort */
     int64_t since_ms;
     unsigned tries;
@@ -342,6 +343,7 @@ struct node {
     bool any_held; /* some live->held is set, or some wish waits for a host to come up */
     struct env_timer *housekeeping;
     TAILQ_HEAD(tell_list, tell) tells; /* waiting in outboxes here */
+    LIST_HEAD(drain_list, drain) drains; /* drain.c */
     struct follower *followers;     /* events.c */
     struct log_line *log_lines;     /* events.c: the last lines of agents */
     size_t log_head, log_count;
@@ -463,6 +465,11 @@ size_t peers_select(struct node *n, const char *selector, struct peer **ret, siz
 gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct peer **ret,
                   struct gw_error *why) GW_MUST_USE;
 
+/* The same among hosts that carry every tag of `require` (list of texts; NULL or nil: none). GW_EREFUSED names the
+ * first tag that is missing. */
+gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self, const gw_value *require,
+                         struct peer **ret, struct gw_error *why) GW_MUST_USE;
+
 /* ---- locations.c ---- */
 struct location *location_find(struct node *n, const gw_id *id);
 /* Remember in memory; a lower epoch than known changes nothing (I2). durable: a row stands for it (is on disk). */
@@ -500,11 +507,18 @@ bool call_is_hop(const struct op_call *call);
 int64_t call_timeout(const struct op_call *call, int64_t fallback_ms);
 
 /* ---- moves ---- */
-/* Begin a move (or a remote clone) of a local agent; done once. */
-gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, bool inactive, const gw_id *clone,
+#define MOVE_INACTIVE 1u /* arrive asleep */
+#define MOVE_RETRACT 2u  /* greeted by on_retract */
+/* Begin a move (or a remote clone) of a local agent; done once. flags: MOVE_… */
+gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, unsigned flags, const gw_id *clone,
                       void (*done)(void *arg, gw_err err, struct move_out *m,
                                    const struct gw_error *why),
                       void *arg, struct gw_error *why) GW_MUST_USE;
+/* What move_out_begin would refuse, as far as it is known here. */
+gw_err move_out_check(struct node *n, const struct agent *a, const struct peer *to, bool clone,
+                      struct gw_error *why) GW_MUST_USE;
+/* Whether a host has announced the type, in any version. */
+bool move_out_takes_type(const struct peer *to, const char *type);
 void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
 void move_out_query(struct node *n, struct peer *p, const struct frame *f);
 /* Another host was heard to hold `epoch` of the agent (H8). */
@@ -538,6 +552,14 @@ struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out);
 /* Add the inbox row of a message to the batch and number the work. */
 void inbox_put(struct agent *a, struct work *w, struct store_batch *batch);
 void op_accept(struct node *node, struct op_call *call);
+
+/* ---- travel.c, drain.c ---- */
+/* Where a dispatch, retract or clone goes: arguments `to` (absent: this host) and `require`. */
+gw_err travel_pick(struct node *n, const struct op_call *call, bool clone, struct peer **ret,
+                   struct gw_error *why) GW_MUST_USE;
+/* Answer such a call with `dry_run`: whether it would be done, and why not. Nothing changes. */
+void travel_foresee(struct node *n, struct op_call *call, struct agent *a, bool clone);
+void drains_free(struct node *n);
 
 /* ---- create.c, sleep.c ---- */
 void created_boot_row(struct node *n, struct span key, struct span value);

@@ -444,6 +444,19 @@ static gw_err admit(struct node *n, struct peer *p, const struct ticket *t, stru
     return GW_OK;
 }
 
+/* The hooks with which a life begins here. A move says by a bit whether it was called back (PROTOCOL.md 6.2). */
+static uint32_t greeting(const struct type *t, const struct handoff_payload *pay)
+{
+    frame_hook hook = pay->mode == HANDOFF_CLONE ? HOOK_CLONE : HOOK_ARRIVE;
+    if (pay->row.then == AGENT_INACTIVE) {
+        return 0;
+    }
+    if (hook == HOOK_ARRIVE && pay->row.pending & 1u << HOOK_RETRACT && t->hooks & 1u << HOOK_RETRACT) {
+        hook = HOOK_RETRACT;
+    }
+    return hooks_to_run(t, 1u << hook);
+}
+
 static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *t, struct span sealed,
                            uint64_t stream, struct gw_error *why)
 {
@@ -469,9 +482,7 @@ static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *
     m->row.status = AGENT_STAGED;
     m->row.ticket = t->id;
     m->row.peer = p->id;
-    m->row.pending = m->row.then == AGENT_INACTIVE
-                         ? 0
-                         : hooks_to_run(type_find(n, e->type), 1u << (m->clone ? HOOK_CLONE : HOOK_ARRIVE));
+    m->row.pending = greeting(type_find(n, e->type), &pay);
     node_random(n, m->row.nonce, sizeof m->row.nonce);
     m->timer = n->env->timer_new(n->env->ctx, send_query, m);
     HASH_ADD(hh, n->moves_in, ticket, sizeof m->ticket, m);

@@ -282,8 +282,8 @@ static void depart(struct move_out *m)
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &a->id, a->epoch), &value);
     buf_free(&value);
     location_write(batch, &a->id, a->epoch + 1, m->to, false);
-    event_put(n, batch, &(struct event){.kind = "agent.dispatch", .agent = &a->id, .type = m->type,
-                                        .ticket = &m->ticket, .peer = m->to});
+    event_put(n, batch, &(struct event){.kind = m->retract ? "agent.retract" : "agent.dispatch", .agent = &a->id,
+                                        .type = m->type, .ticket = &m->ticket, .peer = m->to});
     set_phase(m, OUT_COMMITTING);
     n->env->timer_stop(n->env->ctx, m->timer);
     node_commit(n, batch, departed, m);
@@ -383,6 +383,7 @@ static gw_err seal(struct move_out *m, struct gw_error *why)
     struct agent_row row = {.home = m->clone ? m->to->id : *a->home,
                             .of = m->clone ? a->id : a->of,
                             .created_ms = m->clone ? node_now_ms(n) : a->created_ms,
+                            .pending = m->retract ? 1u << HOOK_RETRACT : 0,
                             .no_wake = !m->clone && a->no_wake,
                             .then = m->inactive ? AGENT_INACTIVE : AGENT_ACTIVE};
     memcpy(row.type, m->type, sizeof row.type);
@@ -597,11 +598,9 @@ static const struct peer_type *announced(const struct peer *p, const char *name)
     return NULL;
 }
 
-gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, bool inactive, const gw_id *clone,
-                      void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why),
-                      void *arg, struct gw_error *why)
+gw_err move_out_check(struct node *n, const struct agent *a, const struct peer *to, bool clone,
+                      struct gw_error *why)
 {
-    const struct peer_type *t = announced(to, a->type->name);
     GW_TRY(agent_check_free(n, a, why));
     if (!clone && agent_is_changing(a)) {
         return gw_fail(why, GW_ECONFLICT, "the agent is being activated, deactivated or disposed");
@@ -609,7 +608,7 @@ gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, bool ina
     if (!to->up) {
         return gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(to));
     }
-    if (!t) {
+    if (!announced(to, a->type->name)) {
         gw_fail(why, GW_EREFUSED, "host \"%s\" has no agent type \"%s\"", peer_label(to), a->type->name);
         gw_hint(why, "start it with --plugin for that type");
         return GW_EREFUSED;
@@ -617,11 +616,25 @@ gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, bool ina
     if (a->epoch + 1 > LIMIT_EPOCH) {
         return gw_fail(why, GW_EREFUSED, "the agent has moved too often");
     }
+    return GW_OK;
+}
+
+bool move_out_takes_type(const struct peer *to, const char *type)
+{
+    return announced(to, type) != NULL;
+}
+
+gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, unsigned flags, const gw_id *clone,
+                      void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why),
+                      void *arg, struct gw_error *why)
+{
+    GW_TRY(move_out_check(n, a, to, clone != NULL, why));
     gw_id ticket = node_new_id(n);
     struct move_out *m = move_new(n, &ticket, &a->id, a->epoch, to);
     m->agent = a;
     m->clone = clone != NULL;
-    m->inactive = inactive;
+    m->inactive = flags & MOVE_INACTIVE;
+    m->retract = flags & MOVE_RETRACT;
     m->done = done;
     m->arg = arg;
     m->before = a->status;
@@ -634,7 +647,7 @@ gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, bool ina
     } else {
         a->move = m;
     }
-    if (t->version == a->type->version) {
+    if (announced(to, a->type->name)->version == a->type->version) {
         freeze(m);
     } else {
         send_offer(m);

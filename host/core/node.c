@@ -361,6 +361,7 @@ void node_free(struct node *n)
     runners_free(n);
     moves_out_free(n);
     moves_in_free(n);
+    drains_free(n);
     HASH_ITER(hh, n->agents, a, next) {
         if (a->live) {
             work_drop_all(a);

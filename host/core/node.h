@@ -8,8 +8,9 @@
  *   move_out.c  handoff at the source                move_in.c  handoff at the destination
  *   runners.c   processes that run handlers          peers.c    hello, members, requests to peers
  *   locations.c where agents are; two copies         route.c    calls about agents elsewhere
- *   tells.c     outbox, streams, inbox               travel.c   dispatch; moves in doubt
- *   events.c    event log and agents' log lines      list.c     answers of listing operations */
+ *   tells.c     outbox, streams, inbox               travel.c   dispatch, retract; moves in doubt
+ *   drain.c     all agents leave                     list.c     answers of listing operations
+ *   events.c    event log and agents' log lines      select.c   which hosts a selector names */
 #ifndef HOST_CORE_NODE_H
 #define HOST_CORE_NODE_H
 

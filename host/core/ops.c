@@ -33,11 +33,16 @@ const struct op ops_table[] = {
      "priority: int[0..9] = 5, key: string?, timeout: duration?, text: bool = false)",
      op_send, "send a message and answer its reply"},
     {"dispatch", "POST /v1/agents/{agent}/dispatch", ROLE_OPERATOR,
-     "dispatch(agent: string, to: string, inactive: bool = false, key: string?, "
-     "timeout: duration?)",
+     "dispatch(agent: string, to: string, inactive: bool = false, require: [string]?, "
+     "dry_run: bool = false, key: string?, timeout: duration?)",
      op_dispatch, "move an agent to another host"},
+    {"retract", "POST /v1/agents/{agent}/retract", ROLE_OPERATOR,
+     "retract(agent: string, to: string?, inactive: bool = false, require: [string]?, "
+     "dry_run: bool = false, key: string?, timeout: duration?)",
+     op_retract, "bring an agent back, to the host that is asked"},
     {"clone", "POST /v1/agents/{agent}/clone", ROLE_OPERATOR,
-     "clone(agent: string, to: string?, inactive: bool = false, key: string?, timeout: duration?)",
+     "clone(agent: string, to: string?, inactive: bool = false, require: [string]?, "
+     "dry_run: bool = false, key: string?, timeout: duration?)",
      op_clone, "copy an agent under a new id, here or there"},
     {"deactivate", "POST /v1/agents/{agent}/deactivate", ROLE_OPERATOR,
      "deactivate(agent: string, wake_on_message: bool = true)", op_deactivate,
@@ -47,6 +52,8 @@ const struct op ops_table[] = {
     {"dispose", "DELETE /v1/agents/{agent}", ROLE_OPERATOR, "dispose(agent: string)", op_dispose,
      "end an agent for ever"},
     /* -- moves, events, logs -- */
+    {"drain", "POST /v1/drain", ROLE_OPERATOR, "drain(to: string = \"any\")", op_drain,
+     "move all agents of the host away", .streams = true},
     {"moves", "GET /v1/moves", ROLE_VIEWER, "moves(all: bool = false)", op_moves,
      "moves in flight or in doubt"},
     {"resolve", "POST /v1/moves/{ticket}/resolve", ROLE_ADMIN,

@@ -1,11 +1,11 @@
 /* Which hosts a selector names, and choosing one of them. */
 #include "host/core/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "protocol/selector.h"
-
-#define CHOICES_MAX 64
 
 static bool matches(const struct selector *s, const struct peer *p)
 {
@@ -34,35 +34,79 @@ size_t peers_select(struct node *n, const char *selector, struct peer **ret, siz
     return found;
 }
 
-gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct peer **ret,
-                  struct gw_error *why)
+static const char *missing_tag(const struct peer *p, const gw_value *require)
 {
-    struct peer *found[CHOICES_MAX], *up[CHOICES_MAX];
+    for (size_t i = 0; require && require->kind == GW_LIST && i < require->list.n; i++) {
+        const char *tag = require->list.items[i].kind == GW_STR ? require->list.items[i].s.p : "";
+        bool there = false;
+        for (size_t t = 0; t < p->tags.len && !there; t++) {
+            there = strcasecmp(p->tags.items[t], tag) == 0;
+        }
+        if (!there) {
+            return tag;
+        }
+    }
+    return NULL;
+}
+
+/* One of `found`, which has all that match; it is put in order anew. */
+static gw_err pick(struct node *n, struct peer **found, size_t count, bool choice, bool not_self,
+                   const gw_value *require, struct peer **ret, struct gw_error *why)
+{
+    const char *missing = missing_tag(found[0], require);
+    const struct peer *first = found[0];
+    size_t fit = 0, ups = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!missing_tag(found[i], require)) {
+            found[fit++] = found[i];
+        }
+    }
+    if (fit == 0) {
+        return gw_fail(why, GW_EREFUSED, "host \"%s\" does not have the required tag \"%.64s\"", peer_label(first),
+                       missing);
+    }
+    first = found[0];
+    for (size_t i = 0; i < fit; i++) {
+        if (found[i]->up && !(choice && not_self && found[i]->self)) {
+            found[ups++] = found[i];
+        }
+    }
+    if (ups == 0 && fit == 1 && first->self) {
+        return gw_fail(why, GW_EUNREACHABLE, "no host but \"%s\" itself matches", n->name);
+    }
+    if (ups == 0) {
+        gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(first));
+        gw_hint(why, "`godwit hosts` shows the state of each member");
+        return GW_EUNREACHABLE;
+    }
+    uint32_t random;
+    node_random(n, &random, sizeof random);
+    *ret = found[choice ? random % ups : 0];
+    return GW_OK;
+}
+
+gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self, const gw_value *require,
+                         struct peer **ret, struct gw_error *why)
+{
     struct gw_error local;
     struct selector s;
-    size_t ups = 0;
     why = why ? why : &local;
     GW_TRY(selector_parse(selector, &s, why));
     if (s.kind == SELECT_ALL) {
         return gw_fail(why, GW_EARG, "\"all\" names every host; one is wanted here");
     }
-    size_t count = peers_select(n, selector, found, CHOICES_MAX, why);
-    if (count == 0) {
-        return why->code;
-    }
-    bool choice = s.kind == SELECT_ANY || s.kind == SELECT_TERMS;
-    for (size_t i = 0; i < count; i++) {
-        if (found[i]->up && !(choice && not_self && found[i]->self)) {
-            up[ups++] = found[i];
-        }
-    }
-    if (ups == 0) {
-        gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(found[0]));
-        gw_hint(why, "`godwit hosts` shows the state of each member");
-        return why->code;
-    }
-    uint32_t random;
-    node_random(n, &random, sizeof random);
-    *ret = up[choice ? random % ups : 0];
-    return GW_OK;
+    size_t cap = HASH_COUNT(n->peers);
+    struct peer **found = xcalloc(cap, sizeof(struct peer *));
+    size_t count = peers_select(n, selector, found, cap, why);
+    gw_err err = count == 0 ? why->code
+                            : pick(n, found, count, s.kind == SELECT_ANY || s.kind == SELECT_TERMS, not_self,
+                                   require, ret, why);
+    free(found);
+    return err;
+}
+
+gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct peer **ret,
+                  struct gw_error *why)
+{
+    return peers_pick_tagged(n, selector, not_self, NULL, ret, why);
 }

@@ -421,7 +421,7 @@ static void wish_travel(struct node *n, struct agent *a, const gw_value *args, c
         return;
     }
     if (err == GW_OK) {
-        err = move_out_begin(n, a, to, false, clone, wish_moved, NULL, &why);
+        err = move_out_begin(n, a, to, 0, clone, wish_moved, NULL, &why);
     }
     if (err == GW_EUNREACHABLE && n->env->mono_us(n->env->ctx) - n->started_us < PATIENCE_US) {
         a->intent_busy = false; /* links are only coming up again */

@@ -1,4 +1,5 @@
-/* The operations of travel: dispatch, and what an operator may do about moves in doubt. */
+/* The operations of travel: dispatch, retract, what would hinder them, and what an operator may do about moves in
+ * doubt. */
 #include "host/core/handoff.h"
 
 #include <stdlib.h>
@@ -32,13 +33,28 @@ static void dispatched(void *arg, gw_err err, struct move_out *m, const struct g
     }
 }
 
-static void dispatch_local(struct node *n, struct op_call *call, struct agent *a)
+gw_err travel_pick(struct node *n, const struct op_call *call, bool clone, struct peer **ret,
+                   struct gw_error *why)
+{
+    char self[HOST_ID_TEXT];
+    const gw_value *require = gw_map_get(&call->args, "require");
+    const char *to = gw_map_str(&call->args, "to", NULL);
+    if (require && require->kind == GW_LIST && require->list.n > LIMIT_TAGS) {
+        return gw_fail(why, GW_EARG, "no host has more than %d tags", LIMIT_TAGS);
+    }
+    return peers_pick_tagged(n, to ? to : host_id_text(&n->self->id, self), !clone, require, ret, why);
+}
+
+static void travel_local(struct node *n, struct op_call *call, struct agent *a, unsigned flags)
 {
     struct gw_error why;
     struct peer *to;
-    if (!a->move && (agent_is_changing(a) || a->intent)) {
+    flags |= gw_map_bool(&call->args, "inactive", false) ? MOVE_INACTIVE : 0;
+    if (gw_map_bool(&call->args, "dry_run", false)) {
+        travel_foresee(n, call, a, false);
+    } else if (!a->move && (agent_is_changing(a) || a->intent)) {
         call_again_later(n, call); /* what it is about to do or become comes first */
-    } else if (peers_pick(n, gw_map_str(&call->args, "to", ""), true, &to, &why) != GW_OK) {
+    } else if (travel_pick(n, call, false, &to, &why) != GW_OK) {
         op_fail(call, &why);
     } else if (to->self) {
         if (agent_check_free(n, a, &why) == GW_OK) {
@@ -46,15 +62,118 @@ static void dispatch_local(struct node *n, struct op_call *call, struct agent *a
         } else {
             op_fail(call, &why);
         }
-    } else if (move_out_begin(n, a, to, gw_map_bool(&call->args, "inactive", false), NULL, dispatched, call,
-                              &why) != GW_OK) {
+    } else if (move_out_begin(n, a, to, flags, NULL, dispatched, call, &why) != GW_OK) {
         op_fail(call, &why);
     }
+}
+
+static void dispatch_local(struct node *n, struct op_call *call, struct agent *a)
+{
+    travel_local(n, call, a, 0);
+}
+
+static void retract_local(struct node *n, struct op_call *call, struct agent *a)
+{
+    travel_local(n, call, a, MOVE_RETRACT);
 }
 
 void op_dispatch(struct node *n, struct op_call *call)
 {
     route_call(n, call, dispatch_local);
+}
+
+void op_retract(struct node *n, struct op_call *call)
+{
+    char self[HOST_ID_TEXT];
+    struct gw_error why;
+    if (!gw_map_str(&call->args, "to", NULL) && !call_is_hop(call) &&
+        gw_map_set(&call->args, "to", gw_str(host_id_text(&n->self->id, self))) != GW_OK) {
+        gw_fail(&why, GW_ENOMEM, "out of memory");
+        op_fail(call, &why);
+        return;
+    }
+    route_call(n, call, retract_local); /* whoever has it sends it to the host that was asked first */
+}
+
+/* ---- dry run ---- */
+
+/* The handler of the last look still runs. */
+static bool same_handler(struct op_call *call, const struct agent *a)
+{
+    const struct work *w = a->live ? a->live->current : NULL;
+    int64_t seen = gw_map_int(&call->context, "seen", 0), now = w ? (int64_t)w->stream : 0;
+    return w && (seen == 0 || now == seen) && gw_map_set(&call->context, "seen", gw_int(now)) == GW_OK;
+}
+
+/* Look again a little later: a move would wait for a handler as long as this does. */
+static bool foresee_later(struct node *n, struct op_call *call, struct agent *a)
+{
+    int64_t now_us = n->env->mono_us(n->env->ctx);
+    int64_t since_us = gw_map_int(&call->context, "since", now_us);
+    return !a->move && a->status != AGENT_QUARANTINED &&
+           (agent_is_changing(a) || a->intent || same_handler(call, a)) &&
+           now_us - since_us < HANDOFF_FREEZE_MS * 1000LL &&
+           gw_map_set(&call->context, "since", gw_int(since_us)) == GW_OK;
+}
+
+static gw_err foresee(struct node *n, struct op_call *call, struct agent *a, bool clone, struct peer **ret_to,
+                      struct gw_error *why)
+{
+    const struct runner *r = a->type->runner;
+    GW_TRY(travel_pick(n, call, clone, ret_to, why));
+    GW_TRY(agent_check_free(n, a, why));
+    if ((*ret_to)->self && !clone) {
+        return gw_fail(why, GW_EEXISTS, "the agent is on host \"%s\" already", n->name);
+    }
+    if (a->status == AGENT_ACTIVE && (!r || !runner_usable(r))) {
+        return gw_fail(why, GW_ECRASHED, "the runner of type \"%s\" is not up", a->type->name);
+    }
+    if (!(*ret_to)->self) {
+        GW_TRY(move_out_check(n, a, *ret_to, clone, why));
+    }
+    if (!clone && a->intent) {
+        return gw_fail(why, GW_ECONFLICT, "the agent is about to do what it asked about itself");
+    }
+    if (!(*ret_to)->self && same_handler(call, a)) {
+        return gw_fail(why, GW_EBUSY, "a handler of the agent has been running for %d ms and more",
+                       HANDOFF_FREEZE_MS);
+    }
+    return GW_OK;
+}
+
+void travel_foresee(struct node *n, struct op_call *call, struct agent *a, bool clone)
+{
+    struct gw_error why = {0};
+    struct peer *to = NULL;
+    char id[GW_ID_TEXT];
+    gw_value result = gw_nil();
+    if (foresee_later(n, call, a)) {
+        call_again_later(n, call);
+        return;
+    }
+    gw_err err = foresee(n, call, a, clone, &to, &why);
+    if (err == GW_EARG) {
+        op_fail(call, &why);
+        return;
+    }
+    const struct {
+        const char *key;
+        gw_value value;
+    } rows[] = {
+        {"agent", gw_str(gw_id_text(&a->id, id))},
+        {"host", to ? gw_str(peer_label(to)) : gw_nil()},
+        {"epoch", gw_int((int64_t)a->epoch)},
+        {"dry_run", gw_bool(true)},
+        {"possible", gw_bool(err == GW_OK)},
+        {"code", err == GW_OK ? gw_nil() : gw_str(gw_err_name(err))},
+        {"reason", err == GW_OK ? gw_nil() : gw_str(why.text)},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (gw_map_set(&result, rows[i].key, rows[i].value) != GW_OK) {
+            log_warn("memory", "the answer of a dry run is not whole");
+        }
+    }
+    op_ok(call, &result);
 }
 
 /* ---- moves resolve ---- */

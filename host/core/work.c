@@ -51,7 +51,8 @@ void work_push(struct work *w, bool front)
 static bool opens(const struct work *w)
 {
     return !w->inbox && !w->lifecycle && w->agent->pending & 1u << w->hook &&
-           (w->hook == HOOK_ARRIVE || w->hook == HOOK_CLONE || w->hook == HOOK_ACTIVATE);
+           (w->hook == HOOK_ARRIVE || w->hook == HOOK_RETRACT || w->hook == HOOK_CLONE ||
+            w->hook == HOOK_ACTIVATE);
 }
 
 void work_push_snapshot(struct work *w)
@@ -576,7 +577,7 @@ void work_push_pending(struct node *n, struct agent *a)
 
 void work_push_arrival(struct node *n, struct agent *a, const char *from)
 {
-    static const frame_hook order[] = {HOOK_ARRIVE, HOOK_CLONE, HOOK_ACTIVATE, HOOK_RUN};
+    static const frame_hook order[] = {HOOK_ARRIVE, HOOK_RETRACT, HOOK_CLONE, HOOK_ACTIVATE, HOOK_RUN};
     struct work *after = NULL;
     struct live *live = agent_live(a);
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {

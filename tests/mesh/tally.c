@@ -104,6 +104,11 @@ static gw_err on_arrive(struct gw_call *call)
     struct tally *t = gw_state(call);
     return gw_strs_add(&t->log, "arrive");
 }
+static gw_err on_retract(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    return gw_strs_add(&t->log, "retract");
+}
 static gw_err on_clone(struct gw_call *call)
 {
     struct tally *t = gw_state(call);
@@ -144,6 +149,7 @@ const struct gw_type tally_type = {
     .on_dispatch = on_dispatch,
     .on_arrive = on_arrive,
     .on_clone = on_clone,
+    .on_retract = on_retract,
     .on_deactivate = on_deactivate,
     .on_activate = on_activate,
 };

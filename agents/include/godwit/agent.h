@@ -60,7 +60,7 @@ struct gw_type {
     gw_handler on_dispatch;   /* before it leaves; failing keeps it here */
     gw_handler on_arrive;     /* on the new host */
     gw_handler on_clone;      /* in the copy, on its host */
-    gw_handler on_retract;    /* like on_dispatch, when called back */
+    gw_handler on_retract;    /* instead of on_arrive, when it was called back to this host */
     gw_handler on_deactivate; /* before it goes to disk */
     gw_handler on_activate;   /* back from disk */
     gw_handler on_dispose;    /* before its end; failing does not prevent it */
@@ -100,7 +100,7 @@ GW_API uint64_t gw_epoch(const struct gw_call *call);          /* +1 with each m
 GW_API const char *gw_host_name(struct gw_call *call);         /* where it runs now */
 GW_API const char *gw_host_id(struct gw_call *call);           /* 32 characters */
 GW_API const char *gw_home(struct gw_call *call); /* name or id of the host where it was created */
-GW_API const char *gw_from(struct gw_call *call); /* on_arrive: the host it came from; else "" */
+GW_API const char *gw_from(struct gw_call *call); /* on_arrive, on_retract: the host it came from; else "" */
 GW_API const char *gw_reason(struct gw_call *call); /* why this hook runs, for people; may be "" */
 GW_API gw_id gw_sender(struct gw_call *call);       /* the asking agent; nil for people and tools */
 GW_API gw_time gw_now(struct gw_call *call);
@@ -177,6 +177,9 @@ GW_API gw_err gw_create(struct gw_call *call, const char *type, gw_value state, 
 GW_API gw_err gw_hosts(struct gw_call *call, gw_value *ret_hosts) GW_MUST_USE;
 /* The same verbs about another agent. */
 GW_API gw_err gw_dispatch_to(struct gw_call *call, gw_id agent, const char *selector) GW_MUST_USE;
+/* Bring it back: here (NULL), or to the host that the selector names. There on_retract runs, in a type without it
+ * on_arrive. */
+GW_API gw_err gw_retract(struct gw_call *call, gw_id agent, const char *selector) GW_MUST_USE;
 GW_API gw_err gw_clone_of(struct gw_call *call, gw_id agent, const char *selector,
                           gw_id *ret_clone) GW_MUST_USE;
 GW_API gw_err gw_deactivate_other(struct gw_call *call, gw_id agent) GW_MUST_USE;
