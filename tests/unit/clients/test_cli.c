@@ -360,9 +360,20 @@ static void life(void **state)
     assert_string_equal(asked, "dispatch {\"agent\": \"01\", \"to\": \"beta\", \"inactive\": true, "
                                "\"timeout\": 30000}");
     PRINTS(out, "host:   beta\n");
+    assert_int_equal(RUN("retract", "01", "--require", "gpu", "--require", "ssd"), 0);
+    assert_string_equal(asked, "retract {\"agent\": \"01\", \"require\": [\"gpu\", \"ssd\"], "
+                               "\"timeout\": 30000}");
     assert_int_equal(RUN("clone", "01"), 0);
     assert_string_equal(asked, "clone {\"agent\": \"01\", \"timeout\": 30000}");
     assert_string_equal(out, "01\n");
+    begin("{\"agent\": \"01\", \"dry_run\": true, \"possible\": false, \"code\": \"refused\"}");
+    assert_int_equal(RUN("dispatch", "01", "beta", "--dry-run"), 6);
+    assert_string_equal(asked, "dispatch {\"agent\": \"01\", \"to\": \"beta\", \"dry_run\": true, "
+                               "\"timeout\": 30000}");
+    assert_int_equal(RUN("clone", "01", "--dry-run"), 6);
+    begin("{\"agent\": \"01\", \"dry_run\": true, \"possible\": true}");
+    assert_int_equal(RUN("retract", "01", "beta", "--dry-run"), 0);
+    begin("{\"agent\": \"01\", \"host\": \"beta\", \"epoch\": 2, \"status\": \"active\"}");
     assert_int_equal(RUN("deactivate", "01", "--no-wake-on-message"), 0);
     assert_string_equal(asked, "deactivate {\"agent\": \"01\", \"wake_on_message\": false}");
     assert_int_equal(RUN("activate", "01"), 0);
