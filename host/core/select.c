@@ -5,8 +5,6 @@
 
 #include "protocol/selector.h"
 
-#define CHOICES_MAX 64
-
 static bool matches(const struct selector *s, const struct peer *p)
 {
     char *url = (char *)p->url; /* lent to a list of one, read only */
@@ -16,53 +14,51 @@ static bool matches(const struct selector *s, const struct peer *p)
     return selector_matches(s, &host);
 }
 
-size_t peers_select(struct node *n, const char *selector, struct peer **ret, size_t cap,
-                    struct gw_error *why)
+static bool is_named(const struct selector *s, const struct peer *p)
 {
-    struct selector s;
-    size_t found = 0;
-    if (selector_parse(selector, &s, why) != GW_OK) {
-        return 0;
-    }
-    gw_fail(why, GW_EHOST_NOT_FOUND, "no host matches \"%s\"", selector);
-    gw_hint(why, "`godwit hosts` lists the members that host \"%s\" knows", n->name);
-    for (struct peer *p = n->peers; p && found < cap; p = p->hh.next) {
-        if ((p->name[0] || s.kind == SELECT_ID) && matches(&s, p)) {
-            ret[found++] = p;
-        }
-    }
-    return found;
+    return (p->name[0] || s->kind == SELECT_ID) && matches(s, p);
 }
 
 gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct peer **ret,
                   struct gw_error *why)
 {
-    struct peer *found[CHOICES_MAX], *up[CHOICES_MAX];
+    struct peer *first = NULL, *chosen = NULL;
     struct gw_error local;
     struct selector s;
-    size_t ups = 0;
+    uint64_t ups = 0;
     why = why ? why : &local;
     GW_TRY(selector_parse(selector, &s, why));
     if (s.kind == SELECT_ALL) {
         return gw_fail(why, GW_EARG, "\"all\" names every host; one is wanted here");
     }
-    size_t count = peers_select(n, selector, found, CHOICES_MAX, why);
-    if (count == 0) {
-        return why->code;
-    }
     bool choice = s.kind == SELECT_ANY || s.kind == SELECT_TERMS;
-    for (size_t i = 0; i < count; i++) {
-        if (found[i]->up && !(choice && not_self && found[i]->self)) {
-            up[ups++] = found[i];
+    for (struct peer *p = n->peers; p; p = p->hh.next) {
+        if (!is_named(&s, p)) {
+            continue;
+        }
+        uint64_t random = 0;
+        first = first ? first : p;
+        if (!p->up || (choice && not_self && p->self)) {
+            continue;
+        }
+        node_random(n, &random, sizeof random);
+        if (ups++ == 0 || (choice && random % ups == 0)) {
+            chosen = p; /* each of those seen so far with the same chance */
         }
     }
-    if (ups == 0) {
-        gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(found[0]));
-        gw_hint(why, "`godwit hosts` shows the state of each member");
-        return why->code;
+    if (!first) {
+        gw_fail(why, GW_EHOST_NOT_FOUND, "no host matches \"%s\"", selector);
+        gw_hint(why, "`godwit hosts` lists the members that host \"%s\" knows", n->name);
+        return GW_EHOST_NOT_FOUND;
     }
-    uint32_t random;
-    node_random(n, &random, sizeof random);
-    *ret = up[choice ? random % ups : 0];
+    if (!chosen && choice && first->self) {
+        return gw_fail(why, GW_EHOST_NOT_FOUND, "no other host matches \"%s\" and is reachable", selector);
+    }
+    if (!chosen) {
+        gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(first));
+        gw_hint(why, "`godwit hosts` shows the state of each member");
+        return GW_EUNREACHABLE;
+    }
+    *ret = chosen;
     return GW_OK;
 }
