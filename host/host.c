@@ -57,6 +57,8 @@ static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
     for (size_t i = 0; i < h->config->peers.len; i++) {
         links_seed(h, h->config->peers.items[i]);
     }
+    malloc_trim(0); /* the rows of the store have been read */
+    malloc_trim(0); /* the rows that boot has read */
     log_info("host.ready", "url=%s", server_url(h->server));
     say_ready(h);
 }
@@ -176,6 +178,10 @@ static gw_err open_node(struct host *h, struct gw_error *why)
                             .properties = &h->config->properties,
                             .plugins = (const char *const *)h->plugins.items,
                             .plugin_count = h->plugins.len,
+                            .limits = {.mailbox = h->config->max_mailbox,
+                                       .mailbox_bytes = h->config->max_mailbox_bytes,
+                                       .staged = h->config->max_staged,
+                                       .events = h->config->max_events},
                             .on_ready = on_ready,
                             .on_stopped = on_stopped,
                             .on_stop_asked = on_stop_asked,
@@ -225,6 +231,7 @@ static void close_all(struct host *h)
         server_close(h->server);
     }
     spawn_close(h);
+    real_env_stop(h); /* completions that are under way still find their node */
     node_free(h->node);
     real_env_close(h);
     for (size_t i = 0; i < 2; i++) {

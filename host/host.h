@@ -58,6 +58,7 @@ int host_run(const struct host_config *config, const char *home, struct detach *
 
 /* real_env.c: fill host->env; open and close what it stands on. */
 gw_err real_env_open(struct host *h, struct gw_error *why) GW_MUST_USE;
+void real_env_stop(struct host *h); /* ends the storage thread; what is asked of the store later is dropped */
 void real_env_close(struct host *h);
 
 /* spawn.c */

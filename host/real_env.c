@@ -133,13 +133,19 @@ static void storage_event(evutil_socket_t fd, short what, void *arg)
 static void commit(void *ctx, struct store_batch *batch, storage_done done, void *arg)
 {
     struct host *h = ctx;
+    if (!h->storage) {
+        store_batch_free(batch); /* after the end: nobody would be told */
+        return;
+    }
     storage_commit(h->storage, batch, done, arg);
 }
 
 static void read_store(void *ctx, const struct store_range *ranges, size_t n, storage_read_done done, void *arg)
 {
     struct host *h = ctx;
-    storage_read(h->storage, ranges, n, done, arg);
+    if (h->storage) {
+        storage_read(h->storage, ranges, n, done, arg);
+    }
 }
 
 gw_err real_env_open(struct host *h, struct gw_error *why)
@@ -174,12 +180,17 @@ gw_err real_env_open(struct host *h, struct gw_error *why)
     return GW_OK;
 }
 
-void real_env_close(struct host *h)
+void real_env_stop(struct host *h)
 {
     if (h->storage) {
-        h->store = storage_stop(h->storage);
+        h->store = storage_stop(h->storage); /* its callbacks may ask for more: that is done, too */
         h->storage = NULL;
     }
+}
+
+void real_env_close(struct host *h)
+{
+    real_env_stop(h);
     if (h->storage_wake) {
         event_free(h->storage_wake);
     }

@@ -46,9 +46,16 @@
 #define LIMIT_MAILBOX_MESSAGES 10000          /* waiting messages of one agent */
 #define LIMIT_MAILBOX_BYTES (64u * 1024 * 1024) /* of them together: as much as a state */
 #define LIMIT_REQUESTS_PER_AGENT 1024         /* recorded answers of one agent */
+#define LIMIT_REQUESTS_BYTES (8u * 1024 * 1024) /* of them together: they travel with the agent */
 #define LIMIT_REQUEST_AGE_MS (24LL * 3600 * 1000) /* how long an answer is kept for a retry */
 #define LIMIT_REQUEST_KEY_BYTES 128           /* --op-key */
 #define LIMIT_STREAM_WINDOW 64                /* unacknowledged messages of one stream */
+#define LIMIT_STREAMS 65536                   /* other agents that one agent has told, or heard from */
+#define LIMIT_OUTBOX_MESSAGES 10000           /* undelivered messages of one agent */
+#define LIMIT_CHAIN 64                        /* asks that wait for each other, one in the other */
+#define LIMIT_CREATED_KEYS 16384              /* remembered request keys of create and clone of one host */
+#define LIMIT_HINTS 65536                     /* agents of which a host has merely heard where they are */
+#define LIMIT_DEAD_KEPT 1000                  /* dead letters on disk; the oldest go first */
 #define LIMIT_REDIRECTS 8                     /* MOVED answers followed before asking home */
 #define LIMIT_TICKET_AGENTS 256               /* agents under one ticket */
 #define LIMIT_STAGED_PER_PEER 4096            /* staged agents one peer may have here */

@@ -147,15 +147,27 @@ void agent_put_row(struct store_batch *batch, const struct agent *a, agent_statu
     buf_free(&value);
 }
 
-void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch)
+static void delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch, bool but_outbox)
 {
     static const store_table tables[] = {TABLE_AGENTS,  TABLE_STATES, TABLE_INBOX, TABLE_OUTBOX,
                                          TABLE_STREAMS, TABLE_TIMERS, TABLE_FILES, TABLE_REQUESTS};
     uint8_t raw[ROW_KEY_BYTES];
     struct span key = row_key(raw, id, epoch);
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-        store_batch_del_prefix(batch, tables[i], key);
+        if (tables[i] != TABLE_OUTBOX || !but_outbox) {
+            store_batch_del_prefix(batch, tables[i], key);
+        }
     }
+}
+
+void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch)
+{
+    delete_rows(batch, id, epoch, false);
+}
+
+void agent_end_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch)
+{
+    delete_rows(batch, id, epoch, true);
 }
 
 /* ---- registry ---- */
@@ -278,7 +290,7 @@ uint64_t agent_fence(struct node *n, const gw_id *id)
     const struct agent *a = agent_find(n, id);
     const struct location *l = location_find(n, id);
     uint64_t here = a ? a->epoch : 0;
-    uint64_t known = l && l->durable ? l->epoch : 0;
+    uint64_t known = l ? l->fence : 0;
     return here > known ? here : known;
 }
 
@@ -331,6 +343,16 @@ struct live *agent_live(struct agent *a)
         TAILQ_INIT(&a->live->queue);
     }
     return a->live;
+}
+
+void agent_rest(struct agent *a)
+{
+    struct live *live = a->live;
+    if (a->status == AGENT_INACTIVE && live && !live->current && !live->pumping && !live->held &&
+        TAILQ_EMPTY(&live->queue)) {
+        live_free(live);
+        a->live = NULL;
+    }
 }
 
 void live_free(struct live *live)

@@ -47,45 +47,37 @@ static struct span request_key(uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES], c
     return (struct span){raw, ROW_KEY_BYTES + REQUEST_KEY_BYTES};
 }
 
+/* The oldest ones make room. When this is rolled back, they are forgotten all the same: it was their time. */
 void request_record(struct work *w, struct store_batch *batch, int64_t now_ms)
 {
     struct live *live = w->agent->live;
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
     struct buf value = {0};
+    size_t bytes = w->result.reply.n, drop = 0;
     mp_array(&value, 2);
     mp_int(&value, now_ms);
     mp_span(&value, w->result.reply);
     store_batch_put_take(batch, TABLE_REQUESTS, request_key(raw, w->agent, w->key), &value);
     buf_free(&value);
-    size_t drop = 0;
-    while (drop < live->request_count &&
-           (live->request_count - drop >= LIMIT_REQUESTS_PER_AGENT ||
+    for (size_t i = 0; i < live->request_count; i++) {
+        bytes += live->requests[i].bytes;
+    }
+    while (drop < live->request_count && live->requests[drop].at_ms >= 0 &&
+           (live->request_count - drop >= LIMIT_REQUESTS_PER_AGENT || bytes > LIMIT_REQUESTS_BYTES ||
             live->requests[drop].at_ms < now_ms - LIMIT_REQUEST_AGE_MS)) {
+        bytes -= live->requests[drop].bytes;
         store_batch_del(batch, TABLE_REQUESTS, request_key(raw, w->agent, live->requests[drop].key));
         drop++;
     }
     if (drop > 0) {
-        memmove(live->requests, live->requests + drop,
-                (live->request_count - drop) * sizeof *live->requests);
+        live->request_count -= drop;
+        memmove(live->requests, live->requests + drop, live->request_count * sizeof *live->requests);
     }
-    live->request_count -= drop;
 }
 
 void request_remember(struct work *w, int64_t now_ms)
 {
-    struct live *live = w->agent->live;
-    if (live->request_count == live->request_cap) {
-        live->request_cap = live->request_cap ? live->request_cap * 2 : 4;
-        struct seen_request *grown =
-            realloc(live->requests, live->request_cap * sizeof *live->requests);
-        if (!grown) {
-            log_die("memory", "out of memory for the recorded requests of an agent");
-        }
-        live->requests = grown;
-    }
-    struct seen_request *r = &live->requests[live->request_count++];
-    memcpy(r->key, w->key, sizeof r->key);
-    r->at_ms = now_ms;
+    request_add(w->agent->live, w->key, now_ms, w->result.reply.n);
 }
 
 struct seen_request *request_find(struct live *live, const uint8_t key[REQUEST_KEY_BYTES])
@@ -107,57 +99,75 @@ void request_forget(struct live *live, struct seen_request *r)
 
 /* ---- actions: [[verb, args], ...] ---- */
 
-/* Tells go into the batch, the rest is returned as a packed list (NULL = none). */
-static struct buf *sort_actions(struct work *w, struct store_batch *batch)
+/* Tells go into the batch; true when there are wishes (then the agent's row has to be written). */
+static bool put_actions(struct work *w, struct store_batch *batch)
 {
     struct mp m = mp_over(w->result.actions);
-    struct buf rest = {0};
-    size_t n, kept = 0;
+    size_t n = 0, fields;
     if (w->result.actions.n == 0 || mp_read_array(&m, &n) != GW_OK) {
-        return NULL;
+        return false;
     }
     for (size_t i = 0; i < n; i++) {
         struct span raw, verb, args;
-        size_t fields;
         if (mp_skip(&m, &raw) != GW_OK) {
             break;
         }
         struct mp one = mp_over(raw);
-        if (mp_read_array(&one, &fields) != GW_OK || fields < 2 || mp_read_str(&one, &verb) != GW_OK ||
-            mp_skip(&one, &args) != GW_OK) {
-            break;
-        }
-        if (span_is(verb, "tell")) {
+        if (mp_read_array(&one, &fields) == GW_OK && mp_read_str(&one, &verb) == GW_OK &&
+            span_is(verb, "tell") && mp_skip(&one, &args) == GW_OK) {
             tells_action(w, batch, args);
-        } else {
-            gw_id id = node_new_id(w->node); /* of a clone: the wish names it, so that it is made once */
-            mp_array(&rest, 3);
-            mp_strn(&rest, (const char *)verb.p, verb.n);
-            buf_add(&rest, args.p, args.n);
-            mp_id(&rest, &id);
-            kept++;
         }
     }
-    if (kept == 0) {
-        buf_free(&rest);
-        return NULL;
-    }
-    struct buf *out = xcalloc(1, sizeof *out);
-    mp_array(out, kept);
-    buf_add(out, rest.data, rest.len);
-    buf_free(&rest);
-    return out;
+    return intents_add(w);
 }
 
 /* ---- the transaction ---- */
 
+/* A message that ends its runner each time: kept where it can be looked at, not run again. */
+static void put_dead(struct work *w, struct store_batch *batch)
+{
+    struct node *n = w->node;
+    uint8_t raw[8];
+    struct buf value = {0};
+    store_u64(raw, ++n->dead_seq);
+    mp_array(&value, 9);
+    mp_id(&value, &w->agent->id);
+    mp_uint(&value, w->agent->epoch);
+    mp_str(&value, w->agent->type->name);
+    mp_id(&value, &w->sender);
+    mp_str(&value, w->method);
+    mp_span(&value, buf_span(&w->args));
+    mp_uint(&value, w->flags);
+    mp_int(&value, node_now_ms(n));
+    mp_str(&value, w->result.why.text);
+    store_batch_put_take(batch, TABLE_DEAD, (struct span){raw, sizeof raw}, &value);
+    buf_free(&value);
+    if (n->dead_seq > LIMIT_DEAD_KEPT) {
+        store_u64(raw, n->dead_seq - LIMIT_DEAD_KEPT + 1);
+        store_batch_del_below(batch, TABLE_DEAD, (struct span){raw, sizeof raw});
+    }
+}
+
 static void failed_once(struct work *w, struct store_batch *batch)
 {
+    bool dead = w->inbox && w->poison;
+    if (dead) {
+        put_dead(w, batch);
+    }
     event_put(w->node, batch,
-              &(struct event){.kind = w->inbox ? "message.failed" : "hook.failed",
+              &(struct event){.kind = dead ? "message.dead" : w->inbox ? "message.failed" : "hook.failed",
                               .agent = &w->agent->id,
                               .type = w->agent->type->name,
                               .text = w->result.why.text});
+}
+
+/* What the runner has is not what is on disk: it gets the last committed state again. */
+static void unload(struct agent *a)
+{
+    if (a->type->runner && a->live->incarnation) {
+        runner_unload(a->type->runner, &a->id);
+    }
+    a->live->incarnation = 0;
 }
 
 static void durable(void *arg, gw_err err)
@@ -167,16 +177,11 @@ static void durable(void *arg, gw_err err)
     struct agent *a = w->agent;
     if (err != GW_OK) {
         struct gw_error why;
-        if (a->type->runner && a->live->incarnation) {
-            runner_unload(a->type->runner, &a->id);
-        }
-        a->live->incarnation = 0;
+        unload(a);
+        w->rolled_back = true;
         tells_rolled_back(n, a);
+        intents_undo(w);
         a->pending |= w->cleared;
-        if (w->set_intent) {
-            intent_replace(a, w->intent_before);
-            w->intent_before = NULL;
-        }
         if (work_hold(w)) {
             log_warn("store.rolled_back", "agent type=%s error=%s its work is run again", a->type->name,
                      gw_err_name(err));
@@ -197,50 +202,75 @@ static void durable(void *arg, gw_err err)
                 w->result.err == GW_OK ? NULL : &w->result.why);
 }
 
+static void del_inbox_row(const struct work *w, struct store_batch *batch)
+{
+    uint8_t raw[ROW_KEY_BYTES + 8];
+    row_key(raw, &w->agent->id, w->agent->epoch);
+    store_u64(raw + ROW_KEY_BYTES, w->inbox);
+    store_batch_del(batch, TABLE_INBOX, (struct span){raw, sizeof raw});
+}
+
+/* A handler that leaves more than there is room for has failed. False: it has been told. */
+static bool fits(struct work *w)
+{
+    struct gw_error why;
+    if (w->result.err != GW_OK || w->flags & RUN_DISCARD || (tells_fit(w, &why) && intents_fit(w, &why))) {
+        return true;
+    }
+    unload(w->agent);
+    w->result = (struct run_result){.err = why.code, .why = why};
+    if (work_waits(w)) {
+        return true; /* committed as failed */
+    }
+    work_fail(w, &why);
+    return false;
+}
+
+static void put_result(struct work *w, struct store_batch *batch)
+{
+    struct agent *a = w->agent;
+    bool ok = w->result.err == GW_OK, discard = w->flags & RUN_DISCARD, wishes = false;
+    uint32_t bit = a->pending & 1u << w->hook;
+    w->wish_from = w->wish_to = 0;
+    if (ok && !discard) {
+        commit_parts(batch, &a->id, a->epoch, w->result.parts);
+        wishes = put_actions(w, batch);
+    }
+    a->pending &= ~bit;
+    w->cleared = bit;
+    if (w->prepare && ok) {
+        w->prepare(w, &w->result, batch);
+    } else if (bit || wishes) {
+        agent_put_row(batch, a, a->status == AGENT_MOVING ? AGENT_ACTIVE : a->status, a->pending,
+                      a->intent);
+    }
+    if (w->inbox) {
+        del_inbox_row(w, batch);
+    }
+    if (!ok) {
+        failed_once(w, batch);
+    }
+}
+
 void commit_result(struct work *w)
 {
     struct node *n = w->node;
-    struct agent *a = w->agent;
-    bool ok = w->result.err == GW_OK;
-    uint32_t bit = a->pending & 1u << w->hook;
+    if (!fits(w)) {
+        return;
+    }
     struct store_batch *batch = store_batch_new();
     if (!batch) {
         durable(w, GW_ENOMEM);
         return;
     }
-    bool discard = w->flags & RUN_DISCARD;
-    if (ok && !discard) {
-        commit_parts(batch, &a->id, a->epoch, w->result.parts);
-    }
-    struct buf *intent = ok && !discard ? sort_actions(w, batch) : NULL;
-    if (intent) { /* the row below says so, too */
-        w->intent_before = intent_append(a, intent);
-    }
-    a->pending &= ~bit;
-    w->cleared = bit;
-    w->set_intent = intent != NULL;
-    if (w->prepare && ok) {
-        w->prepare(w, &w->result, batch);
-    } else if (bit || intent) {
-        agent_put_row(batch, a, a->status == AGENT_MOVING ? AGENT_ACTIVE : a->status, a->pending,
-                      a->intent);
-    }
-    if (w->inbox) {
-        uint8_t raw[ROW_KEY_BYTES + 8];
-        row_key(raw, &a->id, a->epoch);
-        store_u64(raw + ROW_KEY_BYTES, w->inbox);
-        store_batch_del(batch, TABLE_INBOX, (struct span){raw, sizeof raw});
-    }
-    if (!ok) {
-        failed_once(w, batch);
-    }
+    put_result(w, batch);
     if (store_batch_count(batch) == 0) { /* a read: nothing to keep, it is simply run again */
         store_batch_free(batch);
         w->has_key = false;
         durable(w, GW_OK);
         return;
     }
-    if (w->has_key && ok) {
+    if (w->has_key && w->result.err == GW_OK) {
         request_record(w, batch, node_now_ms(n));
     }
     node_commit(n, batch, durable, w);

@@ -4,12 +4,11 @@
  * the executing host writes the key with the agent; a repeat through the same entry host finds the same id. */
 #include "host/core/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <sodium.h>
-
-#define CREATED_MAX 16384 /* remembered keys of create and clone */
 
 /* ---- remembered keys ---- */
 
@@ -24,7 +23,6 @@ static struct span created_key(uint8_t raw[CREATED_KEY_BYTES], const struct crea
     return (struct span){raw, CREATED_KEY_BYTES};
 }
 
-/* `done`: made, as of this batch; c->done follows when that is durable, for only then may it be told. */
 static void created_put(struct store_batch *batch, const struct created *c, bool done)
 {
     uint8_t raw[CREATED_KEY_BYTES];
@@ -38,6 +36,12 @@ static void created_put(struct store_batch *batch, const struct created *c, bool
     buf_free(&value);
 }
 
+static void created_drop(struct node *n, struct created *c)
+{
+    HASH_DEL(n->created, c);
+    free(c);
+}
+
 void created_boot_row(struct node *n, struct span key, struct span value)
 {
     struct mp m = mp_over(value);
@@ -46,18 +50,18 @@ void created_boot_row(struct node *n, struct span key, struct span value)
     if (key.n == CREATED_KEY_BYTES && mp_read_array(&m, &fields) == GW_OK && fields >= 4 &&
         mp_read_id(&m, &c->agent) == GW_OK && mp_read_fixed(&m, c->host.b, HOST_ID_BYTES) == GW_OK &&
         mp_read_text(&m, c->type, sizeof c->type) == GW_OK && mp_read_bool(&m, &c->done) == GW_OK) {
+        struct created *old;
         c->at_ms = (int64_t)load_u64(key.p + GW_ID_BYTES);
+        c->unsure = true;
         memcpy(c->key, key.p + GW_ID_BYTES + 8, REQUEST_KEY_BYTES);
+        HASH_FIND(hh, n->created, c->key, REQUEST_KEY_BYTES, old);
+        if (old) { /* its deletion was rolled back; the newer one counts */
+            created_drop(n, old);
+        }
         HASH_ADD(hh, n->created, key, REQUEST_KEY_BYTES, c);
     } else {
         free(c);
     }
-}
-
-static void created_drop(struct node *n, struct created *c)
-{
-    HASH_DEL(n->created, c);
-    free(c);
 }
 
 static void created_forget(struct node *n, struct created *c)
@@ -83,8 +87,11 @@ void created_prune(struct node *n)
     struct created *c, *next;
     struct store_batch *batch = NULL;
     HASH_ITER(hh, n->created, c, next) {
-        if (c->at_ms >= oldest && (!c->done || HASH_COUNT(n->created) <= CREATED_MAX)) {
+        if (c->at_ms >= oldest && HASH_COUNT(n->created) <= LIMIT_CREATED_KEYS) {
             break;
+        }
+        if (c->in_flight) {
+            continue; /* somebody holds it */
         }
         uint8_t raw[CREATED_KEY_BYTES];
         batch = batch ? batch : store_batch_new();
@@ -131,6 +138,7 @@ static struct created *created_new(struct node *n, const char *key, const gw_id 
     c->at_ms = node_now_ms(n);
     c->agent = *agent;
     c->host = host->id;
+    c->in_flight = true;
     (void)span_text((struct span){(const uint8_t *)type, strlen(type)}, c->type, sizeof c->type);
     HASH_ADD(hh, n->created, key, REQUEST_KEY_BYTES, c);
     return c;
@@ -168,6 +176,25 @@ uint32_t hooks_to_run(const struct type *t, uint32_t wanted)
     return t->hooks & (wanted | 1u << HOOK_RUN);
 }
 
+/* An attempt has ended. What may have been made elsewhere all the same keeps its record, so that a repeat
+ * names the same agent; once unsure it stays so, for a later refusal says nothing of the first attempt. */
+static void created_end(struct node *n, struct created *c, gw_err err)
+{
+    c->in_flight = false;
+    if (err == GW_OK) {
+        struct store_batch *batch = store_batch_new();
+        c->done = true;
+        created_put(batch, c, true);
+        node_commit(n, batch, NULL, NULL); /* lost: a repeat finds it out again */
+        return;
+    }
+    c->unsure |= err == GW_EUNREACHABLE || err == GW_ETIMEOUT || err == GW_ECANCELLED || err == GW_EPROTO ||
+                 err == GW_ECONFLICT;
+    if (!c->unsure) {
+        created_forget(n, c);
+    }
+}
+
 static void create_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
 {
     struct creating *c = w->arg;
@@ -193,11 +220,13 @@ static void create_done(struct work *w, gw_err err, const struct run_result *r,
     if (err == GW_OK) {
         if (c->created) {
             c->created->done = true;
+            c->created->in_flight = false;
         }
+        a->unborn = false;
+        answer_created(call, &a->id, NULL, a->type->name, n->name);
         if (a->pending) {
             work_push_pending(n, a);
         }
-        answer_created(call, &a->id, NULL, a->type->name, n->name);
     } else {
         if (c->created) {
             created_drop(n, c->created);
@@ -213,14 +242,23 @@ void agent_discard(struct node *n, struct agent *a, const struct gw_error *why)
 {
     struct live *live = a->live;
     struct gw_error gone;
+    size_t lost = 0;
     gw_fail(&gone, why->code == GW_EDISPOSED ? GW_EDISPOSED : GW_EAGENT_NOT_FOUND,
             "the agent ended before this message: %.200s", why->text);
     while (live && !TAILQ_EMPTY(&live->queue)) {
         struct work *w = TAILQ_FIRST(&live->queue);
         TAILQ_REMOVE(&live->queue, w, link);
         live->queued--;
+        live->queued_bytes -= w->args.len;
+        lost += w->inbox > 0;
         w->done(w, gone.code, NULL, &gone);
         work_free(w);
+    }
+    if (lost > 0) {
+        char text[80];
+        snprintf(text, sizeof text, "%zu accepted messages ended with the agent", lost);
+        event_now(n, &(struct event){
+                         .kind = "message.failed", .agent = &a->id, .type = a->type->name, .text = text});
     }
     agent_remove(n, a);
 }
@@ -233,7 +271,7 @@ static gw_err check_create(struct node *n, const struct op_call *call, struct ty
     struct type *t = type_find(n, name);
     struct alias *taken = NULL;
     gw_id as_id;
-    if (!t || !t->runner) {
+    if (!t || !type_offered(t)) {
         gw_fail(why, GW_ETYPE_NOT_FOUND, "host \"%s\" has no agent type \"%.64s\"", n->name, name);
         gw_hint(why, "`godwit types` lists what it has; --plugin loads more");
         return why->code;
@@ -285,6 +323,7 @@ static void create_here(struct node *n, struct op_call *call)
     const char *alias = gw_map_str(&call->args, "alias", "");
     (void)span_text((struct span){(const uint8_t *)alias, strlen(alias)}, row.alias, sizeof row.alias);
     struct agent *a = agent_add(n, &id, 1, &row);
+    a->unborn = true;
     agent_live(a)->known = true;
     struct creating *c = xcalloc(1, sizeof *c);
     c->call = call;
@@ -319,19 +358,7 @@ static void sent_answer(struct op_call *call, gw_err err, gw_value *result, cons
     struct sending *s = call->door;
     call->answer = s->answer;
     call->door = s->door;
-    bool unsure = err == GW_EUNREACHABLE || err == GW_ETIMEOUT;
-    if (err == GW_OK || !unsure) {
-        struct store_batch *batch = store_batch_new();
-        uint8_t raw[CREATED_KEY_BYTES];
-        s->created->done = true;
-        if (err == GW_OK) {
-            created_put(batch, s->created, true);
-        } else {
-            store_batch_del(batch, TABLE_REQUESTS, created_key(raw, s->created));
-            created_drop(s->n, s->created);
-        }
-        node_commit(s->n, batch, NULL, NULL);
-    }
+    created_end(s->n, s->created, err);
     free(s);
     call->answer(call, err, result, why);
 }
@@ -370,6 +397,7 @@ static void create_there(struct node *n, struct op_call *call, struct peer *to, 
     struct sending *s = xcalloc(1, sizeof *s);
     *s = (struct sending){.n = n, .call = call, .to = to, .created = again};
     if (again) { /* written by an earlier try: the same id to the same host */
+        again->in_flight = true;
         forward_created(s, GW_OK);
         return;
     }
@@ -394,7 +422,7 @@ void op_create(struct node *n, struct op_call *call)
         answer_created(call, &c->agent, NULL, c->type, peer_label(peer_intern(n, &c->host)));
         return;
     }
-    if (c && host_id_equal(&c->host, &n->self->id)) {
+    if (c && c->in_flight) {
         call_again_later(n, call); /* being made right now */
         return;
     }
@@ -418,8 +446,8 @@ struct cloning {
     struct op_call *call; /* NULL: an agent asked for it */
     gw_id id, of;
     struct agent_row row;
-    uint32_t hooks;
     struct created *created;
+    uint64_t wish;
 };
 
 static void clone_answer(struct cloning *c, gw_err err, const struct gw_error *why)
@@ -428,15 +456,16 @@ static void clone_answer(struct cloning *c, gw_err err, const struct gw_error *w
         created_drop(c->n, c->created);
     } else if (c->created) {
         c->created->done = true;
+        c->created->in_flight = false;
     }
     struct agent *source = agent_find(c->n, &c->of);
     if (!c->call) {
-        if (err != GW_OK) {
+        if (source && err == GW_OK) {
+            intent_pop(c->n, source, c->wish);
+        } else if (source) {
             event_now(c->n, &(struct event){.kind = "transfer.failed", .agent = &c->of,
                                             .type = c->row.type, .text = why->text});
-        }
-        if (source) {
-            intent_pop(c->n, source);
+            intent_pop(c->n, source, c->wish);
         }
     } else if (err == GW_OK) {
         answer_created(c->call, &c->id, &c->of, c->row.type, c->n->name);
@@ -490,12 +519,13 @@ static void clone_snapshot(struct work *w, gw_err err, const struct run_result *
     }
 }
 
-void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id)
+void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id, uint64_t wish)
 {
     struct cloning *c = xcalloc(1, sizeof *c);
     const char *key = call ? gw_map_str(&call->args, "key", NULL) : NULL;
     bool inactive = call && gw_map_bool(&call->args, "inactive", false);
-    *c = (struct cloning){.n = n, .call = call, .id = id ? *id : node_new_id(n), .of = a->id};
+    *c = (struct cloning){.n = n, .call = call, .id = id ? *id : node_new_id(n), .of = a->id,
+                          .wish = wish};
     c->row = (struct agent_row){.status = inactive ? AGENT_INACTIVE : AGENT_ACTIVE,
                                 .home = n->self->id,
                                 .of = a->id,
@@ -504,7 +534,7 @@ void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_
     memcpy(c->row.type, a->type->name, sizeof c->row.type);
     c->created = created_new(n, key, &c->id, n->self, a->type->name);
     struct work *w = work_new(n, a, HOOK_NONE);
-    w->flags = RUN_SNAPSHOT;
+    w->flags = RUN_SNAPSHOT | (a->status == AGENT_INACTIVE ? RUN_DISCARD : 0);
     w->lifecycle = true;
     w->no_commit = true; /* a snapshot is no change of the source */
     w->done = clone_snapshot;
@@ -528,20 +558,11 @@ static void clone_sent(void *arg, gw_err err, struct move_out *m, const struct g
     struct node *n = m->node;
     struct created *c = created_find(n, gw_map_str(&call->args, "key", NULL));
     if (c) {
-        c->in_flight = false;
+        created_end(n, c, err);
     }
     if (err != GW_OK) {
-        if (c && err != GW_EUNREACHABLE && err != GW_ETIMEOUT) { /* surely not made */
-            created_forget(n, c);
-        }
         op_fail(call, why);
         return;
-    }
-    if (c) {
-        struct store_batch *batch = store_batch_new();
-        c->done = true;
-        created_put(batch, c, true);
-        node_commit(n, batch, NULL, NULL); /* lost: a repeat finds it out again */
     }
     answer_created(call, &m->clone_id, &m->agent_id, m->type, peer_label(m->to));
 }
@@ -556,7 +577,7 @@ static void clone_send(struct node *n, struct op_call *call, struct agent *a, st
         return;
     }
     if (c) {
-        c->in_flight = false;
+        created_end(n, c, why.code == GW_EUNREACHABLE ? GW_EREFUSED : why.code); /* nothing was sent */
     }
     op_fail(call, &why);
 }
@@ -569,7 +590,9 @@ static void clone_key_written(void *arg, gw_err err)
     struct created *c = created_find(away.n, gw_map_str(&away.call->args, "key", NULL));
     struct agent *a = agent_find(away.n, &away.of);
     if (err != GW_OK || !c || !a) {
-        if (c) {
+        if (c && err == GW_OK) {
+            created_forget(away.n, c);
+        } else if (c) {
             created_drop(away.n, c);
         }
         gw_fail(&why, err != GW_OK ? err : GW_EAGENT_NOT_FOUND, "the clone could not be begun: %s",
@@ -597,7 +620,6 @@ static void clone_there(struct node *n, struct op_call *call, struct agent *a, s
     struct store_batch *batch = store_batch_new();
     *away = (struct cloning_away){n, call, a->id};
     c = created_new(n, key, &id, to, a->type->name);
-    c->in_flight = true;
     created_put(batch, c, false);
     node_commit(n, batch, clone_key_written, away);
 }
@@ -612,7 +634,7 @@ static void clone_local(struct node *n, struct op_call *call, struct agent *a)
         travel_foresee(n, call, a, true);
     } else if (c && c->done) {
         answer_created(call, &c->agent, &a->id, c->type, peer_label(peer_intern(n, &c->host)));
-    } else if (c && (c->in_flight || host_id_equal(&c->host, &n->self->id))) {
+    } else if (c && c->in_flight) {
         call_again_later(n, call); /* being made right now */
     } else if (request_key_check(key, &why) != GW_OK || agent_check_free(n, a, &why) != GW_OK ||
                (!c && travel_pick(n, call, true, &to, &why) != GW_OK)) {
@@ -620,7 +642,7 @@ static void clone_local(struct node *n, struct op_call *call, struct agent *a)
     } else if (c) {
         clone_there(n, call, a, peer_intern(n, &c->host), c);
     } else if (to->self) {
-        clone_here(n, a, call, NULL);
+        clone_here(n, a, call, NULL, 0);
     } else {
         clone_there(n, call, a, to, NULL);
     }

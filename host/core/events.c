@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define LOG_LINES 1000
+#define LINE_BYTES 4096
 #define PRUNE_EVERY 1024
 #define READ_AT_ONCE 1000
 
@@ -22,7 +23,8 @@ struct follower {
     bool one_agent;
     uint64_t next_seq;
     uint64_t left; /* how many may still be given */
-    bool follow, reading;
+    bool follow;
+    bool busy; /* a read is under way, or items are being given: not to be freed */
     uint64_t asked_at; /* newest number when the read under way began */
     bool gone;
 };
@@ -86,8 +88,8 @@ void event_put(struct node *n, struct store_batch *batch, const struct event *e)
     pack_event(n, seq, e, &value);
     store_batch_put_take(batch, TABLE_EVENTS, (struct span){raw, sizeof raw}, &value);
     buf_free(&value);
-    if (seq % PRUNE_EVERY == 0 && seq > LIMIT_EVENTS_KEPT) {
-        store_u64(raw, seq - LIMIT_EVENTS_KEPT);
+    if (seq % PRUNE_EVERY == 0 && seq > n->cfg.limits.events) {
+        store_u64(raw, seq - n->cfg.limits.events);
         store_batch_del_below(batch, TABLE_EVENTS, (struct span){raw, sizeof raw});
     }
     if (n->followers) {
@@ -146,7 +148,7 @@ static void follower_gone(void *arg)
 {
     struct follower *f = arg;
     f->gone = true;
-    if (!f->reading) {
+    if (!f->busy) {
         follower_end(f);
     }
 }
@@ -175,10 +177,10 @@ static void give(struct follower *f, struct span key, struct span value)
 static void have_events(void *arg, gw_err err, const struct storage_row *rows, size_t count)
 {
     struct follower *f = arg;
-    f->reading = false;
     for (size_t i = 0; err == GW_OK && i < count; i++) {
-        give(f, rows[i].key, rows[i].value);
+        give(f, rows[i].key, rows[i].value); /* may tell that the caller is gone */
     }
+    f->busy = false;
     if (f->gone || err != GW_OK || f->left == 0 || (count < READ_AT_ONCE && !f->follow)) {
         follower_end(f);
     } else if (count == READ_AT_ONCE) {
@@ -191,10 +193,10 @@ static void have_events(void *arg, gw_err err, const struct storage_row *rows, s
 static void read_more(struct follower *f)
 {
     uint8_t raw[8];
-    if (f->reading) {
+    if (f->busy) {
         return;
     }
-    f->reading = true;
+    f->busy = true;
     f->asked_at = f->n->event_seq;
     store_u64(raw, f->next_seq);
     const struct store_range range = {
@@ -289,7 +291,11 @@ void log_frame(struct node *n, const struct frame *f)
     free(line->text);
     *line = (struct log_line){.time_ms = node_now_ms(n), .agent = agent, .level = (uint8_t)level};
     memcpy(line->type, a ? a->type->name : "", a ? sizeof line->type : 1);
-    line->text = strndup((const char *)text.p, text.n < 4096 ? text.n : 4096);
+    size_t len = text.n < LINE_BYTES ? text.n : LINE_BYTES;
+    while (len < text.n && len > 0 && (text.p[len] & 0xc0) == 0x80) {
+        len--; /* not in the middle of a character */
+    }
+    line->text = strndup((const char *)text.p, len);
     if (!line->text || !utf8_is_valid(line->text, strlen(line->text))) {
         free(line->text);
         line->text = xstrdup("(a line that is not UTF-8)");
@@ -297,7 +303,13 @@ void log_frame(struct node *n, const struct frame *f)
     log_at((log_level)level, "agent", "agent=%s type=%s %s", gw_id_text(&agent, id), line->type, line->text);
     for (struct follower *fo = n->followers, *next; fo; fo = next) {
         next = fo->next;
-        if (fo->logs && !give_line(fo, line)) {
+        if (!fo->logs) {
+            continue;
+        }
+        fo->busy = true;
+        bool alive = give_line(fo, line);
+        fo->busy = false;
+        if (!alive || fo->gone) {
             follower_end(fo);
         }
     }

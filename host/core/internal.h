@@ -32,6 +32,8 @@ struct runner {
     uint64_t incarnation;  /* +1 each time it comes up: loaded objects of older ones are gone */
     struct env_timer *timer;
     struct work *in_flight; /* uthash by stream */
+    size_t suspects;        /* work that ended it twice, perhaps: while there is any, one thing runs at a time */
+    bool holds, resuming;   /* something was held back for that; runner_resume is at work */
     gw_value about;         /* types as it described them */
     char problem[320];      /* why it is BROKEN or in BACKOFF */
     char hint[200];         /* more of it: the place of a fault in a signature */
@@ -94,18 +96,21 @@ struct agent {
     agent_status status;
     bool no_wake;
     bool waking;      /* an activation is queued or runs */
-    bool intent_busy; /* the first of intent is being carried out */
+    bool intent_busy; /* one of intent is being carried out */
+    bool unborn;      /* its create is not durable yet: nobody may know of it */
+    uint8_t wish_tries; /* of the wish that is tried again */
 };
 
 struct seen_request { /* one recorded answer */
     uint8_t key[REQUEST_KEY_BYTES];
     int64_t at_ms;
+    uint32_t bytes; /* of the answer */
 };
 struct stream_mark { /* of tells, from or to another agent: the last number that was accepted, or given */
     gw_id other;
     uint64_t mark;
-    bool in_flight; /* the acceptance of `mark` is not durable yet: nobody may be told (H6) */
     bool out;
+    bool accepting; /* the acceptance of `mark` is not durable yet: nobody may be told (H6) */
 };
 struct live {
     struct agent *agent;
@@ -117,11 +122,12 @@ struct live {
     uint64_t incarnation; /* of the runner that has the object; 0 = none */
     struct buf parts;     /* packed map read from the store, until it is sent; empty = not read */
     bool held;            /* a transaction was rolled back: its work runs again soon (work_release) */
+    bool pumping, pump_again; /* work_pump */
     bool have_parts;
     struct seen_request *requests;
     size_t request_count, request_cap;
-    struct stream_mark *streams;
-    size_t stream_count;
+    struct stream_mark *streams; /* by other, out */
+    size_t stream_count, stream_cap;
     gw_id asking;         /* the agent whose answer its handler waits for; nil = none */
     uint64_t outbox_next; /* number of the next tell */
     uint64_t inbox_next;
@@ -159,6 +165,8 @@ struct work {
     bool direct;      /* has no handler: goes from the queue to its transaction, past the runner */
     uint64_t inbox;   /* number of the durable inbox row it stands for; 0 = none */
     unsigned attempts; /* that ended in a crash */
+    struct runner *suspect_of; /* counted in its `suspects` */
+    bool poison;       /* it has ended its runner CRASH_ATTEMPTS times */
     /* Add to the transaction (may replace the row's status through `row`); NULL = none. */
     struct op_call *call; /* to be run again from its start when the agent has left meanwhile; may be NULL */
     /* Only asks the runner whether the state decodes: this instead of everything below. */
@@ -171,9 +179,11 @@ struct work {
     /* of work.c, commit.c */
     struct buf kept;       /* copy of the DONE frame until the commit is durable */
     struct run_result result;
-    uint32_t cleared; /* hook bit and intent that its commit wrote, for a roll-back */
-    bool set_intent;
-    struct buf *intent_before; /* what it was then; NULL = none; owned */
+    uint32_t cleared;            /* hook bit that its commit wrote, for a roll-back */
+    uint64_t wish_from, wish_to; /* numbers of the wishes that it added */
+    uint64_t wish;               /* lifecycle work: number of the wish that it carries out, 0 = none */
+    bool flag, flag_before;      /* no_wake of a deactivation, for a roll-back */
+    bool rolled_back;            /* it failed by its transaction, not by its handler */
     bool reads_state;
     bool reloaded; /* the runner did not know the object: parts were sent again */
 };
@@ -216,6 +226,8 @@ struct location {
     struct peer *host;
     bool disposed;
     bool durable; /* a row stands for it; others are hints */
+    uint64_t fence; /* epoch of that row: I2 */
+    TAILQ_ENTRY(location) hint; /* while not durable, oldest first */
     bool doubted; /* that host did not know it: another word on the same epoch may take its place */
 };
 
@@ -258,6 +270,8 @@ struct move_out {
     bool have_parts, have_rows, reading;
     struct buf body, payload; /* of the ticket, for repeats */
     uint8_t signature[TICKET_SIGNATURE_BYTES];
+    bool has_key;             /* asked for under a request key: the answer travels with the agent */
+    uint8_t key[REQUEST_KEY_BYTES];
     bool staged_sent;         /* D may hold a staged row */
     bool answered_unknown;    /* D said that it never staged it: in doubt (H5) */
     bool seen_elsewhere;      /* somebody has told of epoch + 1 or above (H8) */
@@ -306,6 +320,7 @@ struct node {
     int64_t started_us;
     uint64_t boot; /* number of this start, durable */
     bool ready, stopping, stopped;
+    bool ended; /* node_free is at work */
     size_t boot_waits; /* runners that have not answered, store reads */
 
     struct agent *agents;
@@ -321,6 +336,7 @@ struct node {
     struct peer *peers; /* self included */
     struct request *requests;
     struct location *locations;
+    TAILQ_HEAD(hint_list, location) hints;
     size_t hint_count;
     LIST_HEAD(again_list, again) agains;
     struct move_out *moves_out;
@@ -333,17 +349,22 @@ struct node {
         struct host_id host;
         char type[LIMIT_NAME_BYTES + 1];
         bool done;
-        bool in_flight; /* a call of this boot is making it elsewhere */
+        bool in_flight; /* a call of this boot is making it: the record stays where it is */
+        bool unsure;    /* an attempt ended without an answer, or in an earlier boot */
     } *created; /* uthash keeps insertion order: oldest first */
     uint64_t next_stream;
     uint64_t event_seq;
     uint64_t dead_seq;
     size_t commits_in_flight;
     size_t calls_in_flight;
-    bool any_held; /* some live->held is set, or some wish waits for a host to come up */
+    bool any_held; /* some live->held is set */
     struct env_timer *housekeeping;
-    TAILQ_HEAD(tell_list, tell) tells; /* waiting in outboxes here */
     LIST_HEAD(drain_list, drain) drains; /* drain.c */
+    struct outbox *outboxes;          /* tells.c: messages that wait to be delivered, by sender */
+    LIST_HEAD(orphan_list, stream) orphans; /* tells.c: on the way while their sender left */
+    uint32_t wishes;                  /* numbers given (intents.c) */
+    bool wishes_wait;                 /* some wait for links */
+    int64_t ready_us;
     struct follower *followers;     /* events.c */
     struct log_line *log_lines;     /* events.c: the last lines of agents */
     size_t log_head, log_count;
@@ -374,6 +395,8 @@ void agent_remove(struct node *n, struct agent *a); /* queue must be empty */
 void agent_set_status(struct node *n, struct agent *a, agent_status status);
 /* Delete every row of (agent, epoch). */
 void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);
+/* The same but for its outbox: it has ended, and what it told others is still delivered. */
+void agent_end_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);
 /* Another copy of a higher epoch is alive (H8): this one is kept, and does not run any more. */
 void agent_quarantine(struct node *n, struct agent *a, const struct peer *other, uint64_t epoch);
 /* Highest epoch known here of an agent; 0 = none (H2, I2). */
@@ -381,6 +404,7 @@ uint64_t agent_fence(struct node *n, const gw_id *id);
 /* By id, unique ending (4 or more characters) or alias, among those that live here. GW_EAMBIGUOUS names some. */
 gw_err agent_lookup(struct node *n, const char *text, struct agent **ret, struct gw_error *why) GW_MUST_USE;
 struct live *agent_live(struct agent *a);
+void agent_rest(struct agent *a); /* it sleeps and nothing waits: nothing of it stays in memory */
 void live_free(struct live *live);
 
 /* ---- work.c ---- */
@@ -394,7 +418,11 @@ void work_pump(struct node *n, struct agent *a);
 /* Its transaction was rolled back: keep work that nobody else would repeat (hooks still to run, accepted
  * messages) at the head of the queue, to run again with work_release. False: not such work. */
 bool work_hold(struct work *w);
+/* Let nothing of this agent run for a moment; work_release tries again. */
+void work_hold_agent(struct node *n, struct agent *a);
 void work_release(struct node *n); /* housekeeping */
+/* It has no caller to tell: it waits for its runner rather than failing, and is run again after a crash. */
+bool work_waits(const struct work *w);
 /* DONE came. */
 void work_done_frame(struct runner *r, const struct frame *frame);
 /* The runner is gone: everything in flight on it ends with GW_ECRASHED. */
@@ -409,11 +437,13 @@ void work_push_arrival(struct node *n, struct agent *a, const char *from);
 void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out);
 /* End everything that waits, with this error. */
 void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *why);
+/* Only what has a caller to tell; what was accepted, and lifecycle work, stays. */
+void work_refuse_callers(struct agent *a, const struct gw_error *why);
 void work_drop_all(struct agent *a);                      /* free without answers (node_free) */
 /* Read requests, streams and numbers of the agent, then run the call from its start again. */
 void work_learn(struct node *n, struct agent *a, struct op_call *call);
-/* Answer of a work whose request key has a recorded one. */
-void work_answer_recorded(struct work *w);
+/* Into memory only. */
+void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms, size_t bytes);
 /* End the current work of its agent, then go on with what waits. */
 void work_finish(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why);
 
@@ -432,6 +462,13 @@ void commit_parts(struct store_batch *batch, const gw_id *agent, uint64_t epoch,
 void runners_start(struct node *n);
 void runners_free(struct node *n);
 bool runner_usable(const struct runner *r);
+/* While there are suspects one thing runs at a time (and what that asks for): true = not now, runner_resume
+ * pumps again. */
+bool runner_holds_back(struct runner *r, const struct work *w);
+size_t runner_unchained(const struct runner *r); /* in flight, but for what others that are wait for */
+void runner_resume(struct runner *r);
+void runners_resume(struct node *n); /* housekeeping */
+bool type_offered(const struct type *t); /* a runner has it that is not broken */
 void runner_run(struct runner *r, struct work *w, struct span parts); /* parts empty = not sent */
 void runner_unload(struct runner *r, const gw_id *agent);
 const char *runner_state_name(runner_state s);
@@ -457,14 +494,14 @@ void peers_forget_requests(struct node *n); /* each is told GW_ECANCELLED */
 void peer_forget_requests(struct node *n, const void *arg);
 void peers_free(struct node *n);
 void peers_boot_row(struct node *n, struct span key, struct span value);
-/* Hosts that a selector names; up to cap, returns how many match (self included). */
-size_t peers_select(struct node *n, const char *selector, struct peer **ret, size_t cap,
-                    struct gw_error *why);
 /* Exactly one host for create, dispatch, clone: by name, url, id; `any` and terms choose among those that
  * are up. `not_self`: prefer others. Errors name what is wrong. */
 gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct peer **ret,
                   struct gw_error *why) GW_MUST_USE;
 
+/* Hosts that a selector names; up to cap, returns how many match (self included); 0 with `why`. */
+size_t peers_select(struct node *n, const char *selector, struct peer **ret, size_t cap,
+                    struct gw_error *why);
 /* The same among hosts that carry every tag of `require` (list of texts; NULL or nil: none). GW_EREFUSED names the
  * first tag that is missing. */
 gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self, const gw_value *require,
@@ -535,10 +572,14 @@ bool move_in_holds(struct node *n, const gw_id *agent); /* staged here: answer `
 /* An operator has resolved it: the row is gone. */
 void move_out_forget(struct node *n, const gw_id *ticket);
 void move_in_forget(struct node *n, const gw_id *ticket);
+/* The value of a recorded answer (TABLE_REQUESTS): the dispatch that m is. */
+void dispatch_answer_pack(const struct move_out *m, struct buf *out);
 
 /* ---- tells.c ---- */
 /* One "tell" action of a handler: outbox row and stream number into its transaction. */
 void tells_action(struct work *w, struct store_batch *batch, struct span args);
+/* Whether there is room for what the result of w tells. */
+bool tells_fit(const struct work *w, struct gw_error *why);
 /* Its transaction is durable (or not): send what it put into the outbox (or forget it). */
 void tells_committed(struct node *n, struct agent *a);
 void tells_rolled_back(struct node *n, struct agent *a);
@@ -575,18 +616,26 @@ void agent_discard(struct node *n, struct agent *a, const struct gw_error *why);
 gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *why) GW_MUST_USE;
 /* A deactivate, activate or dispose runs or waits its turn: whether the agent can leave is not known yet. */
 bool agent_is_changing(const struct agent *a);
-/* Clone to this host. Call NULL: its own wish; then the clone gets `id`. */
-void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id);
+/* call NULL: its own wish, by its id and number. */
+void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id, uint64_t wish);
 /* Wake an inactive agent (its row becomes active with its first commit). */
 void agent_wake(struct node *n, struct agent *a);
-/* Carry out the first thing that the agent asked about itself (a->intent), if nothing else goes on. */
+/* call NULL: its own wish, by its number. */
+void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake, uint64_t wish);
+void dispose_here(struct node *n, struct agent *a, struct op_call *call, uint64_t wish);
+
+/* ---- intents.c ---- */
+/* Add what the result of w asks about its agent to a->intent; true when there was anything. */
+bool intents_add(struct work *w);
+bool intents_fit(const struct work *w, struct gw_error *why);
+void intents_undo(struct work *w); /* its transaction was rolled back */
+/* Carry out the first wish, if nothing else goes on. */
 void intent_run(struct node *n, struct agent *a);
-/* It is done (or failed): forget it; the row is rewritten in `batch`, or in one of its own when NULL. */
-void intent_pop(struct node *n, struct agent *a);
-/* Add a packed list behind what is there; `more` is taken; returns what was there before (owned; NULL = nothing). */
-struct buf *intent_append(struct agent *a, struct buf *more);
-/* Set what stands there (taken); what stood there is freed. With a NULL only frees `intent`. */
-void intent_replace(struct agent *a, struct buf *intent);
+void intents_retry(struct node *n); /* of all agents: a link came up, time went by */
+/* This wish is done: taken out of the list in a transaction of its own. */
+void intent_pop(struct node *n, struct agent *a, uint64_t number);
+/* It could not be done: the same, with an event. */
+void intent_failed(struct node *n, struct agent *a, uint64_t number, const struct gw_error *why);
 void intent_forget(struct agent *a); /* in memory only: its row is written without it */
 
 /* ---- events.c ---- */

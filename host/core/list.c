@@ -12,6 +12,7 @@
 #endif
 
 #define FAN_OUT_MS 5000
+#define PART_MAX (2 * LIMIT_STAGED_PER_PEER) /* entries that are taken of one host's answer */
 
 /* One failed allocation makes the whole answer an error rather than a part. */
 struct out {
@@ -85,7 +86,7 @@ void op_status(struct node *n, struct op_call *call)
         links += p->up && !p->self;
     }
     for (const struct type *t = n->types; t; t = t->hh.next) {
-        types += t->runner != NULL;
+        types += type_offered(t);
     }
     size_t moving = HASH_COUNT(n->moves_out) + HASH_COUNT(n->moves_in);
     put(&agents, "active", gw_int((int64_t)n->active_count));
@@ -229,25 +230,82 @@ static int by_agent(const void *a, const void *b)
     return strcmp(gw_map_str(x, "agent", ""), gw_map_str(y, "agent", ""));
 }
 
+/* One that may be on the page; what is pointed at stays while the page is chosen. */
+struct candidate {
+    const gw_id *id;
+    const char *type, *status, *alias;
+    uint64_t epoch;
+};
+/* The `cap` smallest ids seen so far, as a heap with the largest on top: one pass over any number of agents. */
+struct page {
+    struct candidate rows[LIMIT_PAGE + 1];
+    size_t count, cap;
+};
+
+static bool above(const struct candidate *a, const struct candidate *b)
+{
+    return memcmp(a->id, b->id, sizeof *a->id) > 0;
+}
+
+static void sink(struct page *p, size_t i)
+{
+    for (;;) {
+        size_t top = i;
+        for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < p->count; child++) {
+            top = above(&p->rows[child], &p->rows[top]) ? child : top;
+        }
+        if (top == i) {
+            return;
+        }
+        struct candidate t = p->rows[i];
+        p->rows[i] = p->rows[top];
+        p->rows[top] = t;
+        i = top;
+    }
+}
+
+static void offer(struct page *p, struct candidate c)
+{
+    if (p->count == p->cap) {
+        if (above(&p->rows[0], &c)) {
+            p->rows[0] = c;
+            sink(p, 0);
+        }
+        return;
+    }
+    p->rows[p->count++] = c;
+    for (size_t i = p->count == p->cap ? p->count / 2 : 0; i-- > 0;) {
+        sink(p, i); /* full for the first time */
+    }
+}
+
 static void local_agents(struct listing *l, const gw_id *after)
 {
     struct node *n = l->n;
+    struct page *p = xcalloc(1, sizeof *p);
+    p->cap = (size_t)gw_map_int(&l->call->args, "limit", 100) + 1; /* one more says that there is a next page */
+    p->cap = p->cap < LIMIT_PAGE + 1 ? p->cap : LIMIT_PAGE + 1;
     for (const struct agent *a = n->agents; a; a = a->hh.next) {
         const char *status = agent_status_names[a->status];
-        if (passes(l->call, after, &a->id, a->type->name, status)) {
-            add(&l->rows, agent_entry(n, &a->id, a->type->name, status, a->epoch, a->alias));
+        if (!a->unborn && passes(l->call, after, &a->id, a->type->name, status)) {
+            offer(p, (struct candidate){&a->id, a->type->name, status, a->alias, a->epoch});
         }
     }
     for (const struct move_in *m = n->moves_in; m; m = m->hh.next) {
         if (passes(l->call, after, &m->agent, m->row.type, "staged")) {
-            add(&l->rows, agent_entry(n, &m->agent, m->row.type, "staged", m->epoch, m->row.alias));
+            offer(p, (struct candidate){&m->agent, m->row.type, "staged", m->row.alias, m->epoch});
         }
     }
     for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
         if (m->phase == OUT_DEPARTED && passes(l->call, after, &m->agent_id, m->type, "departed")) {
-            add(&l->rows, agent_entry(n, &m->agent_id, m->type, "departed", m->epoch, NULL));
+            offer(p, (struct candidate){&m->agent_id, m->type, "departed", NULL, m->epoch});
         }
     }
+    for (size_t i = 0; i < p->count; i++) {
+        const struct candidate *c = &p->rows[i];
+        add(&l->rows, agent_entry(n, c->id, c->type, c->status, c->epoch, c->alias));
+    }
+    free(p);
 }
 
 static void listing_end(struct listing *l)
@@ -290,8 +348,11 @@ static void have_part(void *arg, gw_err err, const struct frame *f)
     if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
         value_unpack(&m, &answered) == GW_OK) {
         const gw_value *list = gw_map_get(&answered, p->key);
-        for (size_t i = 0; list && list->kind == GW_LIST && i < list->list.n; i++) {
+        for (size_t i = 0; list && list->kind == GW_LIST && i < list->list.n && i < PART_MAX; i++) {
             gw_value copy = gw_nil();
+            if (list->list.items[i].kind != GW_MAP) {
+                continue;
+            }
             if (gw_value_copy(&list->list.items[i], &copy) == GW_OK) {
                 add(&l->rows, copy);
             }

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HINTS_MAX 65536
 #define LOCATE_TIMEOUT_MS 3000
 
 /* ---- locations ---- */
@@ -24,7 +23,10 @@ struct location *location_find(struct node *n, const gw_id *id)
 static void drop_location(struct node *n, struct location *l)
 {
     HASH_DEL(n->locations, l);
-    n->hint_count -= !l->durable;
+    if (!l->durable) {
+        TAILQ_REMOVE(&n->hints, l, hint);
+        n->hint_count--;
+    }
     free(l);
 }
 
@@ -34,14 +36,12 @@ static struct location *location_make(struct node *n, const gw_id *id)
     if (l) {
         return l;
     }
-    for (struct location *old = n->locations, *next; old && n->hint_count >= HINTS_MAX; old = next) {
-        next = old->hh.next;
-        if (!old->durable) {
-            drop_location(n, old);
-        }
+    if (n->hint_count >= LIMIT_HINTS) {
+        drop_location(n, TAILQ_FIRST(&n->hints)); /* the oldest */
     }
     l = xcalloc(1, sizeof *l);
     l->agent = *id;
+    TAILQ_INSERT_TAIL(&n->hints, l, hint);
     n->hint_count++;
     HASH_ADD(hh, n->locations, agent, sizeof l->agent, l);
     return l;
@@ -50,19 +50,25 @@ static struct location *location_make(struct node *n, const gw_id *id)
 void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host, bool disposed,
                    bool durable)
 {
+    if (epoch > LIMIT_EPOCH) {
+        return;
+    }
     struct location *l = location_make(n, id);
-    if (epoch < l->epoch || epoch > LIMIT_EPOCH ||
-        (l->durable && !durable && epoch == l->epoch && !l->doubted)) {
+    if (durable && !l->durable) {
+        l->durable = true;
+        TAILQ_REMOVE(&n->hints, l, hint);
+        n->hint_count--;
+    }
+    if (durable && epoch > l->fence) {
+        l->fence = epoch; /* what is merely heard raises none */
+    }
+    if (epoch < l->epoch || (l->durable && !durable && epoch == l->epoch && !l->doubted)) {
         return;
     }
     l->doubted = false;
     l->epoch = epoch;
     l->host = host;
     l->disposed = l->disposed || disposed;
-    if (durable && !l->durable) {
-        l->durable = true;
-        n->hint_count--;
-    }
 }
 
 void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch, const struct peer *host,
@@ -110,6 +116,7 @@ void location_doubt(struct node *n, const gw_id *id)
         drop_location(n, l);
     } else if (l) {
         l->doubted = true; /* its epoch stays a fence (I2) */
+        l->epoch = l->fence;
     }
 }
 
@@ -273,6 +280,8 @@ static void take_entry(struct node *n, struct peer *p, const struct entry *e, st
         if (a && host == p && e->epoch < a->epoch) {
             correct(n, p, &e->id, a->epoch);
         }
+    } else if (fence == 0) { /* whose home this is is known here from its birth; of others: a hint */
+        location_know(n, &e->id, e->epoch, p, e->disposed, false);
     } else if (fence < e->epoch) {
         location_write(batch, &e->id, e->epoch, p, e->disposed);
         location_know(n, &e->id, e->epoch, p, e->disposed, true);
@@ -319,6 +328,10 @@ void op_locate(struct node *n, struct op_call *call)
     if (err == GW_EAMBIGUOUS) {
         op_fail(call, &why);
         return;
+    }
+    if (err == GW_OK && a->unborn) {
+        a = NULL;
+        err = GW_EUNKNOWN;
     }
     if (err != GW_OK) {
         l = gw_id_parse(text, &id) == GW_OK ? location_find(n, &id) : NULL;

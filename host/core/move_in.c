@@ -380,6 +380,7 @@ static void probed(struct work *w, gw_err err, const struct gw_error *why)
     if (m->batch && m->refused == GW_OK) {
         struct store_batch *batch = m->batch;
         m->batch = NULL;
+        put_arrived(m, batch); /* now, for an event is written in the turn that numbers it */
         node_commit(m->node, batch, stored, m);
     } else {
         m->stored |= m->batch != NULL; /* a clone that is refused was never written */
@@ -423,7 +424,7 @@ static gw_err admit(struct node *n, struct peer *p, const struct ticket *t, stru
         return gw_fail(why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
     }
     const struct type *type = type_find(n, e->type);
-    if (!name_is_valid(e->type) || !type || !type->runner) {
+    if (!name_is_valid(e->type) || !type || !type_offered(type)) {
         return gw_fail(why, GW_EREFUSED, "host \"%s\" has no agent type \"%.64s\"", n->name, e->type);
     }
     if (e->epoch > LIMIT_EPOCH || e->epoch <= agent_fence(n, &e->agent)) {
@@ -438,7 +439,7 @@ static gw_err admit(struct node *n, struct peer *p, const struct ticket *t, stru
     for (struct move_in *m = n->moves_in; m; m = m->hh.next) {
         staged += m->from == p;
     }
-    if (staged >= LIMIT_STAGED_PER_PEER) {
+    if (staged >= n->cfg.limits.staged) {
         return gw_fail(why, GW_EBUSY, "too many agents of yours are staged here");
     }
     return GW_OK;
@@ -486,9 +487,7 @@ static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *
     node_random(n, m->row.nonce, sizeof m->row.nonce);
     m->timer = n->env->timer_new(n->env->ctx, send_query, m);
     HASH_ADD(hh, n->moves_in, ticket, sizeof m->ticket, m);
-    if (m->clone) {
-        put_arrived(m, batch); /* a clone has no source that could lose it: one transaction */
-    } else {
+    if (!m->clone) { /* a clone has no source that could lose it: one transaction, put_arrived */
         struct buf value = {0};
         uint8_t raw[ROW_KEY_BYTES];
         agent_row_pack(&m->row, &value);
@@ -500,6 +499,7 @@ static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *
         probe(m, pay.parts);
         if (!m->probing) {
             m->batch = NULL;
+            put_arrived(m, batch);
             node_commit(n, batch, stored, m);
         }
         return GW_OK;

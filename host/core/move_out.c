@@ -443,6 +443,24 @@ struct reading { /* outlives an aborted move */
     bool states;
 };
 
+/* The answer of this very dispatch goes along: a repeat under its key finds it where the agent is. */
+static void pack_rows_and_answer(struct move_out *m, const struct storage_row *rows, size_t count)
+{
+    uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
+    struct buf value = {0};
+    struct storage_row *all = xcalloc(count + 1, sizeof *all);
+    row_key(raw, &m->agent_id, m->epoch);
+    memcpy(raw + ROW_KEY_BYTES, m->key, sizeof m->key);
+    dispatch_answer_pack(m, &value);
+    if (count > 0) {
+        memcpy(all, rows, count * sizeof *all);
+    }
+    all[count] = (struct storage_row){TABLE_REQUESTS, {raw, sizeof raw}, buf_span(&value)};
+    handoff_pack_rows(all, count + 1, &m->rows);
+    buf_free(&value);
+    free(all);
+}
+
 static void rows_read(void *arg, gw_err err, const struct storage_row *rows, size_t count)
 {
     struct reading *g = arg;
@@ -458,7 +476,11 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
         move_abort(m, &why);
         return;
     }
-    handoff_pack_rows(rows, count, &m->rows);
+    if (m->has_key) {
+        pack_rows_and_answer(m, rows, count);
+    } else {
+        handoff_pack_rows(rows, count, &m->rows);
+    }
     m->have_rows = true;
     if (states) {
         parts_of_rows(rows, count, &m->parts);

@@ -60,6 +60,10 @@ static void committed(void *arg, gw_err err)
 
 void node_commit(struct node *n, struct store_batch *batch, storage_done done, void *arg)
 {
+    if (n->ended) {
+        store_batch_free(batch); /* node_free: nobody would be told */
+        return;
+    }
     struct pending_commit *p = xcalloc(1, sizeof *p);
     *p = (struct pending_commit){n, done, arg};
     n->commits_in_flight++;
@@ -88,10 +92,13 @@ static void boot_agent_row(struct node *n, struct span key, struct span value)
         move_out_boot(n, &id, epoch, &row);
     } else if (row.status == AGENT_STAGED) {
         move_in_boot(n, &id, epoch, &row);
-    } else if (agent_find(n, &id)) {
-        log_error("agent.twice", "agent=%s epoch=%llu a second row of one agent was skipped",
-                  gw_id_text(&id, text), (unsigned long long)epoch);
     } else {
+        struct agent *lower = agent_find(n, &id); /* rows come by epoch */
+        if (lower) {
+            log_error("agent.twice", "agent=%s epoch=%llu is served, the row of epoch=%llu stays on disk",
+                      gw_id_text(&id, text), (unsigned long long)epoch, (unsigned long long)lower->epoch);
+            agent_remove(n, lower);
+        }
         if (row.status == AGENT_MOVING) {
             row.status = AGENT_ACTIVE; /* moving is never written; an older build might have */
         }
@@ -108,6 +115,11 @@ static void boot_row(struct node *n, const struct storage_row *row)
     case TABLE_MEMBERS: peers_boot_row(n, row->key, row->value); break;
     case TABLE_REQUESTS: created_boot_row(n, row->key, row->value); break;
     case TABLE_EVENTS: events_boot_row(n, row->key); break;
+    case TABLE_DEAD:
+        if (row->key.n == 8) {
+            n->dead_seq = load_u64(row->key.p);
+        }
+        break;
     case TABLE_META:
         if (span_is(row->key, "boot") && row->value.n == 8) {
             n->boot = load_u64(row->value.p);
@@ -160,6 +172,7 @@ static void boot_read(void *arg, gw_err err, const struct storage_row *rows, siz
         }
     }
     n->boot++;
+    n->next_stream = n->boot << 32 | 1; /* a late answer to a request of an earlier boot fits none of ours */
     uint8_t raw[8];
     store_u64(raw, n->boot);
     struct store_batch *batch = store_batch_new();
@@ -180,6 +193,7 @@ void node_boot_step(struct node *n)
         }
     }
     n->ready = true;
+    n->ready_us = n->env->mono_us(n->env->ctx);
     n->cfg.on_ready(n->env->ctx, GW_OK, NULL);
 }
 
@@ -188,6 +202,8 @@ static void housekeeping(void *arg)
     struct node *n = arg;
     created_prune(n);
     work_release(n);
+    runners_resume(n);
+    intents_retry(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
 
@@ -201,6 +217,7 @@ void node_start(struct node *n)
         {.table = TABLE_LOCATIONS},
         {.table = TABLE_REQUESTS, .prefix = {nil_agent, sizeof nil_agent}},
         {.table = TABLE_EVENTS, .backwards = true, .limit = 1},
+        {.table = TABLE_DEAD, .backwards = true, .limit = 1},
     };
     n->env->read(n->env->ctx, ranges, sizeof ranges / sizeof ranges[0], boot_read, n);
     n->housekeeping = n->env->timer_new(n->env->ctx, housekeeping, n);
@@ -261,7 +278,8 @@ void node_stop(struct node *n)
     n->env->timer_start(n->env->ctx, n->housekeeping, STOP_PATIENCE_MS);
     struct gw_error why;
     gw_fail(&why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
-    for (struct agent *a = n->agents; a; a = a->hh.next) {
+    struct agent *a, *next;
+    HASH_ITER(hh, n->agents, a, next) { /* one that is being created ends with its create */
         work_refuse_queued(n, a, &why);
     }
     node_check_stopped(n);
@@ -324,7 +342,12 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     copy_text(n->mesh_id, sizeof n->mesh_id, config->mesh_id);
     n->started_us = env->mono_us(env->ctx);
     n->next_stream = 1;
-    TAILQ_INIT(&n->tells);
+    TAILQ_INIT(&n->hints);
+    struct node_limits *max = &n->cfg.limits;
+    max->mailbox = max->mailbox ? max->mailbox : LIMIT_MAILBOX_MESSAGES;
+    max->mailbox_bytes = max->mailbox_bytes ? max->mailbox_bytes : LIMIT_MAILBOX_BYTES;
+    max->staged = max->staged ? max->staged : LIMIT_STAGED_PER_PEER;
+    max->events = max->events ? max->events : LIMIT_EVENTS_KEPT;
     struct host_id id = host_id_of_key(config->key.public_key);
     n->self = peer_intern(n, &id);
     n->self->self = n->self->up = true;
@@ -353,7 +376,7 @@ void node_free(struct node *n)
         return;
     }
     struct agent *a, *next;
-    n->stopping = true;
+    n->stopping = n->ended = true;
     n->env->timer_free(n->env->ctx, n->housekeeping);
     peers_forget_requests(n);
     calls_again_free(n);

@@ -5,6 +5,7 @@
  *   node.c      life, boot from the store            agents.c   registry, rows, the state of an agent
  *   work.c      an agent does one thing at a time    commit.c   a handler's result as one transaction
  *   create.c    create, clone                        sleep.c    deactivate, activate, dispose
+ *   intents.c   what agents ask about themselves
  *   move_out.c  handoff at the source                move_in.c  handoff at the destination
  *   runners.c   processes that run handlers          peers.c    hello, members, requests to peers
  *   locations.c where agents are; two copies         route.c    calls about agents elsewhere
@@ -30,6 +31,12 @@ struct node_config {
     const gw_strs *properties;
     const char *const *plugins; /* paths, for `types`; index = runner */
     size_t plugin_count;
+    struct node_limits { /* settings; 0 = as in protocol/limits.h */
+        size_t mailbox;       /* waiting messages of one agent */
+        size_t mailbox_bytes; /* of them together */
+        size_t staged;        /* arriving agents of one peer */
+        uint64_t events;      /* rows of the event log that are kept */
+    } limits;
     /* called once: boot is done (all agents known, runners answered or failed), or failed */
     void (*on_ready)(void *ctx, gw_err err, const struct gw_error *why);
     /* called once after node_stop: everything is durable, nothing is in flight */

@@ -27,6 +27,7 @@ struct op_call {
     void (*on_gone)(void *arg);
     void *gone_arg;
     void *door; /* of the door */
+    int64_t waits_since_us; /* of route.c: since when it is tried again; 0 = never yet */
 };
 
 struct op {

@@ -67,7 +67,9 @@ const struct op ops_table[] = {
      "lines that agents logged", .streams = true},
     {"locate", NULL, ROLE_PEER, "locate(agent: string)", op_locate, "where an agent lives"},
     {"accept", NULL, ROLE_PEER,
-     "accept(agent: string, sender: string, seq: int, method: string, args: bytes, key: bytes)", op_accept,
+     "accept(agent: string, sender: string, seq: int, method: string, args: bytes, key: bytes, "
+     "since: int = 0)",
+     op_accept,
      "take a one-way message of another agent"},
     /* -- trust -- */
     {"token", "POST /v1/mesh/tokens", ROLE_ADMIN,

@@ -56,11 +56,11 @@ static void peer_clear(struct peer *p)
 
 void peers_forget_requests(struct node *n)
 {
-    struct request *r, *next;
+    struct request *r;
     for (struct peer *p = n->peers; p; p = p->hh.next) {
         p->up = p->linked = false;
     }
-    HASH_ITER(hh, n->requests, r, next) {
+    while ((r = n->requests)) { /* an answer may lead to a further request */
         HASH_DEL(n->requests, r);
         n->env->timer_free(n->env->ctx, r->timer);
         r->on_answer(r->arg, GW_ECANCELLED, NULL);
@@ -122,7 +122,7 @@ static gw_err types_value(struct node *n, gw_value *ret)
 {
     *ret = (gw_value){.kind = GW_LIST};
     for (struct type *t = n->types; t; t = t->hh.next) {
-        if (!t->runner) {
+        if (!type_offered(t)) {
             continue;
         }
         gw_value one = gw_nil();
@@ -147,6 +147,16 @@ static gw_err members_value(struct node *n, gw_value *ret)
     return GW_OK;
 }
 
+static bool is_plain(const char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Bounded copies of what a peer says; false when it is not acceptable. */
 static bool take_strs(const gw_value *list, size_t max, size_t max_bytes, gw_strs *ret)
 {
@@ -156,7 +166,7 @@ static bool take_strs(const gw_value *list, size_t max, size_t max_bytes, gw_str
     }
     for (size_t i = 0; i < list->list.n; i++) {
         const gw_value *v = &list->list.items[i];
-        if (v->kind != GW_STR || v->s.n > max_bytes || gw_strs_add(ret, v->s.p) != GW_OK) {
+        if (v->kind != GW_STR || v->s.n > max_bytes || !is_plain(v->s.p) || gw_strs_add(ret, v->s.p) != GW_OK) {
             return false;
         }
     }
@@ -168,7 +178,7 @@ static bool take_about(struct peer *p, const gw_value *about)
     const char *name = gw_map_str(about, "name", "");
     const char *url = gw_map_str(about, "url", "");
     const gw_value *key = gw_map_get(about, "key");
-    if (!name_is_valid(name) || strlen(url) >= sizeof p->url || strncmp(url, "https://", 8) != 0 || !key ||
+    if (!name_is_valid(name) || strlen(url) >= sizeof p->url || strncmp(url, "https://", 8) != 0 || !is_plain(url) || !key ||
         key->kind != GW_BYTES || key->s.n != sizeof p->key) {
         return false;
     }
@@ -375,6 +385,7 @@ static void hello(struct node *n, struct peer *p, const struct frame *f)
         move_out_link(n, p, true);
         move_in_link(n, p, true);
         tells_link_up(n);
+        intents_retry(n);
     }
 }
 

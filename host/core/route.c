@@ -11,6 +11,7 @@
 
 #define AGAIN_MS 20
 #define CALL_TIMEOUT_MS 30000
+#define CALL_TIMEOUT_MAX_MS (24LL * 3600 * 1000)
 #define RESEND_US 5000000LL /* a keyed call is sent again for so long when its host is lost */
 
 /* ---- calls ---- */
@@ -23,7 +24,7 @@ bool call_is_hop(const struct op_call *call)
 int64_t call_timeout(const struct op_call *call, int64_t fallback_ms)
 {
     int64_t ms = gw_map_int(&call->args, "timeout", 0);
-    return ms > 0 ? ms : fallback_ms;
+    return ms <= 0 ? fallback_ms : ms < CALL_TIMEOUT_MAX_MS ? ms : CALL_TIMEOUT_MAX_MS;
 }
 
 void answer_moved(struct op_call *call, const struct peer *host, uint64_t epoch)
@@ -71,10 +72,10 @@ void calls_again_free(struct node *n)
 
 void call_again_later(struct node *n, struct op_call *call)
 {
-    int64_t tries = gw_map_int(&call->context, "tries", 0);
     struct gw_error why;
-    if (tries * AGAIN_MS > call_timeout(call, CALL_TIMEOUT_MS) ||
-        gw_map_set(&call->context, "tries", gw_int(tries + 1)) != GW_OK) {
+    int64_t now_us = n->env->mono_us(n->env->ctx);
+    call->waits_since_us = call->waits_since_us ? call->waits_since_us : now_us;
+    if (now_us - call->waits_since_us > call_timeout(call, CALL_TIMEOUT_MS) * 1000) {
         gw_fail(&why, GW_ETIMEOUT, "the agent did not become ready in time");
         op_fail(call, &why);
         return;
@@ -100,6 +101,8 @@ struct route {
     /* asking the mesh */
     size_t asking;
     uint64_t best_epoch;
+    bool by_text;   /* an alias, or the end of an id: what is found must be one agent */
+    bool ambiguous;
     bool silent; /* somebody did not answer */
 };
 
@@ -151,9 +154,15 @@ static void located(void *arg, gw_err err, const struct frame *f)
     gw_id id;
     r->silent |= err != GW_OK;
     struct mp m = f ? f->rest : (struct mp){0};
-    if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
-        value_unpack(&m, &about) == GW_OK && gw_id_parse(gw_map_str(&about, "agent", ""), &id) == GW_OK &&
-        (!r->has_id || gw_id_equal(&id, &r->id))) {
+    bool said = err == GW_OK && mp_read_u32(&m, &code) == GW_OK;
+    r->ambiguous |= said && r->by_text && code == GW_EAMBIGUOUS;
+    bool found = said && code == GW_OK && value_unpack(&m, &about) == GW_OK &&
+                 gw_id_parse(gw_map_str(&about, "agent", ""), &id) == GW_OK;
+    if (found && r->has_id && !gw_id_equal(&id, &r->id)) {
+        r->ambiguous |= r->by_text;
+        found = false;
+    }
+    if (found) {
         uint64_t epoch = (uint64_t)gw_map_int(&about, "epoch", 0);
         struct peer *host = peer_of_about(n, &about);
         if (host && epoch > r->best_epoch) {
@@ -167,12 +176,19 @@ static void located(void *arg, gw_err err, const struct frame *f)
         }
     }
     gw_value_free(&about);
-    if (--r->asking == 0) {
-        if (r->best_epoch == 0) {
-            not_found(r);
-        } else {
-            route_step(r);
-        }
+    if (--r->asking > 0) {
+        return;
+    }
+    if (r->ambiguous) {
+        struct gw_error why;
+        gw_fail(&why, GW_EAMBIGUOUS, "more than one agent of the mesh is meant by \"%s\"",
+                gw_map_str(&r->call->args, "agent", ""));
+        gw_hint(&why, "`godwit agents --all` lists them; give the whole id");
+        route_fail(r, &why);
+    } else if (r->best_epoch == 0) {
+        not_found(r);
+    } else {
+        route_step(r);
     }
 }
 
@@ -180,6 +196,7 @@ static void ask_mesh(struct route *r)
 {
     struct node *n = r->n;
     r->asked_mesh = true;
+    r->by_text = !r->has_id;
     r->asking = 1;
     for (struct peer *p = n->peers; p; p = p->hh.next) {
         if (p->self || !p->up) {
@@ -243,7 +260,8 @@ static void lost_host(struct route *r, gw_err err)
     struct gw_error why;
     struct node *n = r->n;
     bool keyed = gw_map_str(&r->call->args, "key", NULL) != NULL;
-    if (err == GW_EUNREACHABLE && keyed && n->env->mono_us(n->env->ctx) - r->began_us < RESEND_US) {
+    int64_t since_us = r->call->waits_since_us ? r->call->waits_since_us : r->began_us;
+    if (err == GW_EUNREACHABLE && keyed && n->env->mono_us(n->env->ctx) - since_us < RESEND_US) {
         struct op_call *call = r->call; /* its key makes a second run harmless */
         free(r);
         call_again_later(n, call);
@@ -290,6 +308,12 @@ static void forwarded(void *arg, gw_err err, const struct frame *f)
         ask_mesh(r);
         return;
     }
+    if (err == GW_EUNKNOWN) { /* it was there a moment ago */
+        gw_value_free(&value);
+        r->silent = true;
+        not_found(r);
+        return;
+    }
     struct op_call *call = r->call;
     free(r);
     call->answer(call, err, &value, err == GW_OK ? NULL : &why);
@@ -311,6 +335,10 @@ static void route_send(struct route *r, struct peer *to)
             log_warn("memory", "a call goes out without a request key");
         }
     }
+    char id[GW_ID_TEXT];
+    if (gw_map_set(&r->call->args, "agent", gw_str(gw_id_text(&r->id, id))) != GW_OK) {
+        log_warn("memory", "a call goes out with the name that was typed");
+    } /* there an alias may mean another agent */
     r->to = to;
     forward_frame(n, r->call, stream, &frame);
     peer_request(n, to, stream, &frame, call_timeout(r->call, CALL_TIMEOUT_MS), forwarded, r);

@@ -127,7 +127,7 @@ static void pump_types(struct runner *r)
     struct agent *a, *next;
     HASH_ITER(hh, r->node->agents, a, next) {
         gw_id id = a->id;
-        if (a->type->runner == r && a->live) {
+        if (a->type->runner == r && (a->live || a->intent)) {
             work_pump(r->node, a);
             a = agent_find(r->node, &id); /* what is refused may have been its creation */
             if (a) {
@@ -137,6 +137,50 @@ static void pump_types(struct runner *r)
     }
 }
 
+size_t runner_unchained(const struct runner *r)
+{
+    size_t n = 0;
+    for (const struct work *w = r->in_flight; w; w = w->hh.next) {
+        n += w->chain.len == 0;
+    }
+    return n;
+}
+
+bool runner_holds_back(struct runner *r, const struct work *w)
+{
+    if (r->suspects == 0 || w->chain.len > 0 || runner_unchained(r) == 0) {
+        return false;
+    }
+    r->holds = true;
+    return true;
+}
+
+void runner_resume(struct runner *r)
+{
+    struct agent *a, *next;
+    if (!r->holds || r->resuming || !runner_usable(r) || (r->suspects > 0 && runner_unchained(r) > 0)) {
+        return;
+    }
+    r->resuming = true;
+    r->holds = false;
+    HASH_ITER(hh, r->node->agents, a, next) { /* suspects first: while there are any, all others wait */
+        const struct work *w = r->suspects > 0 && a->live ? TAILQ_FIRST(&a->live->queue) : NULL;
+        if (w && w->suspect_of == r) {
+            work_pump(r->node, a);
+        }
+    }
+    pump_types(r);
+    r->resuming = false;
+}
+
+void runners_resume(struct node *n)
+{
+    for (size_t i = 0; i < n->runner_count; i++) {
+        runner_resume(&n->runners[i]);
+    }
+}
+
+/* Its types are no longer offered; agents of them stay, and say what is wrong. */
 static void broken(struct runner *r, const char *text)
 {
     r->state = RUNNER_BROKEN;
@@ -144,8 +188,15 @@ static void broken(struct runner *r, const char *text)
                     sizeof r->problem);
     log_error("runner.broken", "plugin=%s %s; its types are not offered",
               r->node->cfg.plugins[r->index], r->problem);
+    event_now(r->node, &(struct event){.kind = "runner.broken", .text = r->problem});
+    peers_types_changed(r->node);
     node_boot_step(r->node);
     pump_types(r);
+}
+
+bool type_offered(const struct type *t)
+{
+    return t->runner && t->runner->state != RUNNER_BROKEN;
 }
 
 static void hello(struct runner *r, const struct frame *f)
@@ -168,6 +219,12 @@ static void hello(struct runner *r, const struct frame *f)
         broken(r, gw_map_str(error, "text", "the plugin cannot be loaded"));
         gw_value_free(&about);
         return;
+    }
+    for (struct type *t = n->types; t; t = t->hh.next) {
+        if (t->runner == r) { /* it may offer fewer now; what `about` points into goes away */
+            t->runner = NULL;
+            t->about = NULL;
+        }
     }
     gw_value_free(&r->about);
     r->about = about;
@@ -292,13 +349,8 @@ void runner_run(struct runner *r, struct work *w, struct span parts)
     pack_context(w, &frame);
     frame_end(&frame, at);
     if (!buf_ok(&frame)) {
-        struct gw_error why;
-        buf_free(&frame);
-        w->agent->live->incarnation = 0;
-        gw_fail(&why, GW_ENOMEM, "out of memory for a message to agent type \"%s\"",
-                w->agent->type->name);
-        work_fail(w, &why);
-        return;
+        log_die("memory", "out of memory for a message of %zu bytes to agent type \"%s\"",
+                w->args.len + parts.n, w->agent->type->name);
     }
     HASH_ADD(hh, r->in_flight, stream, sizeof w->stream, w);
     n->env->runner_send(n->env->ctx, r->index, &frame);

@@ -72,7 +72,7 @@ static gw_err pick(struct node *n, struct peer **found, size_t count, bool choic
         }
     }
     if (ups == 0 && fit == 1 && first->self) {
-        return gw_fail(why, GW_EUNREACHABLE, "no host but \"%s\" itself matches", n->name);
+        return gw_fail(why, GW_EHOST_NOT_FOUND, "no host but \"%s\" itself matches and is reachable", n->name);
     }
     if (ups == 0) {
         gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(first));

@@ -45,6 +45,7 @@ struct telling {
     struct node *n;
     struct op_call *call;
     gw_id agent;
+    uint64_t epoch;
     struct work *w;
 };
 
@@ -59,21 +60,22 @@ static void told(void *arg, gw_err err)
     struct telling *t = arg;
     struct gw_error why;
     struct agent *a = agent_find(t->n, &t->agent);
+    bool keyed = a && a->epoch == t->epoch && a->live && t->w->has_key; /* else read anew, as it is on disk */
+    struct seen_request *seen = keyed ? request_find(a->live, t->w->key) : NULL;
     if (err != GW_OK) {
         gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
         op_fail(t->call, &why);
-        if (a && t->w->has_key) {
-            request_forget(a->live, request_find(a->live, t->w->key));
+        if (seen && seen->at_ms < 0) {
+            request_forget(a->live, seen);
         }
         work_free(t->w);
     } else {
-        uint64_t epoch = a ? a->epoch : 0;
-        if (a && t->w->has_key) {
-            request_find(a->live, t->w->key)->at_ms = node_now_ms(t->n);
+        if (seen) {
+            seen->at_ms = node_now_ms(t->n);
         }
         t->w->has_key = false; /* it has been recorded with the acceptance, not with the run */
-        answer_reply(t->call, t->n, epoch, (struct span){0});
-        if (a) {
+        answer_reply(t->call, t->n, t->epoch, (struct span){0});
+        if (a && a->epoch == t->epoch) {
             work_push(t->w, false);
         } else {
             work_free(t->w); /* its row went with the agent */
@@ -86,9 +88,9 @@ static void tell_local(struct node *n, struct op_call *call, struct agent *a, st
 {
     struct telling *t = xcalloc(1, sizeof *t);
     struct store_batch *batch = store_batch_new();
-    *t = (struct telling){n, call, a->id, w};
+    *t = (struct telling){n, call, a->id, a->epoch, w};
     w->done = tell_ran;
-    w->call = NULL;
+    w->arg = w->call = NULL;
     inbox_put(a, w, batch);
     if (w->has_key) { /* a repeat is answered, not accepted again */
         request_record(w, batch, node_now_ms(n));
@@ -109,13 +111,12 @@ static bool admit(struct node *n, struct op_call *call, struct agent *a)
     } else if (a->status == AGENT_INACTIVE && (a->no_wake || gw_map_bool(&call->args, "no_wake", false))) {
         gw_fail(&why, GW_EINACTIVE, "the agent is inactive and is not woken by this message");
         gw_hint(&why, "`godwit activate` wakes it");
-    } else if (live && (live->queued >= LIMIT_MAILBOX_MESSAGES ||
-                        live->queued_bytes >= LIMIT_MAILBOX_BYTES)) {
+    } else if (live && (live->queued >= n->cfg.limits.mailbox ||
+                        live->queued_bytes >= n->cfg.limits.mailbox_bytes)) {
         gw_fail(&why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)", live->queued);
     } else {
         return true;
     }
-    (void)n;
     op_fail(call, &why);
     return false;
 }
@@ -124,6 +125,9 @@ static bool admit(struct node *n, struct op_call *call, struct agent *a)
 static bool comes_back(const struct op_call *call, const struct agent *a)
 {
     const gw_value *chain = gw_map_get(&call->context, "chain");
+    if (chain && chain->kind == GW_LIST && chain->list.n > LIMIT_CHAIN) {
+        return true;
+    }
     for (size_t i = 0; chain && chain->kind == GW_LIST && i < chain->list.n; i++) {
         const gw_value *id = &chain->list.items[i];
         if (id->kind == GW_ID && gw_id_equal(&id->id, &a->id)) {
@@ -161,7 +165,10 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         return;
     }
     if (!tell && comes_back(call, a)) {
-        gw_fail(&why, GW_EDEADLOCK, "the call comes back to an agent that waits for it");
+        gw_fail(&why, GW_EDEADLOCK,
+                "the call comes back to an agent that waits for it, or is one of more than %d that wait for "
+                "each other",
+                LIMIT_CHAIN);
         op_fail(call, &why);
         return;
     }

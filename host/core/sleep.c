@@ -1,12 +1,10 @@
-/* Sleep and end: deactivate, activate, wake on message, dispose; and what agents ask about themselves.
+/* Sleep and end: deactivate, activate, wake on message, dispose.
  *
  * An inactive agent is a row: nothing of it is in memory but its entry in the registry. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PATIENCE_US 30000000LL /* after a start, for hosts that a wish names to be linked again */
 
 gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *why)
 {
@@ -80,12 +78,15 @@ static void lifecycle_end(struct work *w, gw_err err, const struct gw_error *why
         answer_status(call, n, id, epoch, status);
     } else if (call) {
         op_fail(call, why);
-    } else {
+    } else if (w->wish && err != GW_OK) {
         struct agent *a = agent_find(n, id);
-        if (a && a->intent_busy) {
-            intent_pop(n, a);
+        if (a && w->rolled_back) {
+            a->intent_busy = false;
+            work_hold_agent(n, a); /* tried again */
+        } else if (a) {
+            intent_failed(n, a, w->wish, why);
         }
-    }
+    } /* a wish that was granted went with the row */
 }
 
 /* ---- deactivate ---- */
@@ -94,6 +95,8 @@ static void sleep_prepare(struct work *w, const struct run_result *r, struct sto
 {
     struct agent *a = w->agent;
     (void)r;
+    w->flag_before = a->no_wake;
+    a->no_wake = w->flag;
     agent_put_row(batch, a, AGENT_INACTIVE, 0, NULL);
     event_put(w->node, batch,
               &(struct event){.kind = "agent.deactivate", .agent = &a->id, .type = a->type->name});
@@ -104,7 +107,9 @@ static void sleep_done(struct work *w, gw_err err, const struct run_result *r, c
     struct node *n = w->node;
     struct agent *a = w->agent;
     (void)r;
-    if (err == GW_OK) {
+    if (err != GW_OK) {
+        a->no_wake = w->flag_before;
+    } else {
         agent_set_status(n, a, AGENT_INACTIVE);
         a->pending = 0;
         intent_forget(a);
@@ -116,10 +121,12 @@ static void sleep_done(struct work *w, gw_err err, const struct run_result *r, c
     lifecycle_end(w, err, why, &a->id, a->epoch, "inactive");
 }
 
-static void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake)
+void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake, uint64_t wish)
 {
     struct work *w = lifecycle(n, a, HOOK_DEACTIVATE);
-    a->no_wake = no_wake;
+    w->flag = no_wake;
+    w->flag_before = a->no_wake;
+    w->wish = wish;
     w->prepare = sleep_prepare;
     w->done = sleep_done;
     w->arg = w->call = call;
@@ -131,10 +138,12 @@ static void deactivate_local(struct node *n, struct op_call *call, struct agent 
     struct gw_error why;
     if (agent_check_free(n, a, &why) != GW_OK) {
         op_fail(call, &why);
+    } else if (agent_is_changing(a)) {
+        call_again_later(n, call);
     } else if (a->status == AGENT_INACTIVE) {
         answer_status(call, n, &a->id, a->epoch, "inactive");
     } else {
-        deactivate_here(n, a, call, !gw_map_bool(&call->args, "wake_on_message", true));
+        deactivate_here(n, a, call, !gw_map_bool(&call->args, "wake_on_message", true), 0);
     }
 }
 
@@ -149,7 +158,7 @@ static void wake_prepare(struct work *w, const struct run_result *r, struct stor
 {
     struct agent *a = w->agent;
     (void)r;
-    agent_put_row(batch, a, AGENT_ACTIVE, hooks_to_run(a->type, 0), NULL);
+    agent_put_row(batch, a, AGENT_ACTIVE, hooks_to_run(a->type, 0), a->intent); /* of on_activate */
     event_put(w->node, batch,
               &(struct event){.kind = "agent.activate", .agent = &a->id, .type = a->type->name});
 }
@@ -166,14 +175,9 @@ static void wake_done(struct work *w, gw_err err, const struct run_result *r, co
     }
     lifecycle_end(w, err, why, &a->id, a->epoch, "active");
     if (err != GW_OK) {
-        struct live *live = a->live; /* what waited for it cannot run either */
-        struct work *m;
-        while ((m = TAILQ_FIRST(&live->queue)) && !m->lifecycle && !m->inbox) {
-            TAILQ_REMOVE(&live->queue, m, link);
-            live->queued--;
-            live->queued_bytes -= m->args.len;
-            m->done(m, why->code, NULL, why);
-            work_free(m);
+        work_refuse_callers(a, why); /* what waited for it cannot run either */
+        if (!TAILQ_EMPTY(&a->live->queue)) {
+            work_hold_agent(n, a); /* what was accepted: a little later */
         }
     } else if (a->pending) {
         work_push_pending(n, a);
@@ -223,12 +227,12 @@ static void end_prepare(struct work *w, const struct run_result *r, struct store
     struct node *n = w->node;
     struct agent *a = w->agent;
     (void)r;
-    agent_delete_rows(batch, &a->id, a->epoch);
+    agent_end_rows(batch, &a->id, a->epoch); /* what it told others is still delivered */
     location_write(batch, &a->id, a->epoch, n->self, true);
     event_put(n, batch, &(struct event){.kind = "agent.dispose", .agent = &a->id, .type = a->type->name});
 }
 
-static void dispose_past_hook(struct node *n, struct agent *a, struct op_call *call);
+static void dispose_past_hook(struct node *n, struct agent *a, struct op_call *call, uint64_t wish);
 
 static void end_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
 {
@@ -237,10 +241,10 @@ static void end_done(struct work *w, gw_err err, const struct run_result *r, con
     gw_id id = a->id;
     uint64_t epoch = a->epoch;
     (void)r;
-    if (err != GW_OK && !w->direct && err != GW_EMOVED && !n->stopping) {
+    if (err != GW_OK && !w->direct && err != GW_EMOVED && !w->rolled_back && !n->stopping) {
         /* on_dispose failed, or the state does not decode: the end does not depend on it */
         event_now(n, &(struct event){.kind = "hook.failed", .agent = &id, .type = a->type->name, .text = why->text});
-        dispose_past_hook(n, a, w->arg);
+        dispose_past_hook(n, a, w->arg, w->wish);
         return;
     }
     if (err == GW_OK) {
@@ -249,28 +253,29 @@ static void end_done(struct work *w, gw_err err, const struct run_result *r, con
         agent_set_status(n, a, AGENT_DISPOSED);
         location_know(n, &id, epoch, n->self, true, true);
         location_tell_home(n, &id, epoch, a->home, true);
-        tells_forget(n, &id);
         agent_discard(n, a, &gone);
     }
     lifecycle_end(w, err, why, &id, epoch, "disposed");
 }
 
-static void dispose_past_hook(struct node *n, struct agent *a, struct op_call *call)
+static void dispose_past_hook(struct node *n, struct agent *a, struct op_call *call, uint64_t wish)
 {
     struct work *w = lifecycle(n, a, HOOK_DISPOSE);
     w->direct = true;
     w->prepare = end_prepare;
     w->done = end_done;
     w->arg = w->call = call;
+    w->wish = wish;
     work_push(w, true);
 }
 
-static void dispose_here(struct node *n, struct agent *a, struct op_call *call)
+void dispose_here(struct node *n, struct agent *a, struct op_call *call, uint64_t wish)
 {
     struct work *w = lifecycle(n, a, HOOK_DISPOSE);
-    if (a->status == AGENT_QUARANTINED) {
-        w->direct = true;
+    if (a->status == AGENT_QUARANTINED || !type_offered(a->type)) {
+        w->direct = true; /* its hook cannot run */
     }
+    w->wish = wish;
     w->prepare = end_prepare;
     w->done = end_done;
     w->arg = w->call = call;
@@ -283,192 +288,11 @@ static void dispose_local(struct node *n, struct op_call *call, struct agent *a)
     if (a->status != AGENT_QUARANTINED && agent_check_free(n, a, &why) != GW_OK) {
         op_fail(call, &why);
     } else {
-        dispose_here(n, a, call);
+        dispose_here(n, a, call, 0);
     }
 }
 
 void op_dispose(struct node *n, struct op_call *call)
 {
     route_call(n, call, dispose_local);
-}
-
-/* ---- what an agent asked about itself, while it ran (durable with that handler's transaction) ---- */
-
-void intent_forget(struct agent *a)
-{
-    if (a->intent) {
-        buf_free(a->intent);
-        free(a->intent);
-        a->intent = NULL;
-    }
-    a->intent_busy = false;
-}
-
-void intent_replace(struct agent *a, struct buf *intent)
-{
-    struct buf *old = a ? a->intent : intent;
-    if (old) {
-        buf_free(old);
-        free(old);
-    }
-    if (a) {
-        a->intent = intent;
-    }
-}
-
-struct buf *intent_append(struct agent *a, struct buf *more)
-{
-    struct buf *before = a->intent;
-    if (!before) {
-        a->intent = more;
-        return NULL;
-    }
-    struct mp old = mp_over(buf_span(before)), new = mp_over(buf_span(more));
-    size_t n_old = 0, n_new = 0;
-    struct buf *both = xcalloc(1, sizeof *both);
-    bool good = mp_read_array(&old, &n_old) == GW_OK && mp_read_array(&new, &n_new) == GW_OK;
-    gw_assert(good); /* both were packed here */
-    mp_array(both, n_old + n_new);
-    buf_add(both, old.p, (size_t)(old.end - old.p));
-    buf_add(both, new.p, (size_t)(new.end - new.p));
-    intent_replace(NULL, more);
-    a->intent = both;
-    return before;
-}
-
-void intent_pop(struct node *n, struct agent *a)
-{
-    size_t count;
-    struct span first;
-    struct buf rest = {0};
-    a->intent_busy = false;
-    if (!a->intent || a->status == AGENT_DISPOSED) {
-        return; /* forgotten meanwhile: it sleeps, or is no more */
-    }
-    struct mp m = mp_over(buf_span(a->intent));
-    bool more = mp_read_array(&m, &count) == GW_OK && count > 1 && mp_skip(&m, &first) == GW_OK;
-    if (more) {
-        mp_array(&rest, count - 1);
-        buf_add(&rest, m.p, (size_t)(m.end - m.p));
-    }
-    buf_free(a->intent);
-    if (more) {
-        *a->intent = rest;
-    } else {
-        free(a->intent);
-        a->intent = NULL;
-    }
-    struct store_batch *batch = store_batch_new();
-    agent_put_row(batch, a, a->status == AGENT_MOVING ? AGENT_ACTIVE : a->status, a->pending, a->intent);
-    node_commit(n, batch, NULL, NULL);
-}
-
-/* Tell the agent that it stays: method on_dispatch_failed(to, code, text), if it has one. */
-static void stays_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
-{
-    (void)w, (void)err, (void)r, (void)why; /* a type without the method is fine */
-}
-
-static void tell_stays(struct node *n, struct agent *a, const char *to, const struct gw_error *why)
-{
-    struct work *w = work_new(n, a, HOOK_METHOD);
-    w->method = xstrdup("on_dispatch_failed");
-    node_random(n, w->key, sizeof w->key);
-    mp_map(&w->args, 3);
-    mp_str(&w->args, "to");
-    mp_str(&w->args, to);
-    mp_str(&w->args, "code");
-    mp_str(&w->args, gw_err_name(why->code));
-    mp_str(&w->args, "text");
-    mp_str(&w->args, why->text);
-    w->done = stays_done;
-    work_push(w, true);
-}
-
-static void wish_moved(void *arg, gw_err err, struct move_out *m, const struct gw_error *why)
-{
-    struct node *n = m->node;
-    struct agent *a = agent_find(n, &m->agent_id); /* a clone's source may have ended */
-    (void)arg;
-    if (!a || a->epoch != m->epoch) {
-        return; /* it is gone from here: its intent went with the row */
-    }
-    intent_pop(n, a);
-    if (err != GW_OK && !m->clone) {
-        tell_stays(n, a, peer_label(m->to), why);
-    }
-}
-
-/* `clone`: the id of the clone, NULL: it wants to go itself. */
-static void wish_travel(struct node *n, struct agent *a, const gw_value *args, const gw_id *clone)
-{
-    struct gw_error why;
-    struct peer *to = n->self;
-    const char *where = gw_map_str(args, "to", NULL);
-    gw_err err = where ? peers_pick(n, where, !clone, &to, &why) : GW_OK;
-    if (err == GW_OK && to->self && clone && (agent_find(n, clone) || location_find(n, clone))) {
-        intent_pop(n, a); /* made before a crash, which forgot that it was */
-        return;
-    }
-    if (err == GW_OK && to->self && clone) {
-        clone_here(n, a, NULL, clone);
-        return;
-    }
-    if (err == GW_OK && to->self) {
-        a->pending |= hooks_to_run(a->type, 1u << HOOK_ARRIVE); /* it is there already: it arrives at once */
-        intent_pop(n, a);
-        work_push_pending(n, a);
-        return;
-    }
-    if (err == GW_OK) {
-        err = move_out_begin(n, a, to, 0, clone, wish_moved, NULL, &why);
-    }
-    if (err == GW_EUNREACHABLE && n->env->mono_us(n->env->ctx) - n->started_us < PATIENCE_US) {
-        a->intent_busy = false; /* links are only coming up again */
-        n->any_held = true;
-        return;
-    }
-    if (err != GW_OK) {
-        event_now(n, &(struct event){.kind = "transfer.failed",
-                                     .agent = &a->id,
-                                     .type = a->type->name,
-                                     .text = why.text});
-        intent_pop(n, a);
-        tell_stays(n, a, where ? where : "", &why);
-    }
-}
-
-void intent_run(struct node *n, struct agent *a)
-{
-    size_t count, fields;
-    struct span verb;
-    gw_id id = {{0}};
-    gw_value args = gw_nil();
-    if (!a->intent || a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping ||
-        (a->live && a->live->current)) {
-        return;
-    }
-    if (!a->type->runner || !runner_usable(a->type->runner)) {
-        return; /* run again when it is up */
-    }
-    struct mp m = mp_over(buf_span(a->intent));
-    a->intent_busy = true;
-    if (mp_read_array(&m, &count) != GW_OK || mp_read_array(&m, &fields) != GW_OK || fields < 2 ||
-        mp_read_str(&m, &verb) != GW_OK || value_unpack(&m, &args) != GW_OK || fields < 3 ||
-        mp_read_id(&m, &id) != GW_OK) {
-        intent_pop(n, a);
-    } else if (span_is(verb, "dispatch")) {
-        wish_travel(n, a, &args, NULL);
-    } else if (span_is(verb, "clone")) {
-        wish_travel(n, a, &args, &id);
-    } else if (span_is(verb, "deactivate")) {
-        deactivate_here(n, a, NULL, !gw_map_bool(&args, "wake_on_message", true));
-    } else if (span_is(verb, "dispose")) {
-        dispose_here(n, a, NULL);
-    } else {
-        log_warn("agent.wish", "type=%s asked for something that this host does not know",
-                 a->type->name);
-        intent_pop(n, a);
-    }
-    gw_value_free(&args);
 }

@@ -2,45 +2,101 @@
  *
  * A tell leaves with the transaction of the handler that sent it: {outbox row, stream number}. It is offered to
  * its target through the ordinary routing (operation `accept`), one at a time per (sender, target), until the
- * owner has it durably: {inbox row, stream mark}. The owner accepts only mark + 1; at or below the mark it
- * answers accepted again, above it `gap`. Rows of both ends are part of their agents and travel with them. */
+ * owner has it durably: {inbox row, stream mark}. The owner accepts mark + 1; at or below the mark it answers
+ * accepted again; above it `gap`, unless the sender says (`since`) that it has settled everything below: a message
+ * to an agent that nobody knows is given up with an event, and those behind it go on. Rows of both ends are part
+ * of their agents and travel with them; those of an agent that has ended stay until they are delivered. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_MS 500
+#define RETRY_FIRST_MS 200
+#define RETRY_MAX_MS 10000
 
+/* One message that waits. */
 struct tell {
-    TAILQ_ENTRY(tell) link;
-    struct node *n;
-    gw_id sender, target;
-    uint64_t epoch;  /* of the sender */
+    TAILQ_ENTRY(tell) link;  /* in its stream, by number */
+    TAILQ_ENTRY(tell) fresh; /* of its outbox, until its transaction is durable */
+    struct stream *stream;
     uint64_t number; /* of the outbox row */
     uint64_t seq;    /* of the stream */
     struct buf row;  /* [target, seq, method, args, key] */
     bool durable;    /* its transaction is on disk: may leave */
+};
+/* From one agent to one other; the first is on its way, or waits for the next try. */
+struct stream {
+    UT_hash_handle hh; /* in outbox->streams, by target */
+    gw_id target;
+    struct node *n;
+    struct outbox *box; /* NULL: its agent has left; freed when the answer comes */
+    TAILQ_HEAD(, tell) tells;
     bool on_way;
-    bool gone; /* the sender left meanwhile: free it when the answer comes */
+    unsigned tries;
+    struct env_timer *timer;
     struct op_call call;
     struct gw_error answer;
-    struct env_timer *timer;
+    LIST_ENTRY(stream) orphan;
 };
+struct outbox {
+    UT_hash_handle hh; /* in node->outboxes, by sender */
+    gw_id sender;
+    uint64_t epoch;
+    struct stream *streams;
+    TAILQ_HEAD(fresh_tells, tell) fresh; /* of the transaction under way */
+    size_t count;
+};
+
+/* ---- marks ---- */
+
+static int compare_mark(const struct stream_mark *s, const gw_id *other, bool out)
+{
+    int c = memcmp(&s->other, other, sizeof *other);
+    return c ? c : (int)s->out - (int)out;
+}
+
+/* Where it stands, or would stand. */
+static size_t mark_place(const struct live *live, const gw_id *other, bool out)
+{
+    size_t low = 0, high = live->stream_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (compare_mark(&live->streams[middle], other, out) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static struct stream_mark *stream_find(struct live *live, const gw_id *other, bool out)
+{
+    size_t at = mark_place(live, other, out);
+    bool there = at < live->stream_count && compare_mark(&live->streams[at], other, out) == 0;
+    return there ? &live->streams[at] : NULL;
+}
 
 struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out)
 {
-    for (size_t i = 0; i < live->stream_count; i++) {
-        if (live->streams[i].out == out && gw_id_equal(&live->streams[i].other, other)) {
-            return &live->streams[i];
+    struct stream_mark *s = stream_find(live, other, out);
+    if (s) {
+        return s;
+    }
+    if (live->stream_count == live->stream_cap) {
+        size_t cap = live->stream_cap ? live->stream_cap * 2 : 4;
+        s = realloc(live->streams, cap * sizeof *s);
+        if (!s) {
+            log_die("memory", "out of memory for the streams of an agent");
         }
+        live->streams = s;
+        live->stream_cap = cap;
     }
-    struct stream_mark *grown = realloc(live->streams, (live->stream_count + 1) * sizeof *grown);
-    if (!grown) {
-        log_die("memory", "out of memory for the streams of an agent");
-    }
-    live->streams = grown;
-    grown[live->stream_count] = (struct stream_mark){.other = *other, .out = out};
-    return &grown[live->stream_count++];
+    size_t at = mark_place(live, other, out);
+    s = &live->streams[at];
+    memmove(s + 1, s, (live->stream_count++ - at) * sizeof *s);
+    *s = (struct stream_mark){.other = *other, .out = out};
+    return s;
 }
 
 static void put_mark(struct store_batch *batch, const struct agent *a, const struct stream_mark *s)
@@ -63,151 +119,162 @@ static struct span number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, u
     return (struct span){raw, ROW_KEY_BYTES + 8};
 }
 
-/* ---- the sender's side ---- */
+/* ---- outboxes in memory ---- */
+
+static struct outbox *box_find(struct node *n, const gw_id *sender)
+{
+    struct outbox *box;
+    HASH_FIND(hh, n->outboxes, sender, sizeof *sender, box);
+    return box;
+}
+
+static struct outbox *box_of(struct node *n, const gw_id *sender, uint64_t epoch)
+{
+    struct outbox *box = box_find(n, sender);
+    if (!box) {
+        box = xcalloc(1, sizeof *box);
+        box->sender = *sender;
+        TAILQ_INIT(&box->fresh);
+        HASH_ADD(hh, n->outboxes, sender, sizeof box->sender, box);
+    }
+    box->epoch = epoch;
+    return box;
+}
+
+static void call_clear(struct stream *s)
+{
+    gw_value_free(&s->call.args);
+    gw_value_free(&s->call.context);
+}
+
+static void stream_free(struct stream *s)
+{
+    s->n->env->timer_free(s->n->env->ctx, s->timer);
+    call_clear(s);
+    free(s);
+}
 
 static void tell_free(struct tell *t)
 {
-    struct node *n = t->n;
-    TAILQ_REMOVE(&n->tells, t, link);
-    n->env->timer_free(n->env->ctx, t->timer);
-    gw_value_free(&t->call.args);
-    gw_value_free(&t->call.context);
+    struct stream *s = t->stream;
+    TAILQ_REMOVE(&s->tells, t, link);
+    s->box->count--;
+    if (!t->durable) {
+        TAILQ_REMOVE(&s->box->fresh, t, fresh);
+    }
     buf_free(&t->row);
     free(t);
 }
 
-static struct tell *tell_new(struct node *n, const gw_id *sender, uint64_t epoch, uint64_t number,
-                             const gw_id *target, uint64_t seq)
+/* What is empty goes. */
+static void settle(struct node *n, struct stream *s)
 {
+    struct outbox *box = s->box;
+    if (TAILQ_EMPTY(&s->tells) && !s->on_way) {
+        HASH_DEL(box->streams, s);
+        stream_free(s);
+    }
+    if (!box->streams) {
+        HASH_DEL(n->outboxes, box);
+        free(box);
+    }
+}
+
+static struct tell *tell_new(struct node *n, struct outbox *box, const gw_id *target, uint64_t number,
+                             uint64_t seq)
+{
+    struct stream *s;
     struct tell *t = xcalloc(1, sizeof *t);
-    t->n = n;
-    t->sender = *sender;
-    t->epoch = epoch;
+    HASH_FIND(hh, box->streams, target, sizeof *target, s);
+    if (!s) {
+        s = xcalloc(1, sizeof *s);
+        s->n = n;
+        s->box = box;
+        s->target = *target;
+        TAILQ_INIT(&s->tells);
+        HASH_ADD(hh, box->streams, target, sizeof s->target, s);
+    }
+    t->stream = s;
     t->number = number;
-    t->target = *target;
     t->seq = seq;
-    TAILQ_INSERT_TAIL(&n->tells, t, link);
+    TAILQ_INSERT_TAIL(&s->tells, t, link);
+    box->count++;
     return t;
 }
 
-void tells_action(struct work *w, struct store_batch *batch, struct span args)
-{
-    struct node *n = w->node;
-    struct agent *a = w->agent;
-    gw_value map = gw_nil();
-    uint8_t raw[ROW_KEY_BYTES + 8], key[REQUEST_KEY_BYTES];
-    if (value_unpack_span(args, &map) != GW_OK) {
-        return;
-    }
-    const gw_value *to = gw_map_get(&map, "agent");
-    const gw_value *inner = gw_map_get(&map, "args");
-    const char *method = gw_map_str(&map, "method", "");
-    if (to && to->kind == GW_ID && name_is_valid(method)) {
-        struct stream_mark *s = stream_of(a->live, &to->id, true);
-        struct tell *t = tell_new(n, &a->id, a->epoch, a->live->outbox_next++, &to->id, ++s->mark);
-        struct buf packed = {0};
-        if (inner && inner->kind == GW_MAP) {
-            value_pack(inner, &packed);
-        }
-        node_random(n, key, sizeof key);
-        mp_array(&t->row, 5);
-        mp_id(&t->row, &to->id);
-        mp_uint(&t->row, t->seq);
-        mp_str(&t->row, method);
-        mp_span(&t->row, buf_span(&packed));
-        mp_bin(&t->row, key, sizeof key);
-        store_batch_put(batch, TABLE_OUTBOX, number_key(raw, &a->id, a->epoch, t->number),
-                        buf_span(&t->row));
-        put_mark(batch, a, s);
-        buf_free(&packed);
-    }
-    gw_value_free(&map);
-}
+/* ---- sending ---- */
 
-static void tell_send(struct tell *t);
-
-/* The first of each (sender, target) may be on its way. */
-static bool is_first(const struct tell *t)
-{
-    const struct tell *o;
-    TAILQ_FOREACH(o, &t->n->tells, link)
-    {
-        if (o == t) {
-            return true;
-        }
-        if (!o->gone && gw_id_equal(&o->sender, &t->sender) && gw_id_equal(&o->target, &t->target)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void send_ready(struct node *n)
-{
-    struct tell *t, *next;
-    for (t = TAILQ_FIRST(&n->tells); t; t = next) {
-        next = TAILQ_NEXT(t, link);
-        if (t->durable && !t->on_way && !t->gone && !t->timer && is_first(t)) {
-            tell_send(t);
-        }
-    }
-}
+static void stream_send(struct stream *s);
 
 static void retry(void *arg)
 {
-    struct tell *t = arg;
-    t->n->env->timer_free(t->n->env->ctx, t->timer);
-    t->timer = NULL;
-    send_ready(t->n);
+    struct stream *s = arg;
+    s->n->env->timer_free(s->n->env->ctx, s->timer);
+    s->timer = NULL;
+    stream_send(s);
 }
 
+/* Its row goes; what is behind it is sent. */
 static void tell_ended(struct tell *t, const char *problem)
 {
-    struct node *n = t->n;
+    struct stream *s = t->stream;
+    struct node *n = s->n;
     uint8_t raw[ROW_KEY_BYTES + 8];
     struct store_batch *batch = store_batch_new();
-    store_batch_del(batch, TABLE_OUTBOX, number_key(raw, &t->sender, t->epoch, t->number));
+    store_batch_del(batch, TABLE_OUTBOX, number_key(raw, &s->box->sender, s->box->epoch, t->number));
     if (problem) {
         event_put(n, batch,
-                  &(struct event){.kind = "message.failed", .agent = &t->target, .text = problem});
+                  &(struct event){.kind = "message.failed", .agent = &s->target, .text = problem});
     }
     node_commit(n, batch, NULL, NULL);
+    s->tries = 0;
     tell_free(t);
-    send_ready(n);
+    stream_send(s);
 }
 
-/* Never inside the call that asked: the answer may come while send_ready walks the list. */
-static void tell_answered(void *arg)
+static int64_t pause_ms(unsigned tries)
 {
-    struct tell *t = arg;
-    struct node *n = t->n;
-    gw_err err = t->answer.code;
-    t->on_way = false;
-    if (t->gone) {
-        tell_free(t);
+    int64_t ms = RETRY_FIRST_MS;
+    for (unsigned i = 1; i < tries && ms < RETRY_MAX_MS; i++) {
+        ms *= 2;
+    }
+    return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+}
+
+/* Never inside the call that asked. */
+static void answered(void *arg)
+{
+    struct stream *s = arg;
+    struct node *n = s->n;
+    gw_err err = s->answer.code;
+    s->on_way = false;
+    if (!s->box) {
+        LIST_REMOVE(s, orphan);
+        stream_free(s);
     } else if (err == GW_OK) {
-        tell_ended(t, NULL);
+        tell_ended(TAILQ_FIRST(&s->tells), NULL);
     } else if (err == GW_EDISPOSED || err == GW_EAGENT_NOT_FOUND) {
-        tell_ended(t, t->answer.text);
+        tell_ended(TAILQ_FIRST(&s->tells), s->answer.text);
     } else {
-        t->timer = n->env->timer_new(n->env->ctx, retry, t);
-        n->env->timer_start(n->env->ctx, t->timer, RETRY_MS);
+        s->tries++;
+        s->timer = n->env->timer_new(n->env->ctx, retry, s);
+        n->env->timer_start(n->env->ctx, s->timer, pause_ms(s->tries));
     }
 }
 
-static void tell_answer(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why)
+static void answer(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why)
 {
-    struct tell *t = call->door;
+    struct stream *s = call->door;
     if (result) {
         gw_value_free(result);
     }
     if (why) {
-        t->answer = *why;
+        s->answer = *why;
     } else {
-        gw_fail(&t->answer, err, "%s", gw_err_text(err));
+        gw_fail(&s->answer, err, "%s", gw_err_text(err));
     }
-    t->answer.code = err;
-    t->n->env->defer(t->n->env->ctx, tell_answered, t);
+    s->answer.code = err;
+    s->n->env->defer(s->n->env->ctx, answered, s);
 }
 
 static gw_err tell_args(const struct tell *t, gw_value *ret)
@@ -230,8 +297,9 @@ static gw_err tell_args(const struct tell *t, gw_value *ret)
         return GW_EPROTO;
     }
     GW_TRY(gw_map_set(ret, "agent", gw_str(gw_id_text(&target, text))));
-    GW_TRY(gw_map_set(ret, "sender", gw_str(gw_id_text(&t->sender, text))));
+    GW_TRY(gw_map_set(ret, "sender", gw_str(gw_id_text(&t->stream->box->sender, text))));
     GW_TRY(gw_map_set(ret, "seq", gw_int((int64_t)seq)));
+    GW_TRY(gw_map_set(ret, "since", gw_int((int64_t)seq))); /* one at a time: all below is settled */
     GW_TRY(gw_map_set(ret, "method", gw_str(name)));
     GW_TRY(gw_value_set_bytes(&packed, args.p, args.n));
     GW_TRY(gw_map_set(ret, "args", packed));
@@ -239,78 +307,162 @@ static gw_err tell_args(const struct tell *t, gw_value *ret)
     return gw_map_set(ret, "key", raw_key);
 }
 
-static void tell_send(struct tell *t)
+/* Send the first if it may go; a stream that is empty goes. */
+static void stream_send(struct stream *s)
 {
-    gw_value_free(&t->call.args);
-    gw_value_free(&t->call.context);
-    t->call = (struct op_call){
-        .op = op_find("accept"), .role = ROLE_ADMIN, .answer = tell_answer, .door = t};
-    if (tell_args(t, &t->call.args) != GW_OK) {
+    struct tell *t = TAILQ_FIRST(&s->tells);
+    if (!t) {
+        settle(s->n, s);
+        return;
+    }
+    if (!t->durable || s->on_way || s->timer) {
+        return;
+    }
+    call_clear(s);
+    s->call = (struct op_call){.op = op_find("accept"), .role = ROLE_ADMIN, .answer = answer, .door = s};
+    if (tell_args(t, &s->call.args) != GW_OK) {
         tell_ended(t, "its outbox row does not decode");
         return;
     }
-    t->on_way = true;
-    node_call(t->n, &t->call);
+    s->on_way = true;
+    node_call(s->n, &s->call);
+}
+
+/* ---- with the transaction of a handler ---- */
+
+bool tells_fit(const struct work *w, struct gw_error *why)
+{
+    struct agent *a = w->agent;
+    struct mp m = mp_over(w->result.actions);
+    const struct outbox *box = box_find(w->node, &a->id);
+    size_t actions = 0, waiting = box ? box->count : 0;
+    if (w->result.actions.n == 0 || mp_read_array(&m, &actions) != GW_OK || actions == 0) {
+        return true;
+    }
+    if (waiting + actions > LIMIT_OUTBOX_MESSAGES && waiting > 0) {
+        gw_fail(why, GW_EBUSY, "%zu messages of the agent wait to be delivered", waiting);
+        gw_hint(why, "those whom it tells cannot be reached, or do not keep up");
+        return false;
+    }
+    if (a->live->stream_count + actions > LIMIT_STREAMS) {
+        gw_fail(why, GW_EBUSY, "the agent has told, and heard from, %zu others", a->live->stream_count);
+        return false;
+    }
+    return true;
+}
+
+void tells_action(struct work *w, struct store_batch *batch, struct span args)
+{
+    struct node *n = w->node;
+    struct agent *a = w->agent;
+    gw_value map = gw_nil();
+    uint8_t raw[ROW_KEY_BYTES + 8], key[REQUEST_KEY_BYTES];
+    if (value_unpack_span(args, &map) != GW_OK) {
+        return;
+    }
+    const gw_value *to = gw_map_get(&map, "agent");
+    const gw_value *inner = gw_map_get(&map, "args");
+    const char *method = gw_map_str(&map, "method", "");
+    if (to && to->kind == GW_ID && name_is_valid(method)) {
+        struct outbox *box = box_of(n, &a->id, a->epoch);
+        struct stream_mark *s = stream_of(a->live, &to->id, true);
+        struct tell *t = tell_new(n, box, &to->id, a->live->outbox_next++, ++s->mark);
+        struct buf packed = {0};
+        TAILQ_INSERT_TAIL(&box->fresh, t, fresh);
+        if (inner && inner->kind == GW_MAP) {
+            value_pack(inner, &packed);
+        }
+        node_random(n, key, sizeof key);
+        mp_array(&t->row, 5);
+        mp_id(&t->row, &to->id);
+        mp_uint(&t->row, t->seq);
+        mp_str(&t->row, method);
+        mp_span(&t->row, buf_span(&packed));
+        mp_bin(&t->row, key, sizeof key);
+        store_batch_put(batch, TABLE_OUTBOX, number_key(raw, &a->id, a->epoch, t->number),
+                        buf_span(&t->row));
+        put_mark(batch, a, s);
+        buf_free(&packed);
+    }
+    gw_value_free(&map);
 }
 
 void tells_committed(struct node *n, struct agent *a)
 {
+    struct outbox *box;
     struct tell *t;
-    if (TAILQ_EMPTY(&n->tells)) {
-        return;
+    while ((box = box_find(n, &a->id)) && (t = TAILQ_FIRST(&box->fresh))) {
+        TAILQ_REMOVE(&box->fresh, t, fresh);
+        t->durable = true;
+        stream_send(t->stream);
     }
-    TAILQ_FOREACH(t, &n->tells, link)
-    {
-        if (gw_id_equal(&t->sender, &a->id)) {
-            t->durable = true;
-        }
-    }
-    send_ready(n);
 }
 
 void tells_rolled_back(struct node *n, struct agent *a)
 {
-    struct tell *t, *next;
-    for (t = TAILQ_FIRST(&n->tells); t; t = next) {
-        next = TAILQ_NEXT(t, link);
-        if (!t->durable && gw_id_equal(&t->sender, &a->id)) {
-            stream_of(a->live, &t->target, true)->mark--;
+    struct outbox *box;
+    struct tell *t;
+    while ((box = box_find(n, &a->id)) && (t = TAILQ_LAST(&box->fresh, fresh_tells))) {
+        struct stream *s = t->stream;
+        stream_of(a->live, &s->target, true)->mark--;
+        tell_free(t);
+        settle(n, s);
+    }
+}
+
+/* ---- life ---- */
+
+/* All of it; answers that are still to come find nobody. */
+static void box_drop(struct node *n, struct outbox *box)
+{
+    struct stream *s, *next;
+    struct tell *t;
+    HASH_ITER(hh, box->streams, s, next) {
+        HASH_DEL(box->streams, s);
+        while ((t = TAILQ_FIRST(&s->tells))) {
             tell_free(t);
         }
+        s->box = NULL;
+        if (s->on_way) {
+            LIST_INSERT_HEAD(&n->orphans, s, orphan);
+        } else {
+            stream_free(s);
+        }
     }
+    HASH_DEL(n->outboxes, box);
+    free(box);
 }
 
 void tells_forget(struct node *n, const gw_id *sender)
 {
-    struct tell *t, *next;
-    for (t = TAILQ_FIRST(&n->tells); t; t = next) {
-        next = TAILQ_NEXT(t, link);
-        if (!gw_id_equal(&t->sender, sender)) {
-            continue;
-        }
-        if (t->on_way) {
-            t->gone = true; /* whoever sends it again will be told that it was accepted */
-        } else {
-            tell_free(t);
-        }
+    struct outbox *box = box_find(n, sender);
+    if (box) {
+        box_drop(n, box); /* whoever sends it again will be told that it was accepted */
     }
 }
 
 void tells_link_up(struct node *n)
 {
-    struct tell *t;
-    TAILQ_FOREACH(t, &n->tells, link)
-    {
-        if (t->timer) {
-            n->env->timer_start(n->env->ctx, t->timer, 0);
+    for (struct outbox *box = n->outboxes; box; box = box->hh.next) {
+        for (struct stream *s = box->streams; s; s = s->hh.next) {
+            if (s->timer) {
+                s->tries = 0;
+                n->env->timer_start(n->env->ctx, s->timer, 0);
+            }
         }
     }
 }
 
 void tells_free(struct node *n)
 {
-    while (!TAILQ_EMPTY(&n->tells)) {
-        tell_free(TAILQ_FIRST(&n->tells));
+    struct outbox *box, *next;
+    struct stream *s;
+    HASH_ITER(hh, n->outboxes, box, next) {
+        box_drop(n, box);
+    }
+    while ((s = LIST_FIRST(&n->orphans))) {
+        LIST_REMOVE(s, orphan);
+        stream_free(s);
     }
 }
 
@@ -340,6 +492,8 @@ struct accepting {
     struct node *n;
     struct op_call *call;
     gw_id agent;
+    uint64_t epoch;
+    uint64_t before, seq; /* the mark before and after */
     struct work *w;
 };
 
@@ -357,10 +511,13 @@ static void accepted(void *arg, gw_err err)
     struct accepting *c = arg;
     struct gw_error why;
     struct agent *a = agent_find(c->n, &c->agent);
-    if (a && a->live) {
-        struct stream_mark *s = stream_of(a->live, &c->w->sender, false);
-        s->in_flight = false;
-        s->mark -= err != GW_OK;
+    if (a && a->epoch != c->epoch) {
+        a = NULL;
+    }
+    struct stream_mark *s = a && a->live ? stream_find(a->live, &c->w->sender, false) : NULL;
+    if (s && s->accepting) { /* else read anew meanwhile, as the store has it */
+        s->accepting = false;
+        s->mark = err == GW_OK ? c->seq : c->before;
     }
     if (err != GW_OK) {
         work_free(c->w);
@@ -377,11 +534,47 @@ static void accepted(void *arg, gw_err err)
     free(c);
 }
 
+/* Row and mark in one transaction; the answer goes out when it is durable. */
+static void accept_one(struct node *n, struct op_call *call, struct agent *a, const gw_id *sender)
+{
+    struct stream_mark *s = stream_of(a->live, sender, false);
+    const gw_value *args = gw_map_get(&call->args, "args");
+    struct accepting *c = xcalloc(1, sizeof *c);
+    struct store_batch *batch = store_batch_new();
+    struct work *w = work_new(n, a, HOOK_METHOD);
+    w->method = xstrdup(gw_map_str(&call->args, "method", ""));
+    buf_add(&w->args, args->s.p, args->s.n);
+    memcpy(w->key, gw_map_get(&call->args, "key")->s.p, sizeof w->key);
+    w->sender = *sender;
+    w->done = inbox_done;
+    *c = (struct accepting){.n = n, .call = call, .agent = a->id, .epoch = a->epoch, .w = w};
+    c->before = s->mark;
+    c->seq = s->mark = (uint64_t)gw_map_int(&call->args, "seq", 0);
+    s->accepting = true;
+    put_mark(batch, a, s);
+    inbox_put(a, w, batch);
+    node_commit(n, batch, accepted, c);
+}
+
+static bool is_full(const struct node *n, const struct live *live, const struct stream_mark *s,
+                    struct gw_error *why)
+{
+    if (live->queued >= n->cfg.limits.mailbox || live->queued_bytes >= n->cfg.limits.mailbox_bytes) {
+        gw_fail(why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)", live->queued);
+        return true;
+    }
+    if (!s && live->stream_count >= LIMIT_STREAMS) {
+        gw_fail(why, GW_EBUSY, "the agent has heard from, and told, %zu others", live->stream_count);
+        return true;
+    }
+    return false;
+}
+
 static void accept_local(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
     gw_id sender;
-    int64_t seq = gw_map_int(&call->args, "seq", 0);
+    int64_t seq = gw_map_int(&call->args, "seq", 0), since = gw_map_int(&call->args, "since", 0);
     const gw_value *args = gw_map_get(&call->args, "args");
     const gw_value *key = gw_map_get(&call->args, "key");
     const char *method = gw_map_str(&call->args, "method", "");
@@ -402,34 +595,20 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
         work_learn(n, a, call);
         return;
     }
-    struct stream_mark *s = stream_of(live, &sender, false);
-    if (s->in_flight && (uint64_t)seq >= s->mark) {
-        gw_fail(&why, GW_EBUSY, "the message before this one is being written");
-        op_fail(call, &why);
-    } else if ((uint64_t)seq <= s->mark) {
+    const struct stream_mark *s = stream_find(live, &sender, false);
+    uint64_t mark = s ? s->mark : 0;
+    if ((s && s->accepting) || a->unborn) {
+        call_again_later(n, call); /* H6: nothing is acknowledged that is not durable */
+    } else if ((uint64_t)seq <= mark) {
         answer_accepted(call);
-    } else if ((uint64_t)seq > s->mark + 1) {
+    } else if ((uint64_t)seq > mark + 1 && since < seq) {
         gw_fail(&why, GW_EGAP, "message %lld comes before message %llu", (long long)seq,
-                (unsigned long long)s->mark + 1);
+                (unsigned long long)mark + 1);
         op_fail(call, &why);
-    } else if (live->queued >= LIMIT_MAILBOX_MESSAGES) {
-        gw_fail(&why, GW_EBUSY, "the mailbox of the agent is full");
+    } else if (is_full(n, live, s, &why)) {
         op_fail(call, &why);
     } else {
-        struct accepting *c = xcalloc(1, sizeof *c);
-        struct store_batch *batch = store_batch_new();
-        struct work *w = work_new(n, a, HOOK_METHOD);
-        w->method = xstrdup(method);
-        buf_add(&w->args, args->s.p, args->s.n);
-        memcpy(w->key, key->s.p, sizeof w->key);
-        w->sender = sender;
-        w->done = inbox_done;
-        s->mark++;
-        s->in_flight = true;
-        inbox_put(a, w, batch);
-        put_mark(batch, a, s);
-        *c = (struct accepting){n, call, a->id, w};
-        node_commit(n, batch, accepted, c);
+        accept_one(n, call, a, &sender);
     }
 }
 
@@ -446,15 +625,21 @@ static void load_inbox(struct node *n, struct agent *a, uint64_t number, struct 
     size_t fields;
     struct span method, args;
     struct work *w = work_new(n, a, HOOK_METHOD);
+    char name[LIMIT_NAME_BYTES + 1];
     if (mp_read_array(&m, &fields) == GW_OK && fields >= 5 && mp_read_id(&m, &w->sender) == GW_OK &&
-        mp_read_str(&m, &method) == GW_OK && mp_read_bin(&m, &args) == GW_OK &&
-        mp_read_fixed(&m, w->key, sizeof w->key) == GW_OK && mp_read_u32(&m, &w->flags) == GW_OK) {
-        w->method = strndup((const char *)method.p, method.n);
+        mp_read_str(&m, &method) == GW_OK && span_text(method, name, sizeof name) &&
+        mp_read_bin(&m, &args) == GW_OK && mp_read_fixed(&m, w->key, sizeof w->key) == GW_OK &&
+        mp_read_u32(&m, &w->flags) == GW_OK) {
+        w->method = xstrdup(name);
+        w->flags &= RUN_TEXT_ARGS; /* the row may have come from another host */
         buf_add(&w->args, args.p, args.n);
         w->inbox = number;
         w->done = inbox_done;
         work_push(w, false);
     } else {
+        char id[GW_ID_TEXT];
+        log_error("store.row", "table=inbox agent=%s a message does not decode and was skipped",
+                  gw_id_text(&a->id, id));
         work_free(w);
     }
 }
@@ -468,10 +653,18 @@ static void load_outbox(struct node *n, const gw_id *sender, uint64_t epoch, uin
     uint64_t seq;
     if (mp_read_array(&m, &fields) == GW_OK && fields >= 5 && mp_read_id(&m, &target) == GW_OK &&
         mp_read_uint(&m, &seq) == GW_OK) {
-        struct tell *t = tell_new(n, sender, epoch, number, &target, seq);
+        struct tell *t = tell_new(n, box_of(n, sender, epoch), &target, number, seq);
         buf_add(&t->row, value.p, value.n);
         t->durable = true;
+        stream_send(t->stream);
     }
+}
+
+/* Whether (agent, epoch) ended here: what it told others before is still delivered. */
+static bool ended_here(struct node *n, const gw_id *id, uint64_t epoch)
+{
+    const struct location *l = location_find(n, id);
+    return l && l->disposed && l->durable && l->host->self && l->fence == epoch;
 }
 
 static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t count)
@@ -486,16 +679,13 @@ static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t
         uint64_t epoch = load_u64(rows[i].key.p + GW_ID_BYTES);
         uint64_t number = load_u64(rows[i].key.p + ROW_KEY_BYTES);
         struct agent *a = agent_find(n, &id);
-        if (!a || a->epoch != epoch) {
-            continue; /* of a staged or departed one */
-        }
-        if (rows[i].table == TABLE_INBOX) {
+        bool here = a && a->epoch == epoch; /* else of a staged, departed or ended one */
+        if (here && rows[i].table == TABLE_INBOX) {
             load_inbox(n, a, number, rows[i].value);
-        } else {
+        } else if (rows[i].table == TABLE_OUTBOX && (here || (!a && ended_here(n, &id, epoch)))) {
             load_outbox(n, &id, epoch, number, rows[i].value);
         }
     }
-    send_ready(n);
 }
 
 void tells_load(struct node *n, const gw_id *id, uint64_t epoch)

@@ -7,8 +7,7 @@
 
 /* ---- dispatch ---- */
 
-static void answer_place(struct op_call *call, const gw_id *agent, const char *host, uint64_t epoch,
-                         const gw_id *ticket)
+static gw_value place(const gw_id *agent, const char *host, uint64_t epoch, const gw_id *ticket)
 {
     char id[GW_ID_TEXT];
     gw_value result = gw_nil();
@@ -20,7 +19,71 @@ static void answer_place(struct op_call *call, const gw_id *agent, const char *h
         gw_map_set(&result, "epoch", gw_int((int64_t)epoch)) != GW_OK) {
         gw_value_free(&result);
     }
+    return result;
+}
+
+static void answer_place(struct op_call *call, const gw_id *agent, const char *host, uint64_t epoch,
+                         const gw_id *ticket)
+{
+    gw_value result = place(agent, host, epoch, ticket);
     op_ok(call, &result);
+}
+
+void dispatch_answer_pack(const struct move_out *m, struct buf *out)
+{
+    struct buf reply = {0};
+    gw_value v = place(&m->agent_id, peer_label(m->to), m->epoch + 1, &m->ticket);
+    value_pack(&v, &reply);
+    mp_array(out, 2);
+    mp_int(out, node_now_ms(m->node));
+    mp_span(out, buf_span(&reply));
+    buf_free(&reply);
+    gw_value_free(&v);
+}
+
+/* ---- a repeat under the same key: answered from the record, wherever the agent is ---- */
+
+static void recorded_read(void *arg, gw_err err, const struct storage_row *rows, size_t n)
+{
+    struct op_call *call = arg;
+    struct gw_error why;
+    struct span reply;
+    int64_t at_ms;
+    size_t fields;
+    gw_value v = gw_nil();
+    struct mp m = mp_over(err == GW_OK && n == 1 ? rows[0].value : (struct span){0});
+    if (mp_read_array(&m, &fields) == GW_OK && fields >= 2 && mp_read_int(&m, &at_ms) == GW_OK &&
+        mp_read_bin(&m, &reply) == GW_OK && value_unpack_span(reply, &v) == GW_OK) {
+        op_ok(call, &v);
+        return;
+    }
+    gw_fail(&why, err == GW_OK ? GW_ECORRUPT : err, "the recorded answer of this request cannot be read");
+    op_fail(call, &why);
+}
+
+/* True: the call is taken care of. */
+static bool is_repeat(struct node *n, struct op_call *call, struct agent *a, const uint8_t key[REQUEST_KEY_BYTES])
+{
+    uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
+    if (a->move) {
+        bool same = a->move->has_key && memcmp(a->move->key, key, REQUEST_KEY_BYTES) == 0;
+        if (same) {
+            call_again_later(n, call); /* the first one is still under way */
+        }
+        return same;
+    }
+    if (!agent_live(a)->known) {
+        work_learn(n, a, call);
+        return true;
+    }
+    if (!request_find(a->live, key)) {
+        return false;
+    }
+    row_key(raw, &a->id, a->epoch);
+    memcpy(raw + ROW_KEY_BYTES, key, REQUEST_KEY_BYTES);
+    const struct store_range range = {.table = TABLE_REQUESTS, .prefix = {raw, sizeof raw}};
+    n->env->read(n->env->ctx, &range, 1, recorded_read, call);
+    return true;
 }
 
 static void dispatched(void *arg, gw_err err, struct move_out *m, const struct gw_error *why)
@@ -52,7 +115,21 @@ static void travel_local(struct node *n, struct op_call *call, struct agent *a, 
     flags |= gw_map_bool(&call->args, "inactive", false) ? MOVE_INACTIVE : 0;
     if (gw_map_bool(&call->args, "dry_run", false)) {
         travel_foresee(n, call, a, false);
-    } else if (!a->move && (agent_is_changing(a) || a->intent)) {
+        return;
+    }
+    const char *key = gw_map_str(&call->args, "key", NULL);
+    uint8_t raw[REQUEST_KEY_BYTES];
+    if (request_key_check(key, &why) != GW_OK) {
+        op_fail(call, &why);
+        return;
+    }
+    if (key) {
+        request_key_of(key, raw);
+        if (is_repeat(n, call, a, raw)) {
+            return;
+        }
+    }
+    if (!a->move && (agent_is_changing(a) || a->intent)) {
         call_again_later(n, call); /* what it is about to do or become comes first */
     } else if (travel_pick(n, call, false, &to, &why) != GW_OK) {
         op_fail(call, &why);
@@ -64,6 +141,9 @@ static void travel_local(struct node *n, struct op_call *call, struct agent *a, 
         }
     } else if (move_out_begin(n, a, to, flags, NULL, dispatched, call, &why) != GW_OK) {
         op_fail(call, &why);
+    } else if (key && a->move) {
+        a->move->has_key = true;
+        memcpy(a->move->key, raw, sizeof raw);
     }
 }
 

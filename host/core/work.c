@@ -3,6 +3,10 @@
  *   push -> [queue] -> pump -> read what is missing (state, recorded requests) -> run -> DONE
  *        -> commit (commit.c) -> done(), next
  *
+ * A runner that ends takes what it ran with it. Work that nobody would repeat (accepted messages, hooks) is run
+ * again; three crashes end it, and count only when it ran alone: after the second one the runner is given one
+ * thing at a time (suspects), so that what merely ran beside the culprit is not taken for it.
+ *
  * While an agent moves only its snapshot runs; messages stay parked in the queue, unacknowledged. A request
  * whose key has a recorded answer is answered from the record and not run again. */
 #include "host/core/internal.h"
@@ -26,17 +30,18 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
 
 void work_free(struct work *w)
 {
+    if (w->suspect_of) {
+        w->suspect_of->suspects--; /* what was held back goes on: runners_resume */
+    }
     free(w->method);
     buf_free(&w->args);
     buf_free(&w->chain);
     buf_free(&w->kept);
-    intent_replace(NULL, w->intent_before);
     free(w);
 }
 
-void work_push(struct work *w, bool front)
+static void enqueue(struct live *live, struct work *w, bool front)
 {
-    struct live *live = agent_live(w->agent);
     if (front) {
         TAILQ_INSERT_HEAD(&live->queue, w, link);
     } else {
@@ -44,6 +49,21 @@ void work_push(struct work *w, bool front)
     }
     live->queued++;
     live->queued_bytes += w->args.len;
+}
+
+/* It was current, and is to be begun again. */
+static void requeue(struct work *w)
+{
+    w->agent->live->current = NULL;
+    buf_reset(&w->kept);
+    w->result = (struct run_result){0};
+    w->reloaded = false;
+    enqueue(w->agent->live, w, true);
+}
+
+void work_push(struct work *w, bool front)
+{
+    enqueue(agent_live(w->agent), w, front);
     work_pump(w->node, w->agent);
 }
 
@@ -86,8 +106,11 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
 {
     struct node *n = w->node;
     gw_id id = w->agent->id;
+    struct runner *suspected = w->suspect_of;
+    bool slept = w->hook == HOOK_DEACTIVATE || w->no_commit;
     if (w->agent->live->current == w) {
         w->agent->live->current = NULL;
+        w->agent->live->asking = (gw_id){{0}};
     }
     w->done(w, err, r, why);
     work_free(w);
@@ -95,6 +118,12 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
     if (a) {
         intent_run(n, a);
         work_pump(n, a);
+    }
+    if (slept && (a = agent_find(n, &id))) {
+        agent_rest(a);
+    }
+    if (suspected) {
+        runner_resume(suspected);
     }
     node_check_stopped(n);
 }
@@ -106,7 +135,7 @@ void work_fail(struct work *w, const struct gw_error *why)
 
 /* ---- what has to be read before work can run ---- */
 
-static void add_request(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms)
+void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms, size_t bytes)
 {
     if (live->request_count == live->request_cap) {
         size_t cap = live->request_cap ? live->request_cap * 2 : 8;
@@ -120,6 +149,7 @@ static void add_request(struct live *live, const uint8_t key[REQUEST_KEY_BYTES],
     struct seen_request *r = &live->requests[live->request_count++];
     memcpy(r->key, key, sizeof r->key);
     r->at_ms = at_ms;
+    r->bytes = (uint32_t)bytes;
 }
 
 static int by_age(const void *a, const void *b)
@@ -135,7 +165,7 @@ static void known_row(struct live *live, const struct storage_row *row)
     if (row->table == TABLE_REQUESTS && row->key.n == ROW_KEY_BYTES + REQUEST_KEY_BYTES) {
         int64_t at_ms = 0;
         if (mp_read_array(&m, &n) == GW_OK && mp_read_int(&m, &at_ms) == GW_OK) {
-            add_request(live, row->key.p + ROW_KEY_BYTES, at_ms);
+            request_add(live, row->key.p + ROW_KEY_BYTES, at_ms, row->value.n);
         }
     } else if (row->table == TABLE_STREAMS && row->key.n == ROW_KEY_BYTES + STREAM_KEY_BYTES) {
         uint64_t mark;
@@ -213,7 +243,7 @@ static void read_agent(struct work *w)
     struct span key = row_key(raw, &a->id, a->epoch);
     struct store_range ranges[5];
     size_t count = 0;
-    w->reads_state = !object_loaded(w);
+    w->reads_state = !w->only_known && !object_loaded(w);
     if (w->reads_state) {
         ranges[count++] = (struct store_range){.table = TABLE_STATES, .prefix = key};
     }
@@ -249,7 +279,7 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
     work_fail(w, &why);
 }
 
-void work_answer_recorded(struct work *w)
+static void answer_recorded(struct work *w)
 {
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
     row_key(raw, &w->agent->id, w->agent->epoch);
@@ -264,11 +294,9 @@ static void go_on(struct work *w)
     struct agent *a = w->agent;
     struct live *live = a->live;
     struct runner *r = a->type->runner;
-    struct gw_error why;
     if (!w->direct && !w->only_known && (!r || !runner_usable(r))) {
-        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" is not up", a->type->name);
-        gw_hint(&why, "`godwit types %s` shows why", a->type->name);
-        work_fail(w, &why);
+        requeue(w); /* the runner went while something was read */
+        work_pump(w->node, a);
         return;
     }
     if (w->direct) {
@@ -286,7 +314,11 @@ static void go_on(struct work *w)
         return;
     }
     if (w->has_key && request_find(live, w->key)) {
-        work_answer_recorded(w);
+        answer_recorded(w);
+        return;
+    }
+    if (runner_holds_back(r, w)) {
+        requeue(w); /* runner_resume */
         return;
     }
     struct buf parts = buf_take(&live->parts);
@@ -318,26 +350,23 @@ static bool refuse_without_runner(struct work *w)
     return true;
 }
 
-/* Work that waits for its runner to come back rather than failing: it has no caller to tell. */
-static bool waits(const struct work *w)
+bool work_waits(const struct work *w)
 {
     return w->inbox > 0 || (w->agent->pending & 1u << w->hook);
 }
 
+void work_hold_agent(struct node *n, struct agent *a)
+{
+    agent_live(a)->held = n->any_held = true;
+}
+
 bool work_hold(struct work *w)
 {
-    struct live *live = w->agent->live;
-    if (!waits(w) || w->node->stopping) {
+    if (!work_waits(w) || w->node->stopping) {
         return false;
     }
-    live->current = NULL;
-    buf_reset(&w->kept);
-    w->result = (struct run_result){0};
-    w->reloaded = false;
-    TAILQ_INSERT_HEAD(&live->queue, w, link);
-    live->queued++;
-    live->queued_bytes += w->args.len;
-    live->held = w->node->any_held = true;
+    requeue(w);
+    work_hold_agent(w->node, w->agent);
     return true;
 }
 
@@ -352,36 +381,74 @@ void work_release(struct node *n)
         gw_id id = a->id;
         if (a->live && a->live->held) {
             a->live->held = false;
-            work_pump(n, a);
-            a = agent_find(n, &id);
-        }
-        if (a && a->intent) {
             intent_run(n, a);
+            a = agent_find(n, &id);
+            if (a) {
+                work_pump(n, a);
+            }
         }
     }
 }
 
-void work_pump(struct node *n, struct agent *a)
+/* What may begin now. While the agent moves: the hooks that begin its life here, and the snapshot. */
+static struct work *next_of(const struct agent *a)
+{
+    struct work *w = TAILQ_FIRST(&a->live->queue);
+    while (w && a->status == AGENT_MOVING && !w->handoff && !opens(w)) {
+        w = TAILQ_NEXT(w, link);
+    }
+    return w;
+}
+
+void work_refuse_callers(struct agent *a, const struct gw_error *why)
 {
     struct live *live = a->live;
-    if (!live || live->current || live->held || n->stopping) {
+    struct work *w, *next;
+    for (w = TAILQ_FIRST(&live->queue); w; w = next) {
+        next = TAILQ_NEXT(w, link);
+        if (!w->inbox && !w->lifecycle) {
+            unqueue(live, w);
+            w->done(w, why->code, NULL, why);
+            work_free(w);
+        }
+    }
+}
+
+/* The head waits for an agent that sleeps. */
+static void wake_for(struct node *n, struct agent *a, const struct work *w)
+{
+    const struct runner *r = a->type->runner;
+    if (a->no_wake && !a->waking) { /* what was accepted stays until it is woken */
+        struct gw_error why;
+        gw_fail(&why, GW_EINACTIVE, "the agent fell asleep before this message");
+        gw_hint(&why, "`godwit activate` wakes it");
+        work_refuse_callers(a, &why);
+    } else if (!work_waits(w) || (r && runner_usable(r))) {
+        agent_wake(n, a); /* it comes before w now, and has pumped */
+    } /* else: when the runner is up */
+}
+
+/* Begin, or end, the work whose turn it is. */
+static void pump_one(struct node *n, struct agent *a)
+{
+    struct live *live = a->live;
+    if (live->current || live->held || n->stopping) {
         return;
     }
-    struct work *w = TAILQ_FIRST(&live->queue);
-    if (!w || (a->status == AGENT_MOVING && !w->handoff && !opens(w)) || a->status == AGENT_DISPOSED ||
-        (a->status == AGENT_QUARANTINED && !w->lifecycle)) {
+    struct work *w = next_of(a);
+    if (!w || a->status == AGENT_DISPOSED || (a->status == AGENT_QUARANTINED && !w->lifecycle)) {
         return;
     }
     if (a->status == AGENT_INACTIVE && !w->lifecycle) {
-        agent_wake(n, a);
-        return; /* it comes before w now, and has pumped */
+        wake_for(n, a, w);
+        return;
     }
     struct runner *r = a->type->runner;
     if (!w->direct && !w->only_known) {
         if (r && r->state == RUNNER_STARTING) {
             return; /* pumped again when it is up */
         }
-        if ((!r || !runner_usable(r)) && waits(w)) {
+        if ((!r || !runner_usable(r)) && work_waits(w)) {
             return;
         }
         if (refuse_without_runner(w)) {
@@ -391,6 +458,28 @@ void work_pump(struct node *n, struct agent *a)
     unqueue(live, w);
     live->current = w;
     go_on(w);
+}
+
+/* Work may end inside: then this goes round again instead of deeper, for ten thousand may wait. */
+void work_pump(struct node *n, struct agent *a)
+{
+    gw_id id = a->id;
+    if (!a->live || a->live->pumping) {
+        if (a->live) {
+            a->live->pump_again = true;
+        }
+        return;
+    }
+    do {
+        a->live->pumping = true;
+        a->live->pump_again = false;
+        pump_one(n, a);
+        a = agent_find(n, &id);
+        if (!a || !a->live) {
+            return;
+        }
+        a->live->pumping = false;
+    } while (a->live->pump_again);
 }
 
 void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *why)
@@ -451,6 +540,48 @@ void work_learn(struct node *n, struct agent *a, struct op_call *call)
 
 /* ---- answers of the runner ---- */
 
+/* Nil, or a map of what changed: half of one must not be written. */
+static gw_err check_parts(struct span parts)
+{
+    struct mp m = mp_over(parts);
+    size_t pairs;
+    if (mp_peek(&m) == MP_NIL) {
+        return GW_OK;
+    }
+    GW_TRY(mp_read_map(&m, &pairs));
+    for (size_t i = 0; i < pairs; i++) {
+        struct span name, value;
+        GW_TRY(mp_read_str(&m, &name));
+        if (name.n > LIMIT_NAME_BYTES) {
+            return GW_EPROTO;
+        }
+        if (mp_peek(&m) == MP_NIL) {
+            GW_TRY(mp_read_nil(&m));
+        } else {
+            GW_TRY(mp_read_bin(&m, &value));
+        }
+    }
+    return GW_OK;
+}
+
+/* [[verb, args], ...] */
+static gw_err check_actions(struct span actions)
+{
+    struct mp m = mp_over(actions);
+    size_t n, fields;
+    GW_TRY(mp_read_array(&m, &n));
+    for (size_t i = 0; i < n; i++) {
+        struct span verb;
+        GW_TRY(mp_read_array(&m, &fields));
+        if (fields < 2) {
+            return GW_EPROTO;
+        }
+        GW_TRY(mp_read_str(&m, &verb));
+        GW_TRY(mp_skip_n(&m, fields - 1));
+    }
+    return GW_OK;
+}
+
 static gw_err read_done(const struct frame *f, struct run_result *ret)
 {
     struct run_result r = {0};
@@ -465,8 +596,45 @@ static gw_err read_done(const struct frame *f, struct run_result *ret)
     GW_TRY(mp_skip(&m, &r.parts));
     GW_TRY(mp_skip(&m, &r.actions));
     GW_TRY(mp_read_u32(&m, &r.flags));
+    GW_TRY(check_parts(r.parts));
+    GW_TRY(check_actions(r.actions));
     *ret = r;
     return GW_OK;
+}
+
+/* What was in flight on a runner that ended. `alone`: nothing else was. */
+static void lost_one(struct work *w, const char *reason, bool alone)
+{
+    struct gw_error why;
+    if (w->probe) {
+        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended: %s", w->agent->type->name, reason);
+        w->probe(w, GW_ECRASHED, &why);
+        work_free(w);
+        return;
+    }
+    w->agent->live->incarnation = 0;
+    w->agent->live->asking = (gw_id){{0}};
+    bool again = work_waits(w) && !w->node->stopping;
+    w->attempts += w->attempts < CRASH_ATTEMPTS - 1 || alone;
+    if (again && w->attempts < CRASH_ATTEMPTS) {
+        if (w->attempts == CRASH_ATTEMPTS - 1 && !w->suspect_of) {
+            w->suspect_of = w->agent->type->runner;
+            w->suspect_of->suspects++;
+        }
+        requeue(w);
+        return;
+    }
+    gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended while it ran %s%s: %s",
+            w->agent->type->name, w->method ? "method " : "a hook", w->method ? w->method : "",
+            reason);
+    gw_hint(&why, "the agent keeps the state of its last commit and is served again");
+    if (again) {
+        w->poison = true;
+        w->result = (struct run_result){.err = GW_ECRASHED, .why = why};
+        commit_result(w);
+        return;
+    }
+    work_fail(w, &why);
 }
 
 void work_done_frame(struct runner *r, const struct frame *f)
@@ -478,6 +646,9 @@ void work_done_frame(struct runner *r, const struct frame *f)
         return;
     }
     HASH_DEL(r->in_flight, w);
+    if (r->suspects > 0) {
+        runner_resume(r);
+    }
     if (w->no_commit && read_done(f, &w->result) == GW_OK && w->result.err == GW_OK) {
         work_finish(w, GW_OK, &w->result, NULL); /* perhaps large: not copied */
         return;
@@ -486,16 +657,8 @@ void work_done_frame(struct runner *r, const struct frame *f)
     struct frame own;
     if (!buf_ok(&w->kept) || frame_parse(buf_span(&w->kept), &own) != GW_OK ||
         read_done(&own, &w->result) != GW_OK) {
-        struct gw_error why;
-        gw_fail(&why, GW_EPROTO, "the runner of type \"%s\" answered nonsense", w->agent->type->name);
         w->node->env->runner_kill(w->node->env->ctx, r->index);
-        if (w->probe) {
-            w->probe(w, GW_EPROTO, &why);
-            work_free(w);
-            return;
-        }
-        w->agent->live->incarnation = 0;
-        work_fail(w, &why);
+        lost_one(w, "it answered nonsense", true);
         return;
     }
     if (w->probe) {
@@ -510,50 +673,19 @@ void work_done_frame(struct runner *r, const struct frame *f)
         go_on(w);
         return;
     }
-    if (w->result.err != GW_OK && !waits(w)) {
+    if (w->result.err != GW_OK && !work_waits(w)) {
         work_fail(w, &w->result.why);
         return;
     }
     commit_result(w); /* a failed hook or tell is committed as done, too: it is not tried for ever */
 }
-
-static void lost_one(struct work *w, const char *reason)
-{
-    struct gw_error why;
-    if (w->probe) {
-        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended: %s", w->agent->type->name, reason);
-        w->probe(w, GW_ECRASHED, &why);
-        work_free(w);
-        return;
-    }
-    w->agent->live->incarnation = 0;
-    w->agent->live->asking = (gw_id){{0}};
-    w->attempts++;
-    if (waits(w) && w->attempts < CRASH_ATTEMPTS && !w->node->stopping) {
-        w->agent->live->current = NULL;
-        TAILQ_INSERT_HEAD(&w->agent->live->queue, w, link);
-        w->agent->live->queued++;
-        w->agent->live->queued_bytes += w->args.len;
-        return;
-    }
-    gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended while it ran %s%s: %s",
-            w->agent->type->name, w->method ? "method " : "a hook", w->method ? w->method : "",
-            reason);
-    gw_hint(&why, "the agent keeps the state of its last commit and is served again");
-    if (waits(w) && !w->node->stopping) {
-        w->result = (struct run_result){.err = GW_ECRASHED, .why = why};
-        commit_result(w);
-        return;
-    }
-    work_fail(w, &why);
-}
-
 void work_runner_lost(struct runner *r, const char *reason)
 {
     struct work *w, *next;
+    bool alone = runner_unchained(r) <= 1;
     HASH_ITER(hh, r->in_flight, w, next) {
         HASH_DEL(r->in_flight, w);
-        lost_one(w, reason);
+        lost_one(w, reason, alone);
     }
 }
 
@@ -595,8 +727,9 @@ void work_push_arrival(struct node *n, struct agent *a, const char *from)
         live->queued++;
         after = w;
     }
+    gw_id id = a->id;
     work_pump(n, a);
-    if (agent_find(n, &a->id) == a) {
+    if (agent_find(n, &id) == a) {
         intent_run(n, a);
     }
 }

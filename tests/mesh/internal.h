@@ -73,6 +73,7 @@ struct vhost {
     struct vrunner runner;
     const struct gw_type *const *types;
     size_t type_count;
+    struct node_limits limits;
     LIST_HEAD(, env_timer) timers;
     size_t timer_count;
     LIST_HEAD(, mesh_open) calls; /* open operations, of tests and of peers */

@@ -105,13 +105,15 @@ static void ask_sent(struct world *w, struct sent *s, size_t via)
 {
     mesh_call_free(s->call);
     if (s->to == SIZE_MAX) {
-        s->call = mesh_ask(w->m, via, "send", "{'agent': '%s', 'method': 'add', 'key': '%s'}",
-                           w->text[s->agent], s->key);
-    } else {
         s->call = mesh_ask(w->m, via, "send",
-                           "{'agent': '%s', 'method': 'relay', 'args': {'to': '%s'}, 'text': true, "
-                           "'key': '%s'}",
-                           w->text[s->agent], w->text[s->to], s->key);
+                           "{'agent': '%s', 'method': 'add', 'args': {'number': %zu}, 'key': '%s'}",
+                           w->text[s->agent], (size_t)(s - w->sent), s->key);
+    } else {
+        s->call =
+            mesh_ask(w->m, via, "send",
+                     "{'agent': '%s', 'method': 'relay', 'args': {'to': '%s', 'number': %zu}, "
+                     "'text': true, 'key': '%s'}",
+                     w->text[s->agent], w->text[s->to], (size_t)(s - w->sent), s->key);
     }
 }
 
@@ -273,6 +275,24 @@ static void acknowledge_all(struct world *w)
     }
 }
 
+/* Into the trace: which keys the history of the agent lacks. */
+static void tell_missing(struct world *w, size_t agent)
+{
+    const char *history = scene_history(w->m, 0, &w->id[agent]);
+    for (size_t i = 0; i < w->sent_count; i++) {
+        const struct sent *s = &w->sent[i];
+        char mark[24];
+        (void)snprintf(mark, sizeof mark, "#%zu ", i);
+        size_t n = strlen(mark);
+        bool ends = strlen(history) >= n - 1 &&
+                    strncmp(history + strlen(history) - (n - 1), mark, n - 1) == 0;
+        if ((s->to == SIZE_MAX ? s->agent : s->to) == agent && !strstr(history, mark) && !ends) {
+            mesh_note(w->m, "%s is missing: %s from %s", s->key,
+                      s->to == SIZE_MAX ? "add" : "relay", w->text[s->agent]);
+        }
+    }
+}
+
 static void expect_counts(struct world *w)
 {
     for (size_t a = 0; a < w->agents; a++) {
@@ -281,6 +301,7 @@ static void expect_counts(struct world *w)
             want += (w->sent[i].to == SIZE_MAX ? w->sent[i].agent : w->sent[i].to) == a;
         }
         if (count != want) {
+            tell_missing(w, a);
             mesh_fail(w->m, "I3: the count of agent %zu (%s) is %lld instead of %lld", a,
                       w->text[a], (long long)count, (long long)want);
         }

@@ -361,6 +361,11 @@ void mesh_set_types(struct mesh *m, size_t host, const struct gw_type *const *ty
     m->hosts[host].type_count = n;
 }
 
+void mesh_set_limits(struct mesh *m, size_t host, struct node_limits limits)
+{
+    m->hosts[host].limits = limits;
+}
+
 static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
 {
     struct vhost *h = ctx;
@@ -400,6 +405,7 @@ void mesh_start(struct mesh *m, size_t host)
         .properties = &none,
         .plugins = plugins,
         .plugin_count = 1,
+        .limits = h->limits,
         .on_ready = on_ready,
         .on_stopped = on_stopped,
     };

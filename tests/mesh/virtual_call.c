@@ -19,6 +19,8 @@ static void open_free(struct mesh_open *o)
     free(o);
 }
 
+/* Over whatever link there is by then: harder than life, where the answer of a lost link is lost,
+ * too. */
 static void answer_peer(struct mesh_open *o, gw_err err, const gw_value *result,
                         const struct gw_error *why)
 {

@@ -349,7 +349,7 @@ static void lists(void **state)
     PRINTS(out, "  count: int\n");
     PRINTS(out, "  increment(by: int = 1) -> (count: int)\n");
     PRINTS(out, "  value()  (read only)\n");
-    PRINTS(err, "not loaded: {\"plugin\": \"x.so\"}");
+    PRINTS(err, "not loaded: x.so");
 }
 
 static void life(void **state)
