@@ -69,6 +69,18 @@ static void answer_value(struct http_call *http, bool msgpack, int status, const
     buf_free(&body);
 }
 
+/* The text of a result {text}. */
+static void answer_text(struct http_call *http, const char *content_type, const gw_value *result)
+{
+    const gw_value *text = gw_map_get(result, "text");
+    bool is_text = text && text->kind == GW_STR && text->s.p;
+    struct span body = {0};
+    if (is_text) {
+        body = (struct span){(const uint8_t *)text->s.p, text->s.n};
+    }
+    http_answer(http, 200, content_type, body);
+}
+
 static void answer_error(struct http_call *http, const struct gw_error *why)
 {
     gw_value doc = gw_nil();
@@ -167,6 +179,8 @@ static void on_answer(struct op_call *call, gw_err err, gw_value *result,
     } else if (o->call.op->streams) {
         begin_stream(o);
         http_stream_end(o->http);
+    } else if (o->call.op->text && !o->msgpack && result) {
+        answer_text(o->http, o->call.op->text, result);
     } else {
         gw_value nothing = gw_nil();
         answer_value(o->http, o->msgpack, 200, result ? result : &nothing);

@@ -5,6 +5,7 @@
 #include "host/host.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 
 #include "protocol/base/log.h"
 #include "protocol/json.h"
+#include "protocol/text.h"
 
 #define RENEWAL_SECONDS 3600
 #define TRIM_SECONDS 20
@@ -97,6 +99,34 @@ static gw_err add_status(void *ctx, gw_value *status)
     GW_TRY(gw_map_set(&store, "waiting", gw_int((int64_t)s.waiting)));
     GW_TRY(gw_map_set(status, "store", store));
     return gw_map_set(status, "cert_expires", gw_time_value((gw_time){h->trust->cert_expires_ms}));
+}
+
+static uint64_t resident_bytes(void)
+{
+    char text[64];
+    uint64_t pages;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[n > 0 ? n : 0] = '\0';
+    char *second = strchr(text, ' ');
+    if (!second || !strchr(second + 1, ' ')) {
+        return 0;
+    }
+    *strchr(second + 1, ' ') = '\0'; /* "total resident shared …", in pages */
+    return text_uint(second + 1, &pages) == GW_OK ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static void sample(void *ctx, struct node_sample *ret)
+{
+    const struct host *h = ctx;
+    struct storage_stats s = storage_stats(h->storage);
+    *ret = (struct node_sample){.store_groups = s.groups,
+                                .store_waiting = s.waiting,
+                                .client_links = links_client_count(h),
+                                .rss_bytes = resident_bytes()};
 }
 
 /* ---- doors ---- */
@@ -185,7 +215,8 @@ static gw_err open_node(struct host *h, struct gw_error *why)
                             .on_ready = on_ready,
                             .on_stopped = on_stopped,
                             .on_stop_asked = on_stop_asked,
-                            .add_status = add_status};
+                            .add_status = add_status,
+                            .sample = sample};
     gw_err err = node_new(&c, &h->env, &h->node);
     sodium_memzero(&c.key, sizeof c.key);
     if (err) {
@@ -251,6 +282,17 @@ static void close_all(struct host *h)
     }
 }
 
+/* Turn by turn, so that the clock is read once in each (real_env.c). */
+static int run_loop(struct host *h)
+{
+    int rc = 0;
+    while (rc == 0 && !event_base_got_exit(h->base) && !event_base_got_break(h->base)) {
+        h->turn_us = 0;
+        rc = event_base_loop(h->base, EVLOOP_ONCE);
+    }
+    return rc;
+}
+
 int host_run(const struct host_config *config, const char *home, struct detach *d)
 {
     struct host h = {.config = config, .detach = d, .exit_code = 1};
@@ -265,7 +307,7 @@ int host_run(const struct host_config *config, const char *home, struct detach *
     }
     node_start(h.node);
     h.exit_code = 0;
-    if (event_base_dispatch(h.base) < 0) {
+    if (run_loop(&h) < 0) {
         log_error("loop", "the event loop failed: %s", strerror(errno));
         h.exit_code = 1;
     }

@@ -41,6 +41,8 @@ struct host {
     struct event *renewal;
     struct event *trim;
     struct gw_env env;
+    int64_t turn_us; /* mono_us of this turn of the loop; 0 = not read yet */
+    unsigned turn_reads;
     struct node *node;
     struct detach *detach;
     const struct host_config *config;
@@ -75,6 +77,7 @@ void links_send(void *host, const struct host_id *to, struct buf *frame);
 void links_want(void *host, const struct host_id *id, const char *url);
 void links_drop(void *host, const struct host_id *id, const char *reason);
 void links_close(struct host *h);
+size_t links_client_count(const struct host *h);
 
 /* trust_ops.c: ask for a new certificate, or make one, when this host's is due. */
 void trust_ops_renew(struct host *h);

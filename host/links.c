@@ -335,6 +335,15 @@ void links_on_link(struct host *h, struct link *link, api_role role)
     link_set_ops(link, &client_ops, c);
 }
 
+size_t links_client_count(const struct host *h)
+{
+    size_t n = 0;
+    for (const struct client_link *c = h->clients; c; c = c->next) {
+        n++;
+    }
+    return n;
+}
+
 void links_close(struct host *h)
 {
     while (h->remotes) {

@@ -1,4 +1,4 @@
-/* stop, status, hosts, types. */
+/* stop, status, metrics, hosts, types. */
 #include "clients/cli/commands.h"
 
 #include <poll.h>
@@ -31,6 +31,31 @@ gw_err status_run(struct cli *cli, struct gw_error *why)
         }
     }
     return output_result(cli, &status, why);
+}
+
+gw_err metrics_run(struct cli *cli, struct gw_error *why)
+{
+    struct gw_client *client;
+    GW_AUTO(gw_value_free) gw_value result = gw_nil();
+    GW_TRY(cli_client(cli, &client, why));
+    GW_TRY(gw_client_call(client, "metrics", NULL, cli->timeout_ms, &result, why));
+    if (cli->json) {
+        return output_json(&result, why);
+    }
+    const char *line = gw_map_str(&result, "text", "");
+    GW_AUTO(buf_free) struct buf out = {0};
+    while (*line) {
+        size_t n = strcspn(line, "\n");
+        GW_AUTO(free_charp) char *one = strndup(line, n);
+        output_add_clean(one ? one : "", &out);
+        buf_addf(&out, "\n");
+        line += n + (line[n] == '\n');
+    }
+    if (!buf_ok(&out)) {
+        return gw_fail(why, GW_ENOMEM, "out of memory");
+    }
+    fwrite(out.data, 1, out.len, stdout);
+    return GW_OK;
 }
 
 gw_err hosts_run(struct cli *cli, struct gw_error *why)

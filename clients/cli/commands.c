@@ -24,6 +24,10 @@ const struct cli_command commands[] = {
             "JSON: name, host_id, pid, stopped."),
     COMMAND("status", "", "identity, uptime and counts of a host", NULL, status_run,
             "JSON: name, host_id, url, version, agents{active, inactive}, links, …"),
+    COMMAND("metrics", "", "counts and latencies of a host as Prometheus text", NULL, metrics_run,
+            "What each line means stands in docs/metrics.md; Prometheus reads the same from\n"
+            "GET /v1/metrics.\n"
+            "JSON: text."),
     COMMAND("hosts", "", "the members of the mesh", NULL, hosts_run,
             "JSON: hosts[{name, host_id, url, state, tags, properties, self}]."),
     COMMAND("types", "[NAME]", "agent types with versions, fields and methods", NULL, types_run,

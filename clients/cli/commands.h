@@ -10,6 +10,7 @@ extern const size_t commands_count;
 /* cmd_host.c */
 gw_err stop_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err status_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err metrics_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err hosts_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err types_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 /* cmd_agent.c */

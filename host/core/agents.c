@@ -179,9 +179,12 @@ struct agent *agent_find(struct node *n, const gw_id *id)
     return a;
 }
 
-static size_t *counter_of(struct node *n, agent_status status)
+static void count(struct node *n, const struct agent *a, bool in)
 {
-    return status == AGENT_INACTIVE ? &n->inactive_count : &n->active_count;
+    size_t *sum = a->status == AGENT_INACTIVE ? &n->inactive_count : &n->active_count;
+    size_t one = in ? 1 : (size_t)-1;
+    *sum += one;
+    a->type->counts[a->status] += one;
 }
 
 struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch, const struct agent_row *row)
@@ -202,7 +205,7 @@ struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch, const s
         buf_add(a->intent, row->intent.data, row->intent.len);
     }
     HASH_ADD(hh, n->agents, id, sizeof a->id, a);
-    ++*counter_of(n, a->status);
+    count(n, a, true);
     struct alias *alias = NULL;
     if (row->alias[0]) {
         a->alias = xstrdup(row->alias);
@@ -230,7 +233,7 @@ void agent_remove(struct node *n, struct agent *a)
     if (a->type->runner && a->live && a->live->incarnation == a->type->runner->incarnation) {
         runner_unload(a->type->runner, &a->id);
     }
-    --*counter_of(n, a->status);
+    count(n, a, false);
     HASH_DEL(n->agents, a);
     live_free(a->live);
     if (a->intent) {
@@ -259,9 +262,9 @@ void agent_set_status(struct node *n, struct agent *a, agent_status status)
     char id[GW_ID_TEXT];
     log_debug("agent.status", "agent=%s from=%s to=%s", gw_id_text(&a->id, id),
               agent_status_names[a->status], agent_status_names[status]);
-    --*counter_of(n, a->status);
-    ++*counter_of(n, status);
+    count(n, a, false);
     a->status = status;
+    count(n, a, true);
 }
 
 void agent_quarantine(struct node *n, struct agent *a, const struct peer *other, uint64_t epoch)
@@ -341,6 +344,7 @@ struct live *agent_live(struct agent *a)
         a->live->agent = a;
         a->live->outbox_next = a->live->inbox_next = 1;
         TAILQ_INIT(&a->live->queue);
+        LIST_INSERT_HEAD(&a->type->lives, a->live, of_type);
     }
     return a->live;
 }
@@ -359,6 +363,7 @@ void live_free(struct live *live)
 {
     if (live) {
         gw_assert(TAILQ_EMPTY(&live->queue) && !live->current);
+        LIST_REMOVE(live, of_type);
         buf_free(&live->parts);
         free(live->requests);
         free(live->streams);

@@ -15,6 +15,7 @@ struct gw_env {
 
     int64_t (*wall_ms)(void *ctx); /* since 1970; may jump; for people, ids and expiry only */
     int64_t (*mono_us)(void *ctx); /* never goes back */
+    int64_t (*turn_us)(void *ctx); /* mono_us of about the begin of this turn of the loop: cheap, to measure with */
     void (*random)(void *ctx, void *ret, size_t n);
 
     /* One-shot timers. Starting again replaces; stop of a timer that is not running is nothing. */

@@ -84,6 +84,7 @@ void event_put(struct node *n, struct store_batch *batch, const struct event *e)
     uint8_t raw[8];
     struct buf value = {0};
     uint64_t seq = ++n->event_seq;
+    n->metrics.events++;
     store_u64(raw, seq);
     pack_event(n, seq, e, &value);
     store_batch_put_take(batch, TABLE_EVENTS, (struct span){raw, sizeof raw}, &value);

@@ -6,6 +6,7 @@
 
 #include <uthash.h>
 
+#include "host/core/metrics.h"
 #include "host/core/node.h"
 #include "host/core/op_handlers.h"
 #include "protocol/base/log.h"
@@ -17,6 +18,19 @@
 #define STREAM_KEY_BYTES (GW_ID_BYTES + 1) /* other agent, then STREAM_IN or STREAM_OUT */
 #define STREAM_IN 0
 #define STREAM_OUT 1
+
+/* ---- agents (agents.c) ---- */
+typedef enum agent_status {
+    AGENT_ACTIVE,      /* runnable */
+    AGENT_INACTIVE,    /* asleep on disk */
+    AGENT_MOVING,      /* a move out has begun: queue parked, see agent->move */
+    AGENT_STAGED,      /* here, not yet ours (in `moves_in`, never in the registry) */
+    AGENT_DEPARTED,    /* not ours any more (in `moves_out`, never in the registry) */
+    AGENT_QUARANTINED, /* state does not decode or fences collide: kept, not run */
+    AGENT_DISPOSED,
+    AGENT_STATUS_COUNT
+} agent_status;
+extern const char *const agent_status_names[AGENT_STATUS_COUNT];
 
 /* ---- types and runners (runners.c) ---- */
 typedef enum runner_state { RUNNER_STARTING, RUNNER_UP, RUNNER_BACKOFF, RUNNER_BROKEN } runner_state;
@@ -46,20 +60,9 @@ struct type {
     uint32_t hooks; /* bit per frame_hook */
     struct runner *runner; /* NULL: rows here name it, no runner offers it */
     const gw_value *about; /* in runner->about, or NULL */
+    size_t counts[AGENT_STATUS_COUNT]; /* of its agents in the registry */
+    LIST_HEAD(live_list, live) lives;  /* of its agents that have one */
 };
-
-/* ---- agents (agents.c) ---- */
-typedef enum agent_status {
-    AGENT_ACTIVE,      /* runnable */
-    AGENT_INACTIVE,    /* asleep on disk */
-    AGENT_MOVING,      /* a move out has begun: queue parked, see agent->move */
-    AGENT_STAGED,      /* here, not yet ours (in `moves_in`, never in the registry) */
-    AGENT_DEPARTED,    /* not ours any more (in `moves_out`, never in the registry) */
-    AGENT_QUARANTINED, /* state does not decode or fences collide: kept, not run */
-    AGENT_DISPOSED,
-    AGENT_STATUS_COUNT
-} agent_status;
-extern const char *const agent_status_names[AGENT_STATUS_COUNT];
 
 /* What stands in a row of TABLE_AGENTS besides its key. */
 struct agent_row {
@@ -114,6 +117,7 @@ struct stream_mark { /* of tells, from or to another agent: the last number that
 };
 struct live {
     struct agent *agent;
+    LIST_ENTRY(live) of_type;
     TAILQ_HEAD(work_queue, work) queue;
     size_t queued;       /* length of queue */
     size_t queued_bytes;
@@ -186,6 +190,7 @@ struct work {
     bool rolled_back;            /* it failed by its transaction, not by its handler */
     bool reads_state;
     bool reloaded; /* the runner did not know the object: parts were sent again */
+    int64_t taken_us, run_us; /* turn_us of when it was made, was sent to the runner (metrics) */
 };
 
 /* ---- members and requests to them (peers.c) ---- */
@@ -261,6 +266,7 @@ struct move_out {
     bool retract;        /* called back: on_retract instead of on_arrive */
     agent_status before; /* status to go back to on abort */
     int64_t since_ms;
+    int64_t begun_us; /* turn_us; 0 = by an earlier process */
     unsigned tries;
     uint8_t nonce[TICKET_NONCE_BYTES];
     struct work_queue parked; /* after departure: waiting for COMMITTED */
@@ -369,10 +375,12 @@ struct node {
     struct log_line *log_lines;     /* events.c: the last lines of agents */
     size_t log_head, log_count;
     uint64_t messages_count, moves_out_count, moves_in_count, moves_aborted_count;
+    struct metrics metrics;
 };
 
 /* ---- node.c ---- */
 int64_t node_now_ms(const struct node *n);
+int64_t node_turn_us(const struct node *n); /* for measuring */
 void node_random(const struct node *n, void *ret, size_t len);
 gw_id node_new_id(const struct node *n);
 /* Submit a batch; `done` may be NULL. */

@@ -93,6 +93,7 @@ static struct move_out *move_new(struct node *n, const gw_id *ticket, const gw_i
     m->epoch = epoch;
     m->to = to;
     m->since_ms = node_now_ms(n);
+    m->begun_us = node_turn_us(n);
     TAILQ_INIT(&m->parked);
     m->timer = n->env->timer_new(n->env->ctx, timer_fired, m);
     HASH_ADD(hh, n->moves_out, ticket, sizeof m->ticket, m);
@@ -176,6 +177,9 @@ static void move_done(struct move_out *m)
         agent_delete_rows(batch, &m->agent_id, m->epoch); /* I3: only (agent, e) */
         node_commit(n, batch, NULL, NULL);
         n->moves_out_count++;
+        if (m->begun_us) {
+            histogram_add(&n->metrics.move, node_turn_us(n) - m->begun_us);
+        }
     }
     if (m->done) {
         m->done(m->arg, GW_OK, m, NULL);
@@ -720,6 +724,7 @@ void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const str
 {
     struct move_out *m = move_new(n, &row->ticket, agent, epoch, peer_intern(n, &row->peer));
     m->phase = OUT_DEPARTED;
+    m->begun_us = 0;
     m->staged_sent = true;
     memcpy(m->nonce, row->nonce, sizeof m->nonce);
     memcpy(m->type, row->type, sizeof m->type);

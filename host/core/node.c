@@ -18,6 +18,11 @@ int64_t node_now_ms(const struct node *n)
     return n->env->wall_ms(n->env->ctx);
 }
 
+int64_t node_turn_us(const struct node *n)
+{
+    return n->env->turn_us(n->env->ctx);
+}
+
 void node_random(const struct node *n, void *ret, size_t len)
 {
     n->env->random(n->env->ctx, ret, len);
@@ -41,6 +46,7 @@ struct pending_commit {
     struct node *n;
     storage_done done;
     void *arg;
+    int64_t submitted_us;
 };
 
 static void committed(void *arg, gw_err err)
@@ -48,6 +54,8 @@ static void committed(void *arg, gw_err err)
     struct pending_commit *p = arg;
     struct node *n = p->n;
     n->commits_in_flight--;
+    n->metrics.rollbacks += err != GW_OK;
+    histogram_add(&n->metrics.commit, node_turn_us(n) - p->submitted_us);
     if (p->done) {
         p->done(p->arg, err);
     } else if (err != GW_OK) {
@@ -65,7 +73,7 @@ void node_commit(struct node *n, struct store_batch *batch, storage_done done, v
         return;
     }
     struct pending_commit *p = xcalloc(1, sizeof *p);
-    *p = (struct pending_commit){n, done, arg};
+    *p = (struct pending_commit){n, done, arg, node_turn_us(n)};
     n->commits_in_flight++;
     n->env->commit(n->env->ctx, batch, committed, p);
 }

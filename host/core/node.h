@@ -11,7 +11,8 @@
  *   locations.c where agents are; two copies         route.c    calls about agents elsewhere
  *   tells.c     outbox, streams, inbox               travel.c   dispatch, retract; moves in doubt
  *   drain.c     all agents leave                     list.c     answers of listing operations
- *   events.c    event log and agents' log lines      select.c   which hosts a selector names */
+ *   events.c    event log and agents' log lines      select.c   which hosts a selector names
+ *   metrics.c   counts and latencies */
 #ifndef HOST_CORE_NODE_H
 #define HOST_CORE_NODE_H
 
@@ -21,6 +22,13 @@
 #include "protocol/ticket.h"
 
 struct node;
+
+/* What only the environment knows of a host's metrics. */
+struct node_sample {
+    uint64_t store_groups, store_waiting; /* storage_stats */
+    uint64_t client_links;
+    uint64_t rss_bytes;
+};
 
 struct node_config {
     const char *name;
@@ -43,6 +51,7 @@ struct node_config {
     void (*on_stopped)(void *ctx);
     void (*on_stop_asked)(void *ctx); /* operation `stop` */
     gw_err (*add_status)(void *ctx, gw_value *status); /* the environment's part of `status`; NULL = none */
+    void (*sample)(void *ctx, struct node_sample *ret); /* for `metrics`; NULL: all is 0 */
 };
 
 /* `config` is copied, `env` borrowed for life. */

@@ -38,6 +38,7 @@ struct op {
     void (*run)(struct node *node, struct op_call *call);
     const char *help; /* one line */
     bool streams;     /* answers ITEMs (server-sent events over HTTP) until the caller goes away */
+    const char *text; /* content type: over HTTP the result {text} goes as this text; NULL = as JSON */
 };
 
 extern const struct op ops_table[];

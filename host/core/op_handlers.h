@@ -6,6 +6,7 @@
 
 void op_health(struct node *node, struct op_call *call);
 void op_status(struct node *node, struct op_call *call);
+void op_metrics(struct node *node, struct op_call *call);
 void op_stop(struct node *node, struct op_call *call);
 void op_hosts(struct node *node, struct op_call *call);
 void op_types(struct node *node, struct op_call *call);

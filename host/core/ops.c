@@ -13,6 +13,8 @@ const struct op ops_table[] = {
     {"health", "GET /v1/health", ROLE_NONE, "health()", op_health, "whether the host serves"},
     {"status", "GET /v1/status", ROLE_VIEWER, "status()", op_status,
      "identity, uptime, counts, limits"},
+    {"metrics", "GET /v1/metrics", ROLE_VIEWER, "metrics()", op_metrics,
+     "counts and latencies as Prometheus text", .text = "text/plain; version=0.0.4"},
     {"stop", "POST /v1/stop", ROLE_ADMIN, "stop()", op_stop, "stop the host in good order"},
     {"hosts", "GET /v1/hosts", ROLE_VIEWER, "hosts()", op_hosts, "members of the mesh"},
     {"types", "GET /v1/types", ROLE_VIEWER, "types(name: string?)", op_types,

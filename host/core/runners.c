@@ -332,6 +332,7 @@ void runner_run(struct runner *r, struct work *w, struct span parts)
     struct node *n = w->node;
     struct buf frame = {0};
     w->stream = peer_stream(n);
+    w->run_us = node_turn_us(n);
     size_t at = frame_begin(&frame, FRAME_RUN, w->stream, 10);
     mp_id(&frame, &w->agent->id);
     mp_str(&frame, w->agent->type->name);

@@ -22,6 +22,7 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
     w->node = n;
     w->agent = a;
     w->hook = hook;
+    w->taken_us = node_turn_us(n);
     if (hook != HOOK_METHOD && hook != HOOK_NONE) {
         node_random(n, w->key, sizeof w->key); /* of its asks: those of another hook are other requests */
     }
@@ -111,6 +112,9 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
     if (w->agent->live->current == w) {
         w->agent->live->current = NULL;
         w->agent->live->asking = (gw_id){{0}};
+    }
+    if (w->hook == HOOK_METHOD) {
+        metrics_message(&n->metrics, err, node_turn_us(n) - w->taken_us);
     }
     w->done(w, err, r, why);
     work_free(w);
@@ -672,6 +676,9 @@ void work_done_frame(struct runner *r, const struct frame *f)
         buf_free(&w->kept);
         go_on(w);
         return;
+    }
+    if (w->hook != HOOK_NONE) {
+        histogram_add(&w->node->metrics.handler, node_turn_us(w->node) - w->run_us);
     }
     if (w->result.err != GW_OK && !work_waits(w)) {
         work_fail(w, &w->result.why);

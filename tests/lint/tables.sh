@@ -49,6 +49,11 @@ done <<<"$rows"
 rows=$(sed -nE 's/^    \{"([a-z_]+)", ("[A-Z]+ \/|NULL).*/\1/p' host/core/ops.c)
 compare operation docs/operations.md host/core/ops.c "$rows" "$(first_column docs/operations.md)"
 
+# Metrics with their kind: | `godwit_links_up` | gauge | ... |
+rows=$(sed -nE 's/^    \{"(godwit_[a-z_]+)", (COUNTER|GAUGE|HISTOGRAM),.*/\1 \L\2/p' host/core/metrics.c)
+lines=$(sed -nE 's/^\| `([a-z_]+)` \| ([a-z]+) \|.*/\1 \2/p' docs/metrics.md)
+compare metric docs/metrics.md host/core/metrics.c "$rows" "$lines"
+
 rows=$(sed -nE 's/^SETTING\([A-Z]+, ([a-z_]+),.*/\1/p' host/settings.def)
 compare setting docs/settings.md host/settings.def "$rows" "$(first_column docs/settings.md)"
 

@@ -372,6 +372,7 @@ void venv_init(struct vhost *h)
         .ctx = h,
         .wall_ms = wall_ms,
         .mono_us = mono_us,
+        .turn_us = mono_us,
         .random = fill_random,
         .timer_new = timer_new,
         .timer_start = timer_start,

@@ -34,6 +34,14 @@ static void op_echo(struct node *node, struct op_call *call)
     assert_int_equal(result.kind, GW_NIL); /* taken */
 }
 
+static void op_text(struct node *node, struct op_call *call)
+{
+    (void)node;
+    gw_value result = gw_nil();
+    assert_int_equal(gw_map_set(&result, "text", gw_str("a 1\nb{c=\"d\"} 2\n")), GW_OK);
+    op_ok(call, &result);
+}
+
 static void op_hold(struct node *node, struct op_call *call)
 {
     (void)node;
@@ -97,6 +105,8 @@ const struct op ops_table[] = {
     {"refuse", "GET /v1/refuse", ROLE_VIEWER, "refuse()", op_refuse, "always"},
     {"tail", "GET /v1/tail", ROLE_VIEWER, "tail(follow: bool = false, fail: bool = false)", op_tail,
      "a stream", .streams = true},
+    {"text", "GET /v1/text", ROLE_VIEWER, "text()", op_text, "lines",
+     .text = "text/plain; version=0.0.4"},
     {"locate", NULL, ROLE_PEER, "locate(agent: string)", op_echo, "links of peers only"},
 };
 const size_t ops_count = sizeof ops_table / sizeof ops_table[0];
@@ -278,6 +288,18 @@ static void test_routes(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_int_equal(get(bad[i]), 400);
     }
+}
+
+static void test_text(void **state)
+{
+    (void)state;
+    assert_int_equal(get("/v1/text"), 200);
+    expect("Content-Type: text/plain; version=0.0.4\r\n");
+    expect("\r\n\r\na 1\nb{c=\"d\"} 2\n");
+    assert_int_equal(ask("HEAD /v1/text HTTP/1.1\r\n\r\n"), 200);
+    assert_null(strstr(text, "a 1"));
+    assert_int_equal(ask("GET /v1/text HTTP/1.1\r\nAccept: application/msgpack\r\n\r\n"), 200);
+    expect("Content-Type: application/msgpack\r\n");
 }
 
 static void test_other_methods(void **state)
@@ -751,6 +773,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_text),
         cmocka_unit_test(test_other_methods),
         cmocka_unit_test(test_index),
         cmocka_unit_test(test_arguments_from_path_query_and_body),
