@@ -56,6 +56,7 @@
 #define LIMIT_CREATED_KEYS 16384              /* remembered request keys of create and clone of one host */
 #define LIMIT_HINTS 65536                     /* agents of which a host has merely heard where they are */
 #define LIMIT_DEAD_KEPT 1000                  /* dead letters on disk; the oldest go first */
+#define LIMIT_DEAD_BYTES (64u * 1024 * 1024)  /* of them together: as much as a mailbox */
 #define LIMIT_REDIRECTS 8                     /* MOVED answers followed before asking home */
 #define LIMIT_TICKET_AGENTS 256               /* agents under one ticket */
 #define LIMIT_STAGED_PER_PEER 4096            /* staged agents one peer may have here */

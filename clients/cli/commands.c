@@ -90,6 +90,19 @@ const struct cli_command commands[] = {
             "At the source it takes the agent back; with --source-destroyed, at the\n"
             "destination, it activates it there.\n"
             "JSON: ticket, agent, epoch, status."),
+    COMMAND("dead list", "", "messages that were given up, oldest first", dead_list_options,
+            dead_list_run,
+            "A one-way message that ends its runner three times becomes a dead letter of\n"
+            "the host where it died.\n"
+            "JSON: letters[{letter, time, agent, type, method, bytes, error}], next."),
+    COMMAND("dead show", "LETTER", "one of them, with its arguments", NULL, dead_show_run,
+            "JSON: letter, time, agent, type, method, bytes, error, sender, epoch, args."),
+    COMMAND("dead replay", "LETTER", "send it to its agent again", NULL, dead_replay_run,
+            "The agent is found wherever it lives now. Applied once, however often this is\n"
+            "asked; when it ends its runner again it becomes a new letter.\n"
+            "JSON: letter, agent, replayed."),
+    COMMAND("dead drop", "LETTER", "forget it", NULL, dead_drop_run,
+            "JSON: letter, agent, dropped."),
     COMMAND("events", "", "what happened, oldest first", events_options, events_run,
             "With --follow it goes on until Ctrl-C (exit code 130).\n"
             "JSON: one object a line: seq, time_ms, kind, and agent, type, ticket, peer,\n"

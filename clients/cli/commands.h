@@ -37,6 +37,12 @@ extern const struct cli_option moves_options[];
 gw_err moves_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 extern const struct cli_option resolve_options[];
 gw_err resolve_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+/* cmd_dead.c */
+extern const struct cli_option dead_list_options[];
+gw_err dead_list_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err dead_show_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err dead_replay_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err dead_drop_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 /* cmd_log.c */
 extern const struct cli_option events_options[];
 gw_err events_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;

@@ -123,36 +123,11 @@ static bool put_actions(struct work *w, struct store_batch *batch)
 
 /* ---- the transaction ---- */
 
-/* A message that ends its runner each time: kept where it can be looked at, not run again. */
-static void put_dead(struct work *w, struct store_batch *batch)
-{
-    struct node *n = w->node;
-    uint8_t raw[8];
-    struct buf value = {0};
-    store_u64(raw, ++n->dead_seq);
-    mp_array(&value, 9);
-    mp_id(&value, &w->agent->id);
-    mp_uint(&value, w->agent->epoch);
-    mp_str(&value, w->agent->type->name);
-    mp_id(&value, &w->sender);
-    mp_str(&value, w->method);
-    mp_span(&value, buf_span(&w->args));
-    mp_uint(&value, w->flags);
-    mp_int(&value, node_now_ms(n));
-    mp_str(&value, w->result.why.text);
-    store_batch_put_take(batch, TABLE_DEAD, (struct span){raw, sizeof raw}, &value);
-    buf_free(&value);
-    if (n->dead_seq > LIMIT_DEAD_KEPT) {
-        store_u64(raw, n->dead_seq - LIMIT_DEAD_KEPT + 1);
-        store_batch_del_below(batch, TABLE_DEAD, (struct span){raw, sizeof raw});
-    }
-}
-
 static void failed_once(struct work *w, struct store_batch *batch)
 {
     bool dead = w->inbox && w->poison;
     if (dead) {
-        put_dead(w, batch);
+        dead_put(w, batch);
     }
     event_put(w->node, batch,
               &(struct event){.kind = dead ? "message.dead" : w->inbox ? "message.failed" : "hook.failed",
@@ -180,6 +155,10 @@ static void durable(void *arg, gw_err err)
         unload(a);
         w->rolled_back = true;
         tells_rolled_back(n, a);
+        if (w->dead) {
+            w->dead = false;
+            dead_load(n);
+        }
         intents_undo(w);
         a->pending |= w->cleared;
         if (work_hold(w)) {

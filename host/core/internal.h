@@ -189,6 +189,7 @@ struct work {
     bool flag, flag_before;      /* no_wake of a deactivation, for a roll-back */
     bool rolled_back;            /* it failed by its transaction, not by its handler */
     bool reads_state;
+    bool dead;     /* its transaction makes it a dead letter */
     bool reloaded; /* the runner did not know the object: parts were sent again */
     int64_t taken_us, run_us; /* turn_us of when it was made, was sent to the runner (metrics) */
 };
@@ -361,6 +362,12 @@ struct node {
     uint64_t next_stream;
     uint64_t event_seq;
     uint64_t dead_seq;
+    struct dead_letter { /* what is on disk, oldest first (dead.c) */
+        uint64_t number;
+        size_t bytes;
+    } *dead;
+    size_t dead_count, dead_cap, dead_bytes;
+    LIST_HEAD(dead_call_list, dead_call) dead_calls;
     size_t commits_in_flight;
     size_t calls_in_flight;
     bool any_held; /* some live->held is set */
@@ -601,6 +608,13 @@ struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out);
 /* Add the inbox row of a message to the batch and number the work. */
 void inbox_put(struct agent *a, struct work *w, struct store_batch *batch);
 void op_accept(struct node *node, struct op_call *call);
+
+/* ---- dead.c ---- */
+/* The message of w is given up: its letter, into the transaction that takes it from the inbox. */
+void dead_put(struct work *w, struct store_batch *batch);
+void dead_load(struct node *n); /* the index: at boot, and when a transaction with a letter was rolled back */
+void dead_boot_row(struct node *n, struct span key);
+void dead_free(struct node *n);
 
 /* ---- travel.c, drain.c ---- */
 /* Where a dispatch, retract or clone goes: arguments `to` (absent: this host) and `require`. */

@@ -121,6 +121,11 @@ static void write_messages(struct out *o)
     }
 }
 
+static void write_dead(struct out *o)
+{
+    plain(o, o->n->dead_count);
+}
+
 static void write_handler(struct out *o)
 {
     histogram(o, &o->n->metrics.handler);
@@ -233,6 +238,8 @@ static const struct row rows[] = {
     {"godwit_mailbox_queued", GAUGE, "Messages and hooks that wait in mailboxes.", write_queued},
     {"godwit_messages_total", COUNTER, "Messages to agents that have ended here, by outcome.",
      write_messages},
+    {"godwit_dead_letters", GAUGE, "Messages that were given up and wait for somebody to look.",
+     write_dead},
     {"godwit_handler_seconds", HISTOGRAM, "Run of a handler or hook, there and back.",
      write_handler},
     {"godwit_message_seconds", HISTOGRAM, "A message, from its acceptance here to its answer.",

@@ -123,11 +123,7 @@ static void boot_row(struct node *n, const struct storage_row *row)
     case TABLE_MEMBERS: peers_boot_row(n, row->key, row->value); break;
     case TABLE_REQUESTS: created_boot_row(n, row->key, row->value); break;
     case TABLE_EVENTS: events_boot_row(n, row->key); break;
-    case TABLE_DEAD:
-        if (row->key.n == 8) {
-            n->dead_seq = load_u64(row->key.p);
-        }
-        break;
+    case TABLE_DEAD: dead_boot_row(n, row->key); break;
     case TABLE_META:
         if (span_is(row->key, "boot") && row->value.n == 8) {
             n->boot = load_u64(row->value.p);
@@ -151,6 +147,7 @@ static void boot_written(void *arg, gw_err err)
         boot_failed(n, err, "cannot write to the store");
         return;
     }
+    dead_load(n);
     runners_start(n);
     tells_load(n, NULL, 0);
     for (struct agent *a = n->agents; a; a = a->hh.next) {
@@ -402,6 +399,7 @@ void node_free(struct node *n)
     }
     created_free(n);
     events_free(n);
+    dead_free(n);
     locations_free(n);
     types_free(n);
     peers_free(n);

@@ -46,7 +46,7 @@ while read -r name _; do
     bad=1
 done <<<"$rows"
 
-rows=$(sed -nE 's/^    \{"([a-z_]+)", ("[A-Z]+ \/|NULL).*/\1/p' host/core/ops.c)
+rows=$(sed -nE 's/^    \{"([a-z_.]+)", ("[A-Z]+ \/|NULL).*/\1/p' host/core/ops.c)
 compare operation docs/operations.md host/core/ops.c "$rows" "$(first_column docs/operations.md)"
 
 # Metrics with their kind: | `godwit_links_up` | gauge | ... |
