@@ -338,6 +338,18 @@ static void lists(void **state)
     begin("{\"moves\": []}");
     assert_int_equal(RUN("moves", "--all"), 0);
     PRINTS(err, "no moves in flight");
+    begin("{\"letters\": [{\"letter\": 3, \"time\": null, \"agent\": \"01\", \"type\": \"c\", "
+          "\"method\": \"m\", \"bytes\": 9, \"error\": \"it ended\"}], \"next\": 3}");
+    assert_int_equal(RUN("dead", "list", "--limit", "1", "--after", "2"), 0);
+    assert_string_equal(asked, "dead {\"limit\": 1, \"after\": 2}");
+    PRINTS(out, "3 -    01    c    m          9 it ended\n");
+    PRINTS(err, "more: --after 3");
+    begin("{\"letters\": [], \"next\": null}");
+    assert_int_equal(RUN("dead", "list"), 0);
+    PRINTS(err, "no dead letters");
+    begin("{\"text\": \"a 1\\nb\\u001b 2\\n\"}");
+    assert_int_equal(RUN("metrics"), 0);
+    PRINTS(out, "a 1\nb? 2\n");
     begin("{\"types\": [{\"name\": \"counter\", \"version\": 1, \"fields\": [{\"name\": \"count\","
           " \"type\": \"int\"}], \"methods\": [{\"signature\": "
           "\"increment(by: int = 1) -> (count: int)\"}, {\"signature\": \"value()\", \"read\": "
