@@ -29,7 +29,7 @@ static void created_put(struct store_batch *batch, const struct created *c, bool
     struct buf value = {0};
     mp_array(&value, 4);
     mp_id(&value, &c->agent);
-    mp_bin(&value, c->host.b, HOST_ID_BYTES);
+    mp_bin(&value, c->host->id.b, HOST_ID_BYTES);
     mp_str(&value, c->type);
     mp_bool(&value, done);
     store_batch_put_take(batch, TABLE_REQUESTS, created_key(raw, c), &value);
@@ -39,6 +39,7 @@ static void created_put(struct store_batch *batch, const struct created *c, bool
 static void created_drop(struct node *n, struct created *c)
 {
     HASH_DEL(n->created, c);
+    free(c->type);
     free(c);
 }
 
@@ -46,13 +47,17 @@ void created_boot_row(struct node *n, struct span key, struct span value)
 {
     struct mp m = mp_over(value);
     size_t fields;
+    struct host_id host;
+    char type[LIMIT_NAME_BYTES + 1];
     struct created *c = xcalloc(1, sizeof *c);
     if (key.n == CREATED_KEY_BYTES && mp_read_array(&m, &fields) == GW_OK && fields >= 4 &&
-        mp_read_id(&m, &c->agent) == GW_OK && mp_read_fixed(&m, c->host.b, HOST_ID_BYTES) == GW_OK &&
-        mp_read_text(&m, c->type, sizeof c->type) == GW_OK && mp_read_bool(&m, &c->done) == GW_OK) {
+        mp_read_id(&m, &c->agent) == GW_OK && mp_read_fixed(&m, host.b, HOST_ID_BYTES) == GW_OK &&
+        mp_read_text(&m, type, sizeof type) == GW_OK && mp_read_bool(&m, &c->done) == GW_OK) {
         struct created *old;
         c->at_ms = (int64_t)load_u64(key.p + GW_ID_BYTES);
         c->unsure = true;
+        c->host = peer_intern(n, &host);
+        c->type = xstrdup(type);
         memcpy(c->key, key.p + GW_ID_BYTES + 8, REQUEST_KEY_BYTES);
         HASH_FIND(hh, n->created, c->key, REQUEST_KEY_BYTES, old);
         if (old) { /* its deletion was rolled back; the newer one counts */
@@ -128,7 +133,7 @@ static struct created *created_find(struct node *n, const char *key)
 }
 
 static struct created *created_new(struct node *n, const char *key, const gw_id *agent,
-                                   const struct peer *host, const char *type)
+                                   struct peer *host, const char *type)
 {
     if (!key) {
         return NULL;
@@ -137,9 +142,9 @@ static struct created *created_new(struct node *n, const char *key, const gw_id 
     request_key_of(key, c->key);
     c->at_ms = node_now_ms(n);
     c->agent = *agent;
-    c->host = host->id;
+    c->host = host;
     c->in_flight = true;
-    (void)span_text((struct span){(const uint8_t *)type, strlen(type)}, c->type, sizeof c->type);
+    c->type = xstrdup(strlen(type) <= LIMIT_NAME_BYTES ? type : "");
     HASH_ADD(hh, n->created, key, REQUEST_KEY_BYTES, c);
     return c;
 }
@@ -419,7 +424,7 @@ void op_create(struct node *n, struct op_call *call)
     }
     struct created *c = created_find(n, key);
     if (c && c->done) {
-        answer_created(call, &c->agent, NULL, c->type, peer_label(peer_intern(n, &c->host)));
+        answer_created(call, &c->agent, NULL, c->type, peer_label(c->host));
         return;
     }
     if (c && c->in_flight) {
@@ -427,7 +432,7 @@ void op_create(struct node *n, struct op_call *call)
         return;
     }
     if (c) {
-        create_there(n, call, peer_intern(n, &c->host), c);
+        create_there(n, call, c->host, c);
         return;
     }
     if (at && !call_is_hop(call) && peers_pick(n, at, false, &to, &why) != GW_OK) {
@@ -600,7 +605,7 @@ static void clone_key_written(void *arg, gw_err err)
         op_fail(away.call, &why);
         return;
     }
-    clone_send(away.n, away.call, a, peer_intern(away.n, &c->host), &c->agent);
+    clone_send(away.n, away.call, a, c->host, &c->agent);
 }
 
 /* `c`: an earlier try under the same key, or NULL. */
@@ -633,14 +638,14 @@ static void clone_local(struct node *n, struct op_call *call, struct agent *a)
     if (gw_map_bool(&call->args, "dry_run", false)) {
         travel_foresee(n, call, a, true);
     } else if (c && c->done) {
-        answer_created(call, &c->agent, &a->id, c->type, peer_label(peer_intern(n, &c->host)));
+        answer_created(call, &c->agent, &a->id, c->type, peer_label(c->host));
     } else if (c && c->in_flight) {
         call_again_later(n, call); /* being made right now */
     } else if (request_key_check(key, &why) != GW_OK || agent_check_free(n, a, &why) != GW_OK ||
                (!c && travel_pick(n, call, true, &to, &why) != GW_OK)) {
         op_fail(call, &why);
     } else if (c) {
-        clone_there(n, call, a, peer_intern(n, &c->host), c);
+        clone_there(n, call, a, c->host, c);
     } else if (to->self) {
         clone_here(n, a, call, NULL, 0);
     } else {

@@ -353,8 +353,8 @@ struct node {
         uint8_t key[REQUEST_KEY_BYTES];
         int64_t at_ms;
         gw_id agent;
-        struct host_id host;
-        char type[LIMIT_NAME_BYTES + 1];
+        struct peer *host;
+        char *type; /* owned */
         bool done;
         bool in_flight; /* a call of this boot is making it: the record stays where it is */
         bool unsure;    /* an attempt ended without an answer, or in an earlier boot */

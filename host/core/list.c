@@ -197,6 +197,7 @@ struct listing {
     struct op_call *call;
     struct out rows, errors;
     size_t asking;
+    bool more; /* another host has more than it gave */
     void (*end)(struct listing *l);
 };
 
@@ -316,11 +317,12 @@ static void listing_end(struct listing *l)
     if (list->list.n > 1) {
         qsort(list->list.items, list->list.n, sizeof *list->list.items, by_agent);
     }
-    bool more = list->list.n > limit;
+    bool more = list->list.n > limit || (l->more && list->list.n > 0);
     while (list->list.n > limit) {
         gw_value_free(&list->list.items[--list->list.n]);
     }
-    gw_value next = more ? gw_str(gw_map_str(&list->list.items[limit - 1], "agent", "")) : gw_nil();
+    const gw_value *last = more ? &list->list.items[list->list.n - 1] : NULL;
+    gw_value next = more ? gw_str(gw_map_str(last, "agent", "")) : gw_nil();
     put_out(&o, "agents", &l->rows);
     put(&o, "next", next);
     if (l->errors.v.list.n > 0) {
@@ -348,6 +350,7 @@ static void have_part(void *arg, gw_err err, const struct frame *f)
     if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
         value_unpack(&m, &answered) == GW_OK) {
         const gw_value *list = gw_map_get(&answered, p->key);
+        l->more |= gw_map_str(&answered, "next", "")[0] != '\0';
         for (size_t i = 0; list && list->kind == GW_LIST && i < list->list.n && i < PART_MAX; i++) {
             gw_value copy = gw_nil();
             if (list->list.items[i].kind != GW_MAP) {

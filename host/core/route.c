@@ -152,9 +152,10 @@ static void located(void *arg, gw_err err, const struct frame *f)
     uint32_t code;
     gw_value about = gw_nil();
     gw_id id;
-    r->silent |= err != GW_OK;
     struct mp m = f ? f->rest : (struct mp){0};
     bool said = err == GW_OK && mp_read_u32(&m, &code) == GW_OK;
+    /* A host that is starting or stopping answers neither yes nor no. */
+    r->silent |= !said || (code != GW_OK && code != GW_EUNKNOWN && code != GW_EAMBIGUOUS);
     r->ambiguous |= said && r->by_text && code == GW_EAMBIGUOUS;
     bool found = said && code == GW_OK && value_unpack(&m, &about) == GW_OK &&
                  gw_id_parse(gw_map_str(&about, "agent", ""), &id) == GW_OK;
@@ -185,7 +186,7 @@ static void located(void *arg, gw_err err, const struct frame *f)
                 gw_map_str(&r->call->args, "agent", ""));
         gw_hint(&why, "`godwit agents --all` lists them; give the whole id");
         route_fail(r, &why);
-    } else if (r->best_epoch == 0) {
+    } else if (r->best_epoch == 0 || err == GW_ECANCELLED) { /* cancelled: the node is being freed */
         not_found(r);
     } else {
         route_step(r);

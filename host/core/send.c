@@ -178,6 +178,10 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         op_fail(call, &why);
         return;
     }
+    if (tell && a->unborn) {
+        call_again_later(n, call); /* no row may stand before that of the agent */
+        return;
+    }
     if (tell && !a->move && !agent_live(a)->known) {
         work_learn(n, a, call);
         return;

@@ -232,7 +232,7 @@ void case_memory(struct bench *b)
 {
     int pid;
     struct gw_error why;
-    const int count = 5000;
+    const int count = 50000;
     host_start(b, "memory", NULL, &pid);
     struct gw_client *c = host_client(b, "memory");
     create_rate(c, 500, 64); /* pools are warm */

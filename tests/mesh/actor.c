@@ -9,6 +9,7 @@
 
 #include "protocol/base/log.h"
 #include "protocol/value.h"
+#include "tests/mesh/internal.h"
 
 /* ---- the type ---- */
 
@@ -315,6 +316,21 @@ size_t actor_events(struct mesh *m, size_t host, const char *kind)
         n += strcmp(gw_map_str(&c->items.list.items[i], "kind", ""), kind) == 0;
     }
     mesh_call_free(c);
+    return n;
+}
+
+static bool count_row(void *arg, struct span key, struct span value)
+{
+    (void)key, (void)value;
+    ++*(size_t *)arg;
+    return true;
+}
+
+size_t actor_rows(struct mesh *m, size_t host, store_table table)
+{
+    struct store_range range = {.table = table};
+    size_t n = 0;
+    mesh_assert(m, store_scan(m->hosts[host].store, &range, count_row, &n) == GW_OK);
     return n;
 }
 

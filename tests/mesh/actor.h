@@ -37,6 +37,7 @@ const char *actor_history(struct mesh *m, size_t via, const gw_id *agent);
 size_t actor_lines(struct mesh *m, size_t via, const gw_id *agent, const char *line); /* how often it stands there */
 /* How many events of this kind a host has. */
 size_t actor_events(struct mesh *m, size_t host, const char *kind);
+size_t actor_rows(struct mesh *m, size_t host, store_table table); /* in its store */
 gw_id actor_id_of(struct mesh *m, const gw_value *answer); /* its "agent" */
 
 /* --- CALL frames of a peer --- */

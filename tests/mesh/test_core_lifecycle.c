@@ -78,8 +78,6 @@ static int64_t queued(struct mesh *m, size_t via, const gw_id *agent)
     return n;
 }
 
-static size_t rows(struct mesh *m, size_t host, store_table table);
-
 /* --- sleep and wake --- */
 static void test_wake_on_message(void **state)
 {
@@ -240,8 +238,8 @@ static void test_dispose(void **state)
         mesh_crash(m, 0);
         mesh_start_all(m);
     }
-    assert_int_equal(rows(m, 0, TABLE_STATES), 0);
-    assert_int_equal(rows(m, 0, TABLE_AGENTS), 0);
+    assert_int_equal(actor_rows(m, 0, TABLE_STATES), 0);
+    assert_int_equal(actor_rows(m, 0, TABLE_AGENTS), 0);
     mesh_free(m);
 }
 
@@ -269,8 +267,8 @@ static void test_concurrent_creates_under_one_key(void **state)
             }
             mesh_must(m, 0, NULL, "create", "{'type': 'actor', 'at': 'h%zu', 'key': 'k'}", at);
             mesh_run(m, 1000);
-            assert_int_equal(rows(m, at, TABLE_AGENTS), 1);
-            assert_int_equal(rows(m, !at, TABLE_AGENTS), 0);
+            assert_int_equal(actor_rows(m, at, TABLE_AGENTS), 1);
+            assert_int_equal(actor_rows(m, !at, TABLE_AGENTS), 0);
             mesh_free(m);
         }
     }
@@ -294,7 +292,7 @@ static void test_a_refusal_does_not_make_an_unsure_create_sure(void **state)
         }
         assert_int_equal(err, GW_OK);
         mesh_heal(m);
-        assert_int_equal(rows(m, 1, TABLE_AGENTS), 1);
+        assert_int_equal(actor_rows(m, 1, TABLE_AGENTS), 1);
         mesh_free(m);
     }
 }
@@ -316,7 +314,7 @@ static void test_stop_while_creating(void **state)
         mesh_call_free(calls[i]);
     }
     mesh_start_all(m);
-    assert_int_equal(rows(m, 0, TABLE_AGENTS), 0);
+    assert_int_equal(actor_rows(m, 0, TABLE_AGENTS), 0);
     mesh_free(m);
 }
 
@@ -442,8 +440,8 @@ static void test_two_wishes(void **state)
                 mesh_run(m, 60000);
                 mesh_expect_whole(m);
                 assert_int_equal(mesh_where(m, &a, NULL), 1);
-                size_t clones = rows(m, remote ? 2 : 0, TABLE_AGENTS);
-                if (clones != 1 || rows(m, 1, TABLE_AGENTS) != 1) {
+                size_t clones = actor_rows(m, remote ? 2 : 0, TABLE_AGENTS);
+                if (clones != 1 || actor_rows(m, 1, TABLE_AGENTS) != 1) {
                     mesh_fail(m, "%zu clones instead of one", clones);
                 }
                 mesh_free(m);
@@ -481,7 +479,7 @@ static void test_own_sleep_and_end(void **state)
                 mesh_heal(m);
                 if (end) {
                     assert_int_equal(mesh_copies(m, &a), 0);
-                    assert_int_equal(rows(m, 0, TABLE_AGENTS), 0);
+                    assert_int_equal(actor_rows(m, 0, TABLE_AGENTS), 0);
                 } else if (fates[f] != COMMIT_FAIL || !t.fired) { /* a message that is sent again wakes it */
                     assert_string_equal(actor_history(m, 1, &a), "create sleep wake");
                 }
@@ -641,8 +639,8 @@ static void test_poison(void **state)
         }
         mesh_run(m, 60000);
         assert_int_equal(actor_events(m, 0, "message.dead"), 1);
-        assert_int_equal(rows(m, 0, TABLE_DEAD), 1);
-        assert_int_equal(rows(m, 0, TABLE_INBOX), 0);
+        assert_int_equal(actor_rows(m, 0, TABLE_DEAD), 1);
+        assert_int_equal(actor_rows(m, 0, TABLE_INBOX), 0);
         for (size_t i = 0; i < OTHERS; i++) {
             assert_int_equal(mesh_count(m, 0, &others[i]), 1);
         }
@@ -652,7 +650,7 @@ static void test_poison(void **state)
         mesh_run(m, 60000);
         mesh_crash(m, 0);
         mesh_start_all(m);
-        assert_int_equal(rows(m, 0, TABLE_DEAD), 2); /* numbers go on after a restart */
+        assert_int_equal(actor_rows(m, 0, TABLE_DEAD), 2); /* numbers go on after a restart */
         mesh_free(m);
     }
 }
@@ -690,22 +688,6 @@ static void test_dispatch_repeated(void **state)
 }
 
 /* --- boot --- */
-static bool count_row(void *arg, struct span key, struct span value)
-{
-    (void)key, (void)value;
-    ++*(size_t *)arg;
-    return true;
-}
-
-static size_t rows(struct mesh *m, size_t host, store_table table)
-{
-    struct store_range range = {.table = table};
-    size_t n = 0;
-    gw_err err = store_scan(m->hosts[host].store, &range, count_row, &n);
-    assert_int_equal(err, GW_OK);
-    return n;
-}
-
 static void test_two_rows_of_one_agent(void **state)
 {
     (void)state;
