@@ -127,8 +127,10 @@ static gw_err message(struct gw_call *call, gw_value agent, const char *method, 
 gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value args)
 {
     if (call->run->hook == HOOK_DISPATCH || call->run->hook == HOOK_DISPOSE) {
-        gw_value_free(&args); /* its transaction is the departure, or the end: no outbox is left behind it */
-        return gw_call_fail(call, GW_ENOT_SUPPORTED, "gw_tell cannot be used in on_dispatch or on_dispose");
+        gw_value_free(
+            &args); /* its transaction is the departure, or the end: no outbox is left behind it */
+        return gw_call_fail(call, GW_ENOT_SUPPORTED,
+                            "gw_tell cannot be used in on_dispatch or on_dispose");
     }
     gw_value map;
     GW_TRY(message(call, gw_id_value(&agent), method, args, &map));
@@ -140,12 +142,14 @@ gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value a
 static gw_err timer_check(struct gw_call *call, const char *name)
 {
     uint32_t hook = call->run->hook;
-    if (hook == HOOK_DISPATCH || hook == HOOK_RETRACT || hook == HOOK_DISPOSE) {
-        return gw_call_fail(call, GW_ENOT_SUPPORTED,
-                            "timers cannot be set or cancelled in on_dispatch, on_retract or on_dispose");
+    if (hook == HOOK_DISPATCH || hook == HOOK_DISPOSE) {
+        return gw_call_fail(
+            call, GW_ENOT_SUPPORTED,
+            "timers cannot be set or cancelled in on_dispatch or on_dispose");
     }
     if (!name || !name_is_valid(name)) {
-        return gw_call_fail(call, GW_EARG, "\"%.80s\" is not a valid name of a timer", name ? name : "");
+        return gw_call_fail(call, GW_EARG, "\"%.80s\" is not a valid name of a timer",
+                            name ? name : "");
     }
     return GW_OK;
 }
@@ -169,8 +173,8 @@ static gw_err timer_check_set(struct gw_call *call, const char *name, const gw_v
     }
     if (n > LIMIT_TIMER_ARGS_BYTES) {
         return gw_call_fail(call, GW_ETOO_BIG,
-                            "the arguments of timer \"%s\" have %zu bytes, the limit is %u bytes", name, n,
-                            LIMIT_TIMER_ARGS_BYTES);
+                            "the arguments of timer \"%s\" have %zu bytes, the limit is %u bytes",
+                            name, n, LIMIT_TIMER_ARGS_BYTES);
     }
     return GW_OK;
 }
@@ -206,7 +210,8 @@ gw_err gw_timer(struct gw_call *call, const char *name, int64_t delay_ms, gw_val
 {
     gw_err err = timer_check_set(call, name, &args);
     if (err == GW_OK && (delay_ms < 0 || delay_ms > LIMIT_TIMER_MS)) {
-        err = gw_call_fail(call, GW_EARG, "timer \"%s\" cannot wait for %lld ms", name, (long long)delay_ms);
+        err = gw_call_fail(call, GW_EARG, "timer \"%s\" cannot wait for %lld ms", name,
+                           (long long)delay_ms);
     }
     if (err != GW_OK) {
         gw_value_free(&args);
@@ -220,7 +225,8 @@ static gw_err timer_periodic(struct gw_call *call, const char *name, int64_t per
 {
     gw_err err = timer_check_set(call, name, &args);
     if (err == GW_OK && (period_ms < LIMIT_TIMER_PERIOD_MS || period_ms > LIMIT_TIMER_MS)) {
-        err = gw_call_fail(call, GW_EARG, "timer \"%s\" cannot have a period of %lld ms, at least %d ms", name,
+        err = gw_call_fail(call, GW_EARG,
+                           "timer \"%s\" cannot have a period of %lld ms, at least %d ms", name,
                            (long long)period_ms, LIMIT_TIMER_PERIOD_MS);
     }
     if (err != GW_OK) {

@@ -64,7 +64,7 @@ struct gw_type {
     gw_handler on_deactivate; /* before it goes to disk */
     gw_handler on_activate;   /* back from disk */
     gw_handler on_dispose;    /* before its end; failing does not prevent it */
-    gw_handler on_timer;      /* a timer has fired: gw_timer_name, and gw_arg_... for what was set with it */
+    gw_handler on_timer; /* a timer has fired: gw_timer_name; gw_arg_... is what was set with it */
     gw_handler run; /* queued after create, arrive, clone, activate */
     /* Free members that are not in the table, whenever the struct leaves memory (tabled members are
      * freed for you). No gw_call: it may run at any time between handlers. */
@@ -163,25 +163,28 @@ GW_API gw_err gw_dispose(struct gw_call *call) GW_MUST_USE;
 GW_API gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method,
                       gw_value args) GW_MUST_USE;
 
-/* --- timers: recorded as well; on_timer runs, as one more message of the agent, when one is due ---
- * Timers are durable and part of the agent: they wake it from sleep, travel with it, and each firing
- * is handled once, also when the host is killed. They are known by name; setting one again replaces
- * it, and a firing that has not been handled yet is then void. `args` (a map or nil, at most 4 KiB
- * packed; owned by the call whatever happens) is what on_timer sees. At most 256 timers an agent
- * (the handler fails with GW_EBUSY). Not in on_dispatch, on_retract and on_dispose
+/* --- timers: recorded as well ---
+ * When one is due, on_timer runs as one more message of the agent. Timers are durable and part of the agent: they wake it from sleep, travel with it, and each
+ * firing is handled once, also when the host is killed. They are known by name; setting one again
+ * replaces it, and a firing that has not been handled yet is then void. `args` (a map or nil, at
+ * most 4 KiB packed; owned by the call whatever happens) is what on_timer sees. At most 256 timers
+ * an agent (the handler fails with GW_EBUSY). Not in on_dispatch and on_dispose
  * (GW_ENOT_SUPPORTED). A clone has none of them. */
 
-/* Once, after so many milliseconds of time that passes, whatever the clock is set to [0 .. 100 y]. */
+/* Once, after so many milliseconds of time that passes, whatever the clock is set to [0 .. 100 y].
+ */
 GW_API gw_err gw_timer(struct gw_call *call, const char *name, int64_t delay_ms,
                        gw_value args) GW_MUST_USE;
 /* Every period_ms [10 ms .. 100 y], first after one. Periods that were missed (host down, agent
  * frozen, on_timer still at work) fire once together; the beat is kept. */
 GW_API gw_err gw_timer_every(struct gw_call *call, const char *name, int64_t period_ms,
                              gw_value args) GW_MUST_USE;
-/* As gw_timer_every, but missed periods are made up for, one firing each, the last 1,000 of them. */
+/* As gw_timer_every, but missed periods are made up for, one firing each, the last 1,000 of them.
+ */
 GW_API gw_err gw_timer_each(struct gw_call *call, const char *name, int64_t period_ms,
                             gw_value args) GW_MUST_USE;
-/* Once, when the clock of the host where the agent then is shows `at`; at once when that is past. */
+/* Once, when the clock of the host where the agent then is shows `at`; at once when that is past.
+ */
 GW_API gw_err gw_timer_at(struct gw_call *call, const char *name, gw_time at,
                           gw_value args) GW_MUST_USE;
 /* No firing of that name is handled after this handler. GW_OK also when there is none. */
