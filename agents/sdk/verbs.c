@@ -143,9 +143,8 @@ static gw_err timer_check(struct gw_call *call, const char *name)
 {
     uint32_t hook = call->run->hook;
     if (hook == HOOK_DISPATCH || hook == HOOK_DISPOSE) {
-        return gw_call_fail(
-            call, GW_ENOT_SUPPORTED,
-            "timers cannot be set or cancelled in on_dispatch or on_dispose");
+        return gw_call_fail(call, GW_ENOT_SUPPORTED,
+                            "timers cannot be set or cancelled in on_dispatch or on_dispose");
     }
     if (!name || !name_is_valid(name)) {
         return gw_call_fail(call, GW_EARG, "\"%.80s\" is not a valid name of a timer",

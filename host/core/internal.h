@@ -636,7 +636,7 @@ gw_err travel_pick(struct node *n, const struct op_call *call, bool clone, struc
 void travel_foresee(struct node *n, struct op_call *call, struct agent *a, bool clone);
 void drains_free(struct node *n);
 
-/* ---- timers.c ---- */
+/* ---- timers.c, timer_actions.c ---- */
 struct timer;
 struct agent_timers;
 void timers_init(struct node *n);

@@ -13,7 +13,7 @@
  *   drain.c     all agents leave                     list.c     answers of listing operations
  *   events.c    event log and agents' log lines      select.c   which hosts a selector names
  *   metrics.c   counts and latencies                 dead.c     messages that were given up
- *   timers.c    timers of agents */
+ *   timers.c, timer_actions.c   timers of agents */
 #ifndef HOST_CORE_NODE_H
 #define HOST_CORE_NODE_H
 
