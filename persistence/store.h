@@ -27,7 +27,7 @@ typedef enum store_table {
     TABLE_INBOX,     /* agent | epoch | acceptance number */
     TABLE_OUTBOX,    /* agent | epoch | number */
     TABLE_STREAMS,   /* agent | epoch | sender agent */
-    TABLE_TIMERS,    /* agent | epoch | timer id */
+    TABLE_TIMERS,    /* agent | epoch | name text */
     TABLE_FILES,     /* agent | epoch | name text */
     TABLE_LOCATIONS, /* agent */
     TABLE_REQUESTS,  /* agent | epoch | key hash (16 bytes); agent nil: keys of create and clone */

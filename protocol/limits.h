@@ -48,6 +48,12 @@
 #define LIMIT_REQUESTS_PER_AGENT 1024         /* recorded answers of one agent */
 #define LIMIT_REQUESTS_BYTES (8u * 1024 * 1024) /* of them together: they travel with the agent */
 #define LIMIT_REQUEST_AGE_MS (24LL * 3600 * 1000) /* how long an answer is kept for a retry */
+#define LIMIT_TIMERS_PER_AGENT 256            /* waiting timers of one agent: they are held in memory */
+#define LIMIT_TIMER_ARGS_BYTES 4096           /* packed arguments of one timer, in memory while it waits */
+#define LIMIT_TIMER_PERIOD_MS 10              /* shortest period: each firing is two transactions */
+#define LIMIT_TIMER_MS (100LL * 365 * 24 * 3600 * 1000) /* longest delay: times stay far from overflow */
+#define LIMIT_TIMER_AT_MS 253402300799999LL   /* the end of 9999: later times have no text form */
+#define LIMIT_TIMER_MISSED 1000               /* missed periods that are made up for */
 #define LIMIT_REQUEST_KEY_BYTES 128           /* --op-key */
 #define LIMIT_STREAM_WINDOW 64                /* unacknowledged messages of one stream */
 #define LIMIT_STREAMS 65536                   /* other agents that one agent has told, or heard from */

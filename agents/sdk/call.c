@@ -87,6 +87,11 @@ const char *gw_method_name(const struct gw_call *call)
     return call->run->hook == HOOK_METHOD ? call->run->method : "";
 }
 
+const char *gw_timer_name(const struct gw_call *call)
+{
+    return call->run->hook == HOOK_TIMER ? call->run->method : ""; /* RUN names it there */
+}
+
 uint64_t gw_epoch(const struct gw_call *call)
 {
     return call->run->epoch;

@@ -127,12 +127,144 @@ static gw_err message(struct gw_call *call, gw_value agent, const char *method, 
 gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value args)
 {
     if (call->run->hook == HOOK_DISPATCH || call->run->hook == HOOK_DISPOSE) {
-        gw_value_free(&args); /* its transaction is the departure, or the end: no outbox is left behind it */
-        return gw_call_fail(call, GW_ENOT_SUPPORTED, "gw_tell cannot be used in on_dispatch or on_dispose");
+        gw_value_free(
+            &args); /* its transaction is the departure, or the end: no outbox is left behind it */
+        return gw_call_fail(call, GW_ENOT_SUPPORTED,
+                            "gw_tell cannot be used in on_dispatch or on_dispose");
     }
     gw_value map;
     GW_TRY(message(call, gw_id_value(&agent), method, args, &map));
     return record(call, "tell", map);
+}
+
+/* --- timers --- */
+
+static gw_err timer_check(struct gw_call *call, const char *name)
+{
+    uint32_t hook = call->run->hook;
+    if (hook == HOOK_DISPATCH || hook == HOOK_DISPOSE) {
+        return gw_call_fail(call, GW_ENOT_SUPPORTED,
+                            "timers cannot be set or cancelled in on_dispatch or on_dispose");
+    }
+    if (!name || !name_is_valid(name)) {
+        return gw_call_fail(call, GW_EARG, "\"%.80s\" is not a valid name of a timer",
+                            name ? name : "");
+    }
+    return GW_OK;
+}
+
+static gw_err timer_check_set(struct gw_call *call, const char *name, const gw_value *args)
+{
+    struct buf packed = {0};
+    GW_TRY(timer_check(call, name));
+    if (!call->state->type->def->on_timer) {
+        return gw_call_fail(call, GW_EARG, "the type has no on_timer for timer \"%s\"", name);
+    }
+    if (args->kind != GW_NIL && args->kind != GW_MAP) {
+        return gw_call_fail(call, GW_EARG, "the arguments of timer \"%s\" are not a map", name);
+    }
+    value_pack(args, &packed);
+    size_t n = packed.len;
+    bool whole = buf_ok(&packed);
+    buf_free(&packed);
+    if (!whole) {
+        return gw_call_fail(call, GW_ENOMEM, "out of memory for timer \"%s\"", name);
+    }
+    if (n > LIMIT_TIMER_ARGS_BYTES) {
+        return gw_call_fail(call, GW_ETOO_BIG,
+                            "the arguments of timer \"%s\" have %zu bytes, the limit is %u bytes",
+                            name, n, LIMIT_TIMER_ARGS_BYTES);
+    }
+    return GW_OK;
+}
+
+/* Record {name, when, period?, each?, args?}; takes ownership of when and args. */
+static gw_err timer_record(struct gw_call *call, const char *name, gw_value when, int64_t period_ms,
+                           bool each, gw_value args)
+{
+    gw_value map = {0};
+    gw_err err = gw_map_set(&map, "when", when);
+    if (err == GW_OK) {
+        err = gw_map_set(&map, "name", gw_str(name));
+    }
+    if (err == GW_OK && period_ms > 0) {
+        err = gw_map_set(&map, "period", gw_int(period_ms));
+    }
+    if (err == GW_OK && each) {
+        err = gw_map_set(&map, "each", gw_bool(true));
+    }
+    if (err != GW_OK) {
+        gw_value_free(&args);
+    } else if (args.kind == GW_MAP) {
+        err = gw_map_set(&map, "args", args);
+    }
+    if (err != GW_OK) {
+        gw_value_free(&map);
+        return err;
+    }
+    return record(call, "timer", map);
+}
+
+gw_err gw_timer(struct gw_call *call, const char *name, int64_t delay_ms, gw_value args)
+{
+    gw_err err = timer_check_set(call, name, &args);
+    if (err == GW_OK && (delay_ms < 0 || delay_ms > LIMIT_TIMER_MS)) {
+        err = gw_call_fail(call, GW_EARG, "timer \"%s\" cannot wait for %lld ms", name,
+                           (long long)delay_ms);
+    }
+    if (err != GW_OK) {
+        gw_value_free(&args);
+        return err;
+    }
+    return timer_record(call, name, gw_int(delay_ms), 0, false, args);
+}
+
+static gw_err timer_periodic(struct gw_call *call, const char *name, int64_t period_ms, bool each,
+                             gw_value args)
+{
+    gw_err err = timer_check_set(call, name, &args);
+    if (err == GW_OK && (period_ms < LIMIT_TIMER_PERIOD_MS || period_ms > LIMIT_TIMER_MS)) {
+        err = gw_call_fail(call, GW_EARG,
+                           "timer \"%s\" cannot have a period of %lld ms, at least %d ms", name,
+                           (long long)period_ms, LIMIT_TIMER_PERIOD_MS);
+    }
+    if (err != GW_OK) {
+        gw_value_free(&args);
+        return err;
+    }
+    return timer_record(call, name, gw_int(period_ms), period_ms, each, args);
+}
+
+gw_err gw_timer_every(struct gw_call *call, const char *name, int64_t period_ms, gw_value args)
+{
+    return timer_periodic(call, name, period_ms, false, args);
+}
+
+gw_err gw_timer_each(struct gw_call *call, const char *name, int64_t period_ms, gw_value args)
+{
+    return timer_periodic(call, name, period_ms, true, args);
+}
+
+gw_err gw_timer_at(struct gw_call *call, const char *name, gw_time at, gw_value args)
+{
+    gw_err err = timer_check_set(call, name, &args);
+    if (err == GW_OK && (at.ms < 0 || at.ms > LIMIT_TIMER_AT_MS)) {
+        err = gw_call_fail(call, GW_EARG, "timer \"%s\" cannot be set to %lld ms since 1970", name,
+                           (long long)at.ms);
+    }
+    if (err != GW_OK) {
+        gw_value_free(&args);
+        return err;
+    }
+    return timer_record(call, name, gw_time_value(at), 0, false, args);
+}
+
+gw_err gw_timer_cancel(struct gw_call *call, const char *name)
+{
+    gw_value map = {0};
+    GW_TRY(timer_check(call, name));
+    GW_TRY(gw_map_set(&map, "name", gw_str(name)));
+    return record(call, "timer_cancel", map);
 }
 
 /* --- blocking --- */

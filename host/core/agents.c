@@ -235,6 +235,7 @@ void agent_remove(struct node *n, struct agent *a)
     }
     count(n, a, false);
     HASH_DEL(n->agents, a);
+    timers_forget(n, a);
     live_free(a->live);
     if (a->intent) {
         buf_free(a->intent);
@@ -262,9 +263,13 @@ void agent_set_status(struct node *n, struct agent *a, agent_status status)
     char id[GW_ID_TEXT];
     log_debug("agent.status", "agent=%s from=%s to=%s", gw_id_text(&a->id, id),
               agent_status_names[a->status], agent_status_names[status]);
+    bool thaws = a->status == AGENT_MOVING && (status == AGENT_ACTIVE || status == AGENT_INACTIVE);
     count(n, a, false);
     a->status = status;
     count(n, a, true);
+    if (thaws && a->timers) {
+        timers_thaw(n, a);
+    }
 }
 
 void agent_quarantine(struct node *n, struct agent *a, const struct peer *other, uint64_t epoch)

@@ -1,5 +1,5 @@
 /* A handler's result as one transaction: changed parts of the state, the recorded answer of a request, the
- * messages it sent, the inbox row it consumed, the hook bit it cleared, what it asked about itself.
+ * messages it sent, timers, the inbox row it consumed, the hook bit it cleared, what it asked about itself.
  *
  * Nothing of it leaves before the transaction is durable (I5): done() and the actions run from the
  * completion. A transaction that was certainly rolled back (disk full) fails the work; the runner's object is
@@ -99,7 +99,7 @@ void request_forget(struct live *live, struct seen_request *r)
 
 /* ---- actions: [[verb, args], ...] ---- */
 
-/* Tells go into the batch; true when there are wishes (then the agent's row has to be written). */
+/* Tells and timers go into the batch; true when there are wishes (then the agent's row has to be written). */
 static bool put_actions(struct work *w, struct store_batch *batch)
 {
     struct mp m = mp_over(w->result.actions);
@@ -113,9 +113,14 @@ static bool put_actions(struct work *w, struct store_batch *batch)
             break;
         }
         struct mp one = mp_over(raw);
-        if (mp_read_array(&one, &fields) == GW_OK && mp_read_str(&one, &verb) == GW_OK &&
-            span_is(verb, "tell") && mp_skip(&one, &args) == GW_OK) {
+        if (mp_read_array(&one, &fields) != GW_OK || mp_read_str(&one, &verb) != GW_OK ||
+            mp_skip(&one, &args) != GW_OK) {
+            break;
+        }
+        if (span_is(verb, "tell")) {
             tells_action(w, batch, args);
+        } else if (timers_is_action(verb)) {
+            timers_action(w, batch, verb, args);
         }
     }
     return intents_add(w);
@@ -125,12 +130,13 @@ static bool put_actions(struct work *w, struct store_batch *batch)
 
 static void failed_once(struct work *w, struct store_batch *batch)
 {
-    bool dead = w->inbox && w->poison;
+    bool message = w->inbox && w->hook == HOOK_METHOD; /* a timer's is a hook */
+    bool dead = message && w->poison;
     if (dead) {
         dead_put(w, batch);
     }
     event_put(w->node, batch,
-              &(struct event){.kind = dead ? "message.dead" : w->inbox ? "message.failed" : "hook.failed",
+              &(struct event){.kind = dead ? "message.dead" : message ? "message.failed" : "hook.failed",
                               .agent = &w->agent->id,
                               .type = w->agent->type->name,
                               .text = w->result.why.text});
@@ -160,6 +166,7 @@ static void durable(void *arg, gw_err err)
             dead_load(n);
         }
         intents_undo(w);
+        timers_rolled_back(w);
         a->pending |= w->cleared;
         if (work_hold(w)) {
             log_warn("store.rolled_back", "agent type=%s error=%s its work is run again", a->type->name,
@@ -177,23 +184,16 @@ static void durable(void *arg, gw_err err)
         request_remember(w, node_now_ms(n));
     }
     tells_committed(n, a);
+    timers_committed(w);
     work_finish(w, w->result.err, w->result.err == GW_OK ? &w->result : NULL,
                 w->result.err == GW_OK ? NULL : &w->result.why);
-}
-
-static void del_inbox_row(const struct work *w, struct store_batch *batch)
-{
-    uint8_t raw[ROW_KEY_BYTES + 8];
-    row_key(raw, &w->agent->id, w->agent->epoch);
-    store_u64(raw + ROW_KEY_BYTES, w->inbox);
-    store_batch_del(batch, TABLE_INBOX, (struct span){raw, sizeof raw});
 }
 
 /* A handler that leaves more than there is room for has failed. False: it has been told. */
 static bool fits(struct work *w)
 {
     struct gw_error why;
-    if (w->result.err != GW_OK || w->flags & RUN_DISCARD || (tells_fit(w, &why) && intents_fit(w, &why))) {
+    if (w->result.err != GW_OK || w->flags & RUN_DISCARD || (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK)) {
         return true;
     }
     unload(w->agent);
@@ -224,7 +224,7 @@ static void put_result(struct work *w, struct store_batch *batch)
                       a->intent);
     }
     if (w->inbox) {
-        del_inbox_row(w, batch);
+        inbox_del(a, w->inbox, batch);
     }
     if (!ok) {
         failed_once(w, batch);

@@ -25,14 +25,14 @@ void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *ro
 {
     struct buf packed = {0};
     agent_row_pack(row, &packed);
-    mp_array(out, 7);
+    mp_array(out, 3 + HANDOFF_LISTS);
     mp_uint(out, mode);
     mp_span(out, buf_span(&packed));
     buf_add(out, parts.p, parts.n);
     if (rows.n > 0) {
         buf_add(out, rows.p, rows.n);
     } else {
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < HANDOFF_LISTS; i++) {
             mp_array(out, 0);
         }
     }
@@ -75,13 +75,14 @@ gw_err handoff_unpack(struct span payload, struct handoff_payload *ret)
     }
     p.mode = (handoff_mode)mode;
     GW_TRY(mp_skip(&m, &p.parts));
-    for (int i = 0; i < 4; i++) {
+    size_t lists = n > 7 ? HANDOFF_LISTS : HANDOFF_LISTS - 1;
+    for (size_t i = 0; i < lists; i++) {
         if (mp_peek(&m) != MP_ARRAY) {
             return GW_EPROTO;
         }
         GW_TRY(mp_skip(&m, &p.lists[i]));
     }
-    GW_TRY(mp_skip_n(&m, n - 7));
+    GW_TRY(mp_skip_n(&m, n - 3 - lists));
     if (!mp_done(&m)) {
         return GW_EPROTO;
     }
@@ -132,21 +133,27 @@ static gw_err store_list(struct store_batch *batch, size_t t, struct span list, 
 }
 
 gw_err handoff_store(struct store_batch *batch, const struct handoff_payload *p, const gw_id *agent,
-                     uint64_t epoch)
+                     uint64_t epoch, int64_t now_ms)
 {
+    const struct span timers = p->lists[HANDOFF_LISTS - 1];
     GW_TRY(check_parts(p->parts));
     commit_parts(batch, agent, epoch, p->parts);
     for (size_t t = 0; t < 4; t++) {
         GW_TRY(store_list(batch, t, p->lists[t], agent, epoch));
     }
-    return GW_OK;
+    return timers.n > 0 ? timers_store(batch, agent, epoch, timers, now_ms) : GW_OK;
 }
 
 bool handoff_has_mail(const struct handoff_payload *p)
 {
-    size_t out = 0, in = 0;
-    struct mp a = mp_over(p->lists[2]), b = mp_over(p->lists[3]);
-    return mp_read_array(&a, &out) == GW_OK && mp_read_array(&b, &in) == GW_OK && out + in > 0;
+    for (size_t t = 2; t < HANDOFF_LISTS; t++) {
+        struct mp m = mp_over(p->lists[t]);
+        size_t n = 0;
+        if (mp_read_array(&m, &n) == GW_OK && n > 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void handoff_put_agents(struct buf *b, const gw_id *agent, uint64_t epoch)

@@ -93,6 +93,7 @@ struct agent {
     struct live *live;          /* NULL: nothing in memory */
     struct move_out *move;      /* AGENT_MOVING */
     struct buf *intent;         /* as in the row; NULL = none */
+    struct agent_timers *timers; /* timers.c; NULL = none */
     gw_id of;
     int64_t created_ms;
     uint32_t pending; /* as in the row */
@@ -102,6 +103,7 @@ struct agent {
     bool intent_busy; /* one of intent is being carried out */
     bool unborn;      /* its create is not durable yet: nobody may know of it */
     uint8_t wish_tries; /* of the wish that is tried again */
+    bool loading;     /* its timers and mail are being read: nothing runs before */
 };
 
 struct seen_request { /* one recorded answer */
@@ -154,7 +156,7 @@ struct work {
     struct node *node;
     struct agent *agent;
     frame_hook hook;
-    char *method; /* HOOK_METHOD */
+    char *method; /* HOOK_METHOD; the name of the timer with HOOK_TIMER */
     struct buf args;
     gw_id sender;       /* agent; nil = a client */
     char from[LIMIT_NAME_BYTES + 1]; /* previous host, of HOOK_ARRIVE */
@@ -192,6 +194,7 @@ struct work {
     bool dead;     /* its transaction makes it a dead letter */
     bool reloaded; /* the runner did not know the object: parts were sent again */
     int64_t taken_us, run_us; /* turn_us of when it was made, was sent to the runner (metrics) */
+    int64_t timers_us; /* monotonic time at which its handler's timers were set */
 };
 
 /* ---- members and requests to them (peers.c) ---- */
@@ -273,7 +276,7 @@ struct move_out {
     struct work_queue parked; /* after departure: waiting for COMMITTED */
     struct env_timer *timer;
     struct buf parts;         /* snapshot: packed map */
-    struct buf rows;          /* packed lists: requests, streams, outbox, inbox */
+    struct buf rows;          /* packed lists: requests, streams, outbox, inbox, timers */
     bool have_parts, have_rows, reading;
     struct buf body, payload; /* of the ticket, for repeats */
     uint8_t signature[TICKET_SIGNATURE_BYTES];
@@ -308,7 +311,7 @@ struct move_in {
     uint64_t incarnation;       /* of the runner that holds its object; 0 = none */
     struct store_batch *batch;  /* of a clone, until its state has decoded */
     bool probing, stored, dropping;
-    bool has_mail;              /* rows of inbox or outbox came with it */
+    bool has_mail;              /* rows of inbox, outbox or timers came with it */
     gw_err refused;             /* the probe failed */
     struct gw_error why;
     bool clone;
@@ -378,6 +381,11 @@ struct node {
     uint32_t wishes;                  /* numbers given (intents.c) */
     bool wishes_wait;                 /* some wait for links */
     int64_t ready_us;
+    bool loading;                      /* timers and mail of all agents are being read, after boot */
+    struct timer **timers;             /* timers.c: heap of those that wait for their time */
+    size_t timer_count, timer_cap;
+    struct env_timer *timers_alarm;
+    int64_t clock_offset_ms; /* wall clock less monotonic clock, when last compared */
     struct follower *followers;     /* events.c */
     struct log_line *log_lines;     /* events.c: the last lines of agents */
     size_t log_head, log_count;
@@ -450,6 +458,8 @@ void work_push_pending(struct node *n, struct agent *a);
 void work_push_arrival(struct node *n, struct agent *a, const char *from);
 /* Pack the STATES rows among `rows` as the map that RUN and tickets carry. */
 void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out);
+/* Take it off its agent's queue and free it, without a word. */
+void work_withdraw(struct work *w);
 /* End everything that waits, with this error. */
 void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *why);
 /* Only what has a caller to tell; what was accepted, and lifecycle work, stays. */
@@ -598,7 +608,8 @@ bool tells_fit(const struct work *w, struct gw_error *why);
 /* Its transaction is durable (or not): send what it put into the outbox (or forget it). */
 void tells_committed(struct node *n, struct agent *a);
 void tells_rolled_back(struct node *n, struct agent *a);
-/* Mail of one agent, or of all (id NULL), from the store: after boot, arrival. */
+/* Timers and mail of one agent, or of all (id NULL), from the store: after boot, arrival. Until then nothing of
+ * them runs, since a handler may take back what a timer has sent. */
 void tells_load(struct node *n, const gw_id *id, uint64_t epoch);
 void tells_forget(struct node *n, const gw_id *sender); /* it has left, its outbox with it */
 void tells_link_up(struct node *n);
@@ -607,6 +618,7 @@ void tells_free(struct node *n);
 struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out);
 /* Add the inbox row of a message to the batch and number the work. */
 void inbox_put(struct agent *a, struct work *w, struct store_batch *batch);
+void inbox_del(const struct agent *a, uint64_t number, struct store_batch *batch);
 void op_accept(struct node *node, struct op_call *call);
 
 /* ---- dead.c ---- */
@@ -623,6 +635,38 @@ gw_err travel_pick(struct node *n, const struct op_call *call, bool clone, struc
 /* Answer such a call with `dry_run`: whether it would be done, and why not. Nothing changes. */
 void travel_foresee(struct node *n, struct op_call *call, struct agent *a, bool clone);
 void drains_free(struct node *n);
+
+/* ---- timers.c, timer_actions.c ---- */
+struct timer;
+struct agent_timers;
+void timers_init(struct node *n);
+void timers_free(struct node *n); /* after the agents */
+/* Each second: look whether the wall clock was set. */
+void timers_housekeeping(struct node *n);
+bool timers_is_action(struct span verb);
+/* Whether what DONE says about timers can be: well formed (GW_EARG), within the limits (GW_EBUSY). */
+gw_err timers_check(const struct work *w, struct gw_error *why) GW_MUST_USE;
+/* One such action into the handler's transaction; then what became of that. */
+void timers_action(struct work *w, struct store_batch *batch, struct span verb, struct span args);
+void timers_committed(struct work *w);
+void timers_rolled_back(struct work *w);
+/* The agent is not frozen any more. */
+void timers_thaw(struct node *n, struct agent *a);
+void timers_forget(struct node *n, struct agent *a); /* in memory: it leaves the registry */
+/* A row, an inbox row with HOOK_TIMER that were read. */
+void timers_load_row(struct node *n, struct agent *a, struct span name, struct span value);
+void timers_load_message(struct node *n, struct work *w);
+/* Whether a message of a timer waits: it wakes also an agent that others do not. */
+bool timers_wake(const struct agent *a);
+/* done() of a work with HOOK_TIMER. */
+void timers_message_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why);
+/* The fifth list of a ticket's payload: [[name, row]...]; and that list as rows, its times counted from now_ms.
+ * GW_EPROTO: more than the limit, or one that is none. */
+void timers_pack(struct node *n, const struct agent *a, struct buf *out);
+gw_err timers_store(struct store_batch *batch, const gw_id *agent, uint64_t epoch, struct span list,
+                    int64_t now_ms) GW_MUST_USE;
+/* List of {name, due, period_ms, clock} for `show`. */
+gw_err timers_describe(struct node *n, const struct agent *a, gw_value *ret) GW_MUST_USE;
 
 /* ---- create.c, sleep.c ---- */
 void created_boot_row(struct node *n, struct span key, struct span value);

@@ -505,7 +505,9 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     put(&o, "state", state_value(rows, count, &o));
     put_out(&o, "mailbox", &mailbox);
     put(&o, "files", (gw_value){.kind = GW_LIST});
-    put(&o, "timers", (gw_value){.kind = GW_LIST});
+    gw_value timers = gw_nil();
+    o.err = o.err == GW_OK ? timers_describe(n, a, &timers) : o.err;
+    put(&o, "timers", timers);
     answer(call, &o);
 }
 

@@ -222,11 +222,11 @@ static void begin_here(struct node *n, struct agent *a, const char *from, bool m
     struct host_id home = *a->home;
     gw_id id = a->id;
     uint64_t epoch = a->epoch;
+    if (mail) {
+        tells_load(n, &id, epoch); /* what begins below waits for it */
+    }
     if (a->status == AGENT_ACTIVE && a->pending) {
         work_push_arrival(n, a, from);
-    }
-    if (mail) {
-        tells_load(n, &id, epoch);
     }
     location_tell_home(n, &id, epoch, &home, false);
 }
@@ -470,7 +470,7 @@ static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *
         return gw_fail(why, GW_EDECODE, "the payload is not an agent");
     }
     struct store_batch *batch = store_batch_new();
-    if (handoff_store(batch, &pay, &e->agent, e->epoch) != GW_OK) {
+    if (handoff_store(batch, &pay, &e->agent, e->epoch, node_now_ms(n)) != GW_OK) {
         store_batch_free(batch);
         agent_row_clear(&pay.row);
         return gw_fail(why, GW_EDECODE, "the payload holds rows that are none");

@@ -485,6 +485,7 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
     } else {
         handoff_pack_rows(rows, count, &m->rows);
     }
+    timers_pack(m->node, m->agent, &m->rows); /* from memory: frozen, they are what their rows say */
     m->have_rows = true;
     if (states) {
         parts_of_rows(rows, count, &m->parts);

@@ -209,6 +209,7 @@ static void housekeeping(void *arg)
     work_release(n);
     runners_resume(n);
     intents_retry(n);
+    timers_housekeeping(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
 
@@ -353,6 +354,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     max->mailbox_bytes = max->mailbox_bytes ? max->mailbox_bytes : LIMIT_MAILBOX_BYTES;
     max->staged = max->staged ? max->staged : LIMIT_STAGED_PER_PEER;
     max->events = max->events ? max->events : LIMIT_EVENTS_KEPT;
+    timers_init(n);
     struct host_id id = host_id_of_key(config->key.public_key);
     n->self = peer_intern(n, &id);
     n->self->self = n->self->up = true;
@@ -397,6 +399,7 @@ void node_free(struct node *n)
         }
         agent_remove(n, a);
     }
+    timers_free(n);
     created_free(n);
     events_free(n);
     dead_free(n);

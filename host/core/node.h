@@ -12,7 +12,8 @@
  *   tells.c     outbox, streams, inbox               travel.c   dispatch, retract; moves in doubt
  *   drain.c     all agents leave                     list.c     answers of listing operations
  *   events.c    event log and agents' log lines      select.c   which hosts a selector names
- *   metrics.c   counts and latencies                 dead.c     messages that were given up */
+ *   metrics.c   counts and latencies                 dead.c     messages that were given up
+ *   timers.c, timer_actions.c   timers of agents */
 #ifndef HOST_CORE_NODE_H
 #define HOST_CORE_NODE_H
 

@@ -478,14 +478,21 @@ void inbox_put(struct agent *a, struct work *w, struct store_batch *batch)
     uint8_t raw[ROW_KEY_BYTES + 8];
     struct buf value = {0};
     w->inbox = agent_live(a)->inbox_next++;
-    mp_array(&value, 5);
+    mp_array(&value, 6);
     mp_id(&value, &w->sender);
     mp_str(&value, w->method);
     mp_span(&value, buf_span(&w->args));
     mp_bin(&value, w->key, sizeof w->key);
     mp_uint(&value, w->flags);
+    mp_uint(&value, w->hook);
     store_batch_put_take(batch, TABLE_INBOX, number_key(raw, &a->id, a->epoch, w->inbox), &value);
     buf_free(&value);
+}
+
+void inbox_del(const struct agent *a, uint64_t number, struct store_batch *batch)
+{
+    uint8_t raw[ROW_KEY_BYTES + 8];
+    store_batch_del(batch, TABLE_INBOX, number_key(raw, &a->id, a->epoch, number));
 }
 
 struct accepting {
@@ -626,15 +633,22 @@ static void load_inbox(struct node *n, struct agent *a, uint64_t number, struct 
     struct span method, args;
     struct work *w = work_new(n, a, HOOK_METHOD);
     char name[LIMIT_NAME_BYTES + 1];
+    uint32_t hook = HOOK_METHOD;
     if (mp_read_array(&m, &fields) == GW_OK && fields >= 5 && mp_read_id(&m, &w->sender) == GW_OK &&
         mp_read_str(&m, &method) == GW_OK && span_text(method, name, sizeof name) &&
         mp_read_bin(&m, &args) == GW_OK && mp_read_fixed(&m, w->key, sizeof w->key) == GW_OK &&
-        mp_read_u32(&m, &w->flags) == GW_OK) {
+        mp_read_u32(&m, &w->flags) == GW_OK && (fields == 5 || mp_read_u32(&m, &hook) == GW_OK) &&
+        (hook == HOOK_METHOD || hook == HOOK_TIMER)) {
         w->method = xstrdup(name);
         w->flags &= RUN_TEXT_ARGS; /* the row may have come from another host */
         buf_add(&w->args, args.p, args.n);
         w->inbox = number;
         w->done = inbox_done;
+        if (hook == HOOK_TIMER) {
+            w->hook = HOOK_TIMER;
+            w->done = timers_message_done;
+            timers_load_message(n, w);
+        }
         work_push(w, false);
     } else {
         char id[GW_ID_TEXT];
@@ -667,24 +681,53 @@ static bool ended_here(struct node *n, const gw_id *id, uint64_t epoch)
     return l && l->disposed && l->durable && l->host->self && l->fence == epoch;
 }
 
+static void load_row(struct node *n, const struct storage_row *row)
+{
+    gw_id id;
+    if (row->key.n <= ROW_KEY_BYTES || (row->table != TABLE_TIMERS && row->key.n != ROW_KEY_BYTES + 8)) {
+        return;
+    }
+    memcpy(id.b, row->key.p, GW_ID_BYTES);
+    uint64_t epoch = load_u64(row->key.p + GW_ID_BYTES);
+    struct span rest = {row->key.p + ROW_KEY_BYTES, row->key.n - ROW_KEY_BYTES};
+    struct agent *a = agent_find(n, &id);
+    bool here = a && a->epoch == epoch; /* else of a staged, departed or ended one */
+    if (here && row->table == TABLE_TIMERS) {
+        timers_load_row(n, a, rest, row->value);
+    } else if (here && row->table == TABLE_INBOX) {
+        load_inbox(n, a, load_u64(rest.p), row->value);
+    } else if (row->table == TABLE_OUTBOX && (here || (!a && ended_here(n, &id, epoch)))) {
+        load_outbox(n, &id, epoch, load_u64(rest.p), row->value);
+    }
+}
+
+struct loading {
+    struct node *n;
+    bool all;
+    gw_id id; /* not all */
+};
+
 static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t count)
 {
-    struct node *n = arg;
+    struct loading g = *(struct loading *)arg;
+    struct node *n = g.n;
+    struct agent *a, *next;
+    free(arg);
+    if (err != GW_OK) {
+        log_error("store.read", "error=%s timers and mail of %s wait for the next start", gw_err_name(err),
+                  g.all ? "all agents" : "an agent");
+    }
     for (size_t i = 0; err == GW_OK && i < count; i++) {
-        gw_id id;
-        if (rows[i].key.n != ROW_KEY_BYTES + 8) {
-            continue;
+        load_row(n, &rows[i]);
+    }
+    if (g.all) {
+        n->loading = false;
+        HASH_ITER(hh, n->agents, a, next) {
+            work_pump(n, a);
         }
-        memcpy(id.b, rows[i].key.p, GW_ID_BYTES);
-        uint64_t epoch = load_u64(rows[i].key.p + GW_ID_BYTES);
-        uint64_t number = load_u64(rows[i].key.p + ROW_KEY_BYTES);
-        struct agent *a = agent_find(n, &id);
-        bool here = a && a->epoch == epoch; /* else of a staged, departed or ended one */
-        if (here && rows[i].table == TABLE_INBOX) {
-            load_inbox(n, a, number, rows[i].value);
-        } else if (rows[i].table == TABLE_OUTBOX && (here || (!a && ended_here(n, &id, epoch)))) {
-            load_outbox(n, &id, epoch, number, rows[i].value);
-        }
+    } else if ((a = agent_find(n, &g.id))) {
+        a->loading = false;
+        work_pump(n, a);
     }
 }
 
@@ -692,10 +735,20 @@ void tells_load(struct node *n, const gw_id *id, uint64_t epoch)
 {
     uint8_t raw[ROW_KEY_BYTES];
     struct span prefix = {0};
+    struct agent *a = id ? agent_find(n, id) : NULL;
+    struct loading *g = xcalloc(1, sizeof *g);
+    *g = (struct loading){.n = n, .all = !id};
     if (id) {
+        g->id = *id;
         prefix = row_key(raw, id, epoch);
+    } else {
+        n->loading = true;
     }
-    const struct store_range ranges[] = {{.table = TABLE_INBOX, .prefix = prefix},
+    if (a) {
+        a->loading = true;
+    }
+    const struct store_range ranges[] = {{.table = TABLE_TIMERS, .prefix = prefix}, /* first: messages name them */
+                                         {.table = TABLE_INBOX, .prefix = prefix},
                                          {.table = TABLE_OUTBOX, .prefix = prefix}};
-    n->env->read(n->env->ctx, ranges, 2, loaded, n);
+    n->env->read(n->env->ctx, ranges, 3, loaded, g);
 }

@@ -103,6 +103,12 @@ static void unqueue(struct live *live, struct work *w)
     live->queued_bytes -= w->args.len;
 }
 
+void work_withdraw(struct work *w)
+{
+    unqueue(w->agent->live, w);
+    work_free(w);
+}
+
 void work_finish(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
 {
     struct node *n = w->node;
@@ -422,7 +428,7 @@ void work_refuse_callers(struct agent *a, const struct gw_error *why)
 static void wake_for(struct node *n, struct agent *a, const struct work *w)
 {
     const struct runner *r = a->type->runner;
-    if (a->no_wake && !a->waking) { /* what was accepted stays until it is woken */
+    if (a->no_wake && !a->waking && !timers_wake(a)) { /* what was accepted stays until it is woken */
         struct gw_error why;
         gw_fail(&why, GW_EINACTIVE, "the agent fell asleep before this message");
         gw_hint(&why, "`godwit activate` wakes it");
@@ -436,7 +442,7 @@ static void wake_for(struct node *n, struct agent *a, const struct work *w)
 static void pump_one(struct node *n, struct agent *a)
 {
     struct live *live = a->live;
-    if (live->current || live->held || n->stopping) {
+    if (live->current || live->held || n->stopping || a->loading || n->loading) {
         return;
     }
     struct work *w = next_of(a);
@@ -629,7 +635,8 @@ static void lost_one(struct work *w, const char *reason, bool alone)
         return;
     }
     gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended while it ran %s%s: %s",
-            w->agent->type->name, w->method ? "method " : "a hook", w->method ? w->method : "",
+            w->agent->type->name,
+            !w->method ? "a hook" : w->hook == HOOK_TIMER ? "timer " : "method ", w->method ? w->method : "",
             reason);
     gw_hint(&why, "the agent keeps the state of its last commit and is served again");
     if (again) {

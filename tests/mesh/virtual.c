@@ -297,6 +297,11 @@ int __lsan_is_turned_off(void)
 }
 
 /* --- life --- */
+void mesh_set_clock(struct mesh *m, size_t host, int64_t by_ms)
+{
+    m->hosts[host].clock_skew_ms += by_ms;
+}
+
 struct mesh *mesh_new(uint64_t seed, size_t hosts)
 {
     gw_assert(hosts >= 1 && hosts <= MESH_HOSTS_MAX);

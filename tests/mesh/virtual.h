@@ -59,6 +59,8 @@ bool mesh_run_until(struct mesh *m, bool (*want)(void *arg), void *arg, int64_t 
  * ends. */
 void mesh_at(struct mesh *m, int64_t delay_us, void (*run)(void *arg), void (*drop)(void *arg),
              void *arg);
+/* Set the wall clock of a host, so many ms from where it is; virtual time goes on as before. */
+void mesh_set_clock(struct mesh *m, size_t host, int64_t by_ms);
 /* Chance of the seed: [0 .. n-1], n > 0. */
 uint64_t mesh_random(struct mesh *m, uint64_t n);
 

@@ -64,8 +64,8 @@ struct gw_type {
     gw_handler on_deactivate; /* before it goes to disk */
     gw_handler on_activate;   /* back from disk */
     gw_handler on_dispose;    /* before its end; failing does not prevent it */
-    gw_handler on_timer;
-    gw_handler run; /* queued after create, arrive, clone, activate */
+    gw_handler on_timer; /* a timer has fired: gw_timer_name; gw_arg_... is what was set with it */
+    gw_handler run;      /* queued after create, arrive, clone, activate */
     /* Free members that are not in the table, whenever the struct leaves memory (tabled members are
      * freed for you). No gw_call: it may run at any time between handlers. */
     void (*on_unload)(void *state);
@@ -96,11 +96,13 @@ GW_API void *gw_state(struct gw_call *call);
 GW_API gw_id gw_self(const struct gw_call *call);
 GW_API const char *gw_type_name(const struct gw_call *call);
 GW_API const char *gw_method_name(const struct gw_call *call); /* "" in a hook */
+GW_API const char *gw_timer_name(const struct gw_call *call);  /* "" outside on_timer */
 GW_API uint64_t gw_epoch(const struct gw_call *call);          /* +1 with each move */
 GW_API const char *gw_host_name(struct gw_call *call);         /* where it runs now */
 GW_API const char *gw_host_id(struct gw_call *call);           /* 32 characters */
 GW_API const char *gw_home(struct gw_call *call); /* name or id of the host where it was created */
-GW_API const char *gw_from(struct gw_call *call); /* on_arrive, on_retract: the host it came from; else "" */
+GW_API const char *
+gw_from(struct gw_call *call); /* on_arrive, on_retract: the host it came from; else "" */
 GW_API const char *gw_reason(struct gw_call *call); /* why this hook runs, for people; may be "" */
 GW_API gw_id gw_sender(struct gw_call *call);       /* the asking agent; nil for people and tools */
 GW_API gw_time gw_now(struct gw_call *call);
@@ -162,6 +164,33 @@ GW_API gw_err gw_dispose(struct gw_call *call) GW_MUST_USE;
 GW_API gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method,
                       gw_value args) GW_MUST_USE;
 
+/* --- timers: recorded as well ---
+ * When one is due, on_timer runs as one more message of the agent. Timers are durable and part of
+ * the agent: they wake it from sleep, travel with it, and each firing is handled once, also when
+ * the host is killed. They are known by name; setting one again replaces it, and a firing that has
+ * not been handled yet is then void. `args` (a map or nil, at most 4 KiB packed; owned by the call
+ * whatever happens) is what on_timer sees. At most 256 timers an agent (the handler fails with
+ * GW_EBUSY). Not in on_dispatch and on_dispose (GW_ENOT_SUPPORTED). A clone has none of them. */
+
+/* Once, after so many milliseconds of time that passes, whatever the clock is set to [0 .. 100 y].
+ */
+GW_API gw_err gw_timer(struct gw_call *call, const char *name, int64_t delay_ms,
+                       gw_value args) GW_MUST_USE;
+/* Every period_ms [10 ms .. 100 y], first after one. Periods that were missed (host down, agent
+ * frozen, on_timer still at work) fire once together; the beat is kept. */
+GW_API gw_err gw_timer_every(struct gw_call *call, const char *name, int64_t period_ms,
+                             gw_value args) GW_MUST_USE;
+/* As gw_timer_every, but missed periods are made up for, one firing each, the last 1,000 of them.
+ */
+GW_API gw_err gw_timer_each(struct gw_call *call, const char *name, int64_t period_ms,
+                            gw_value args) GW_MUST_USE;
+/* Once, when the clock of the host where the agent then is shows `at`; at once when that is past.
+ */
+GW_API gw_err gw_timer_at(struct gw_call *call, const char *name, gw_time at,
+                          gw_value args) GW_MUST_USE;
+/* No firing of that name is handled after this handler. GW_OK also when there is none. */
+GW_API gw_err gw_timer_cancel(struct gw_call *call, const char *name) GW_MUST_USE;
+
 /* --- blocking: the handler waits, other agents go on ---
  * Failures are those of the other side, and: GW_EBUSY too many handlers of this plugin wait
  * already; GW_EDEADLOCK the call would come back to an agent that waits for it; GW_EINLINE in a
@@ -177,8 +206,8 @@ GW_API gw_err gw_create(struct gw_call *call, const char *type, gw_value state, 
 GW_API gw_err gw_hosts(struct gw_call *call, gw_value *ret_hosts) GW_MUST_USE;
 /* The same verbs about another agent. */
 GW_API gw_err gw_dispatch_to(struct gw_call *call, gw_id agent, const char *selector) GW_MUST_USE;
-/* Bring it back: here (NULL), or to the host that the selector names. There on_retract runs, in a type without it
- * on_arrive. */
+/* Bring it back: here (NULL), or to the host that the selector names. There on_retract runs, in a
+ * type without it on_arrive. */
 GW_API gw_err gw_retract(struct gw_call *call, gw_id agent, const char *selector) GW_MUST_USE;
 GW_API gw_err gw_clone_of(struct gw_call *call, gw_id agent, const char *selector,
                           gw_id *ret_clone) GW_MUST_USE;

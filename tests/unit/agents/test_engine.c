@@ -818,6 +818,135 @@ static void actions_are_recorded(void **state)
     engine_free(e);
 }
 
+/* --- timers --- */
+struct bell {
+    int64_t rung;
+};
+static const struct gw_field bell_fields[] = {GW_FIELD(struct bell, rung)};
+
+static gw_err bell_set(struct gw_call *call)
+{
+    GW_TRY(gw_timer(call, "once", 1500, rig_map("by", gw_int(3))));
+    GW_TRY(gw_timer_every(call, "beat", LIMIT_TIMER_PERIOD_MS, gw_nil()));
+    GW_TRY(gw_timer_each(call, "each", LIMIT_TIMER_MS, gw_nil()));
+    GW_TRY(gw_timer_at(call, "noon", (gw_time){1234567890123}, gw_nil()));
+    return gw_timer_cancel(call, "once");
+}
+static gw_err bell_bad(struct gw_call *call)
+{
+    static const char *const names[] = {"", "a/b", "../x", "a b"};
+    gw_value large = gw_nil();
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_int_equal(gw_timer(call, names[i], 1, rig_map("x", gw_str("freed"))), GW_EARG);
+        assert_int_equal(gw_timer_cancel(call, names[i]), GW_EARG);
+    }
+    assert_int_equal(gw_timer(call, NULL, 1, gw_nil()), GW_EARG);
+    assert_int_equal(gw_timer(call, "a", -1, gw_nil()), GW_EARG);
+    assert_int_equal(gw_timer(call, "a", LIMIT_TIMER_MS + 1, gw_nil()), GW_EARG);
+    assert_int_equal(gw_timer_every(call, "a", LIMIT_TIMER_PERIOD_MS - 1, gw_nil()), GW_EARG);
+    assert_int_equal(gw_timer_each(call, "a", LIMIT_TIMER_MS + 1, gw_nil()), GW_EARG);
+    assert_int_equal(gw_timer_at(call, "a", (gw_time){-1}, gw_nil()), GW_EARG);
+    assert_int_equal(gw_timer_at(call, "a", (gw_time){LIMIT_TIMER_AT_MS + 1}, gw_nil()), GW_EARG);
+    assert_int_equal(gw_timer(call, "a", 1, gw_str("no map")), GW_EARG);
+    /* {"x": bytes}: six bytes around them */
+    static const uint8_t zeros[LIMIT_TIMER_ARGS_BYTES];
+    assert_int_equal(gw_value_set_bytes(&large, zeros, LIMIT_TIMER_ARGS_BYTES - 5), GW_OK);
+    assert_int_equal(gw_timer(call, "a", 1, rig_map("x", large)), GW_ETOO_BIG);
+    large = gw_nil();
+    assert_int_equal(gw_value_set_bytes(&large, zeros, LIMIT_TIMER_ARGS_BYTES - 6), GW_OK);
+    return gw_timer(call, "a", 0, rig_map("x", large));
+}
+static gw_err bell_read(struct gw_call *call)
+{
+    return gw_timer_cancel(call, "a");
+}
+static gw_err bell_on_timer(struct gw_call *call)
+{
+    struct bell *b = gw_state(call);
+    assert_string_equal(gw_timer_name(call), "beat");
+    assert_string_equal(gw_method_name(call), "");
+    assert_false(gw_has_arg(call, "other"));
+    b->rung += gw_arg_int(call, "by");
+    return gw_timer(call, "next", 10, gw_nil());
+}
+static gw_err bell_on_dispatch(struct gw_call *call)
+{
+    assert_string_equal(gw_timer_name(call), "");
+    assert_int_equal(gw_timer_cancel(call, "a"), GW_ENOT_SUPPORTED);
+    return gw_timer(call, "a", 10, rig_map("x", gw_str("freed")));
+}
+static const struct gw_method bell_methods[] = {
+    {"set()", bell_set},
+    {"bad()", bell_bad},
+    {"read()", bell_read, GW_READ},
+};
+GW_AGENT(bell, struct bell, GW_FIELDS(bell_fields), GW_METHODS(bell_methods),
+         .on_timer = bell_on_timer, .on_dispatch = bell_on_dispatch);
+
+static gw_err deaf_set(struct gw_call *call)
+{
+    return gw_timer(call, "a", 10, rig_map("x", gw_str("freed")));
+}
+static const struct gw_method deaf_methods[] = {{"set()", deaf_set}};
+GW_AGENT(deaf, struct bell, GW_FIELDS(bell_fields), GW_METHODS(deaf_methods));
+
+static void timers_are_recorded(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_bell, &gw_agent_deaf);
+    quiet(e, NULL, GW_OK, HOOK("bell", HOOK_CREATE));
+    struct rig_done d = want(e, NULL, GW_OK, METHOD("bell", "set"));
+    static const char *const verbs[] = {"timer", "timer", "timer", "timer", "timer_cancel"};
+    static const char *const names[] = {"once", "beat", "each", "noon", "once"};
+    assert_int_equal(d.flags, 0);
+    assert_int_equal(d.actions.list.n, 5);
+    for (size_t i = 0; i < 5; i++) {
+        const gw_value *a = &d.actions.list.items[i];
+        assert_string_equal(a->list.items[0].s.p, verbs[i]);
+        assert_string_equal(gw_map_str(&a->list.items[1], "name", ""), names[i]);
+        assert_int_equal(gw_map_bool(&a->list.items[1], "each", false), i == 2);
+    }
+    const gw_value *once = &d.actions.list.items[0].list.items[1];
+    assert_int_equal(gw_map_int(once, "when", 0), 1500);
+    assert_null(gw_map_get(once, "period"));
+    assert_int_equal(gw_map_int(gw_map_get(once, "args"), "by", 0), 3);
+    assert_int_equal(gw_map_int(&d.actions.list.items[1].list.items[1], "period", 0),
+                     LIMIT_TIMER_PERIOD_MS);
+    const gw_value *noon = gw_map_get(&d.actions.list.items[3].list.items[1], "when");
+    assert_int_equal(noon->kind, GW_TIME);
+    assert_int_equal(noon->time.ms, 1234567890123);
+    rig_done_free(&d);
+    d = want(e, NULL, GW_OK, METHOD("bell", "bad"));
+    assert_int_equal(d.actions.list.n, 1); /* the last one */
+    rig_done_free(&d);
+    quiet(e, NULL, GW_EREFUSED, METHOD("bell", "read"));
+    quiet(e, NULL, GW_ENOT_SUPPORTED, HOOK("bell", HOOK_DISPATCH));
+    engine_free(e);
+}
+
+static void timers_fire_as_a_hook(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_bell, &gw_agent_deaf);
+    gw_value store = {0};
+    quiet(e, NULL, GW_OK, HOOK("bell", HOOK_CREATE));
+    struct rig_done d =
+        want(e, &store, GW_OK,
+             HOOK("bell", HOOK_TIMER, .method = "beat", .args = rig_map("by", gw_int(4))));
+    gw_value small = rig_small(&store);
+    assert_int_equal(gw_map_int(&small, "rung", 0), 4);
+    assert_int_equal(d.actions.list.n, 1);
+    rig_done_free(&d);
+    gw_value_free(&small);
+    gw_value_free(&store);
+    quiet(e, NULL, GW_OK, HOOK("deaf", HOOK_CREATE));
+    quiet(e, NULL, GW_OK, HOOK("deaf", HOOK_TIMER, .method = "beat")); /* nobody hears it */
+    d = want(e, NULL, GW_EARG, METHOD("deaf", "set"));
+    assert_non_null(strstr(d.text, "on_timer"));
+    rig_done_free(&d);
+    engine_free(e);
+}
+
 static gw_value chain_of(uint8_t n)
 {
     gw_value list = {0};
@@ -1019,6 +1148,8 @@ int main(void)
         cmocka_unit_test(former_names_give_way),
         cmocka_unit_test(damaged_parts_are_refused),
         cmocka_unit_test(actions_are_recorded),
+        cmocka_unit_test(timers_are_recorded),
+        cmocka_unit_test(timers_fire_as_a_hook),
         cmocka_unit_test(blocking_verbs),
         cmocka_unit_test(who_and_where),
         cmocka_unit_test(bad_types_are_refused),
