@@ -101,9 +101,10 @@ static void on_answer(struct op_call *call, gw_err err, gw_value *result,
             value_pack(result, &value);
             if (!buf_ok(&value)) {
                 err = GW_ENOMEM;
-            } else if (o->link->kind == LINK_CLIENT && value.len > LIMIT_CLIENT_FRAME_BYTES - 1024) {
-                err = gw_fail(&general, GW_ETOO_BIG, "the answer has %zu bytes, a client takes %u", value.len,
-                              LIMIT_CLIENT_FRAME_BYTES);
+            } else if (o->link->kind == LINK_CLIENT &&
+                       value.len > LIMIT_CLIENT_FRAME_BYTES - 1024) {
+                err = gw_fail(&general, GW_ETOO_BIG, "the answer has %zu bytes, a client takes %u",
+                              value.len, LIMIT_CLIENT_FRAME_BYTES);
                 why = &general;
             }
         }

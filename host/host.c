@@ -1,7 +1,8 @@
 /* Life of the host process: open everything in order, serve, stop in order.
  *
- *   config -> trust (keys, certificates) -> store (locked) -> listener -> node boots, runners start -> ready
- *   SIGTERM, SIGINT, operation stop -> node finishes what runs -> listener closed -> store closed -> exit 0 */
+ *   config -> trust (keys, certificates) -> store (locked) -> listener -> node boots, runners start
+ * -> ready SIGTERM, SIGINT, operation stop -> node finishes what runs -> listener closed -> store
+ * closed -> exit 0 */
 #include "host/host.h"
 
 #include <errno.h>
@@ -21,8 +22,8 @@
 #include "protocol/text.h"
 
 #define RENEWAL_SECONDS 3600
-#define TRIM_SECONDS 20
-#define FLUSH_TURNS_MS 200 /* so long may answers that are queued at the end leave */
+#define TRIM_SECONDS    20
+#define FLUSH_TURNS_MS  200 /* so long may answers that are queued at the end leave */
 
 /* ---- what the node tells ---- */
 
@@ -30,8 +31,8 @@ static void say_ready(struct host *h)
 {
     char id[HOST_ID_TEXT], line[640];
     if (!h->config->json) {
-        snprintf(line, sizeof line, "ready %s %s host_id=%s pid=%d", h->config->name, server_url(h->server),
-                 host_id_text(&h->trust->id, id), (int)getpid());
+        snprintf(line, sizeof line, "ready %s %s host_id=%s pid=%d", h->config->name,
+                 server_url(h->server), host_id_text(&h->trust->id, id), (int)getpid());
         detach_ready(h->detach, line);
         return;
     }
@@ -173,8 +174,8 @@ static void raise_limits(void)
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
     mallopt(M_ARENA_MAX, 2);
-    /* Fresh pages cost more than copying here: keep the memory of large frames from one to the next, and give it
-     * back when nothing has happened for a while (on_trim). */
+    /* Fresh pages cost more than copying here: keep the memory of large frames from one to the
+     * next, and give it back when nothing has happened for a while (on_trim). */
     mallopt(M_MMAP_THRESHOLD, 256 * 1024 * 1024);
     mallopt(M_TRIM_THRESHOLD, 256 * 1024 * 1024);
     signal(SIGPIPE, SIG_IGN);
@@ -193,7 +194,8 @@ static gw_err open_signals(struct host *h)
     h->renewal = event_new(h->base, -1, EV_PERSIST, on_renewal, h);
     struct timeval trim = {.tv_sec = TRIM_SECONDS};
     h->trim = event_new(h->base, -1, EV_PERSIST, on_trim, h);
-    return h->renewal && event_add(h->renewal, &tv) == 0 && h->trim && event_add(h->trim, &trim) == 0
+    return h->renewal && event_add(h->renewal, &tv) == 0 && h->trim &&
+                   event_add(h->trim, &trim) == 0
                ? GW_OK
                : GW_ENOMEM;
 }

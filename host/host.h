@@ -1,7 +1,8 @@
-/* The host process around the node: loop, real environment, processes of runners, links of peers and clients.
+/* The host process around the node: loop, real environment, processes of runners, links of peers
+ * and clients.
  *
- * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), links.c (peers), trust_ops.c
- * (operations on trust). All on the loop thread. */
+ * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), links.c (peers),
+ * trust_ops.c (operations on trust). All on the loop thread. */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
 
@@ -60,7 +61,8 @@ int host_run(const struct host_config *config, const char *home, struct detach *
 
 /* real_env.c: fill host->env; open and close what it stands on. */
 gw_err real_env_open(struct host *h, struct gw_error *why) GW_MUST_USE;
-void real_env_stop(struct host *h); /* ends the storage thread; what is asked of the store later is dropped */
+void real_env_stop(
+    struct host *h); /* ends the storage thread; what is asked of the store later is dropped */
 void real_env_close(struct host *h);
 
 /* spawn.c */

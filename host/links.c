@@ -1,9 +1,9 @@
-/* Links of this host: one lasting link to each member that is wanted, dialled again with jittered back-off; and the
- * links of clients.
+/* Links of this host: one lasting link to each member that is wanted, dialled again with jittered
+ * back-off; and the links of clients.
  *
- * Two hosts may dial each other at once: of two links of opposite directions that come up within TIE_US the one
- * dialled by the lower host_id stays on both sides; otherwise the newer one replaces the older, which is
- * the dead one after a restart of the other host. */
+ * Two hosts may dial each other at once: of two links of opposite directions that come up within
+ * TIE_US the one dialled by the lower host_id stays on both sides; otherwise the newer one replaces
+ * the older, which is the dead one after a restart of the other host. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,11 +12,11 @@
 #include "host/host.h"
 #include "protocol/base/log.h"
 
-#define DIAL_TIMEOUT_MS 5000
+#define DIAL_TIMEOUT_MS  5000
 #define BACKOFF_FIRST_MS 100
-#define BACKOFF_MAX_MS 15000
-#define REFUSED_MS 30000 /* a host that was refused is not dialled sooner */
-#define TIE_US 2000000
+#define BACKOFF_MAX_MS   15000
+#define REFUSED_MS       30000 /* a host that was refused is not dialled sooner */
+#define TIE_US           2000000
 
 struct remote {
     struct remote *next;

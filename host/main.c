@@ -19,7 +19,8 @@ static int fail(const struct gw_error *why)
     return detach_failed(&none, why);
 }
 
-/* Join a mesh by token before anything else is opened; the endpoint that answered becomes a peer. */
+/* Join a mesh by token before anything else is opened; the endpoint that answered becomes a peer.
+ */
 static gw_err join(struct host_config *c, const char *home, struct gw_error *why)
 {
     char url[256];
@@ -70,7 +71,11 @@ static int host_main(int argc, char **argv)
 
 static const struct cli_command extra[] = {
     {.name = "host", .args = "[OPTION]...", .summary = "run a host of the mesh", .main = host_main},
-    {.name = "runner", .args = "", .summary = "hold one plugin for a host", .main = runner_main, .hidden = true},
+    {.name = "runner",
+     .args = "",
+     .summary = "hold one plugin for a host",
+     .main = runner_main,
+     .hidden = true},
 };
 
 int main(int argc, char **argv)

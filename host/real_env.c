@@ -34,8 +34,9 @@ static int64_t mono_us(void *ctx)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* Reading the clock costs 50 ns in a virtual machine, and a turn under load serves many messages: one reading
- * for all, and a new one now and then, since a turn goes on as long as its callbacks make more. */
+/* Reading the clock costs 50 ns in a virtual machine, and a turn under load serves many messages:
+ * one reading for all, and a new one now and then, since a turn goes on as long as its callbacks
+ * make more. */
 static int64_t turn_us(void *ctx)
 {
     struct host *h = ctx;
@@ -154,7 +155,8 @@ static void commit(void *ctx, struct store_batch *batch, storage_done done, void
     storage_commit(h->storage, batch, done, arg);
 }
 
-static void read_store(void *ctx, const struct store_range *ranges, size_t n, storage_read_done done, void *arg)
+static void read_store(void *ctx, const struct store_range *ranges, size_t n,
+                       storage_read_done done, void *arg)
 {
     struct host *h = ctx;
     if (h->storage) {

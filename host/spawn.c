@@ -1,5 +1,5 @@
-/* Processes of runners: found, started with posix_spawn (a fork of a grown host is 40 times slower), linked by a
- * socket pair, reaped. */
+/* Processes of runners: found, started with posix_spawn (a fork of a grown host is 40 times
+ * slower), linked by a socket pair, reaped. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -50,7 +50,8 @@ static gw_err add_folder(struct host *h, const char *dir)
     gw_err err = GW_OK;
     for (int i = 0; i < n; i++) {
         char path[4096];
-        if (snprintf(path, sizeof path, "%s/%s", dir, entries[i]->d_name) < (int)sizeof path && !err) {
+        if (snprintf(path, sizeof path, "%s/%s", dir, entries[i]->d_name) < (int)sizeof path &&
+            !err) {
             err = add_plugin(h, path);
         }
         free(entries[i]);
@@ -109,7 +110,8 @@ static void runner_frame(void *arg, struct link *link, const struct frame *f)
 static void describe_end(int status, char *ret, size_t cap)
 {
     if (WIFSIGNALED(status)) {
-        snprintf(ret, cap, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(ret, cap, "killed by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     } else {
         snprintf(ret, cap, "exited with code %d", WEXITSTATUS(status));
     }
@@ -166,8 +168,13 @@ static int spawn(const char *plugin, int fd, int *ret_pid)
     sigset_t none;
     char number[8];
     snprintf(number, sizeof number, "%d", CHILD_FD);
-    char *argv[] = {(char *)"godwit", (char *)"runner", (char *)"--fd", number, (char *)"--plugin",
-                    (char *)plugin, NULL};
+    char *argv[] = {(char *)"godwit",
+                    (char *)"runner",
+                    (char *)"--fd",
+                    number,
+                    (char *)"--plugin",
+                    (char *)plugin,
+                    NULL};
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
     sigemptyset(&none);
@@ -209,7 +216,8 @@ void spawn_start(void *host, size_t index)
     }
     if (err) {
         struct timeval now = {0};
-        log_error("runner.spawn", "plugin=%s cannot be started: %s", h->plugins.items[index], strerror(err));
+        log_error("runner.spawn", "plugin=%s cannot be started: %s", h->plugins.items[index],
+                  strerror(err));
         r->failed = event_new(h->base, -1, 0, spawn_failed, r);
         gw_assert(r->failed);
         event_add(r->failed, &now);

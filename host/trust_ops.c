@@ -35,8 +35,8 @@ static gw_err read_tags(const gw_value *list, gw_strs *ret)
     return GW_OK;
 }
 
-static gw_err describe_token(struct host *h, const struct token_options *o, const char *text, int64_t now_ms,
-                             gw_value *ret)
+static gw_err describe_token(struct host *h, const struct token_options *o, const char *text,
+                             int64_t now_ms, gw_value *ret)
 {
     char id[GW_ID_TEXT];
     struct token token = {0};
@@ -50,10 +50,11 @@ static gw_err describe_token(struct host *h, const struct token_options *o, cons
     if (!is_loopback(server_url(h->server))) {
         return GW_OK;
     }
-    return gw_map_set(ret, "warning",
-                      gw_strf("host \"%s\" listens on %s only: the token serves this machine; for others "
-                              "start it with --listen ADDR:PORT of a reachable address",
-                              h->trust->name, server_url(h->server)));
+    return gw_map_set(
+        ret, "warning",
+        gw_strf("host \"%s\" listens on %s only: the token serves this machine; for others "
+                "start it with --listen ADDR:PORT of a reachable address",
+                h->trust->name, server_url(h->server)));
 }
 
 void op_token(struct node *n, struct op_call *call)
@@ -103,7 +104,8 @@ void op_revoke(struct node *n, struct op_call *call)
     gw_value result = gw_nil();
     const char *id = gw_map_str(&call->args, "token", "");
     gw_err err = token_revoke(host_of(n)->trust, id, &why);
-    if (!err && (gw_map_set(&result, "id", gw_str(id)) || gw_map_set(&result, "revoked", gw_bool(true)))) {
+    if (!err &&
+        (gw_map_set(&result, "id", gw_str(id)) || gw_map_set(&result, "revoked", gw_bool(true)))) {
         err = gw_fail(&why, GW_ENOMEM, "out of memory");
     }
     answer(call, err, &result, &why);
@@ -118,10 +120,11 @@ void op_join(struct node *n, struct op_call *call)
     gw_err err = ssl ? join_answer(h->trust, ssl, &call->args, node_now_ms(n), &result, &why)
                      : gw_fail(&why, GW_EARG, "a host joins over TLS only");
     if (err) {
-        log_warn("mesh.join", "name=%.64s refused: %s", gw_map_str(&call->args, "host_name", ""), why.text);
+        log_warn("mesh.join", "name=%.64s refused: %s", gw_map_str(&call->args, "host_name", ""),
+                 why.text);
     } else {
-        log_info("mesh.join", "name=%.64s host_id=%s admitted", gw_map_str(&call->args, "host_name", ""),
-                 gw_map_str(&result, "host_id", ""));
+        log_info("mesh.join", "name=%.64s host_id=%s admitted",
+                 gw_map_str(&call->args, "host_name", ""), gw_map_str(&result, "host_id", ""));
     }
     answer(call, err, &result, &why);
 }
@@ -135,11 +138,12 @@ void op_renew(struct node *n, struct op_call *call)
     gw_value result = gw_nil();
     char *cert = NULL;
     struct trust_peer peer = {.role = TRUST_HOST};
-    gw_err err = call->peer ? GW_OK : gw_fail(&why, GW_EDENIED, "only a member host renews its certificate");
+    gw_err err =
+        call->peer ? GW_OK : gw_fail(&why, GW_EDENIED, "only a member host renews its certificate");
     if (!err) {
         peer.id = *call->peer; /* as its present certificate says */
-        err = trust_renew_answer(h->trust, &peer, gw_map_str(&call->args, "csr", ""), node_now_ms(n), &cert,
-                                 &why);
+        err = trust_renew_answer(h->trust, &peer, gw_map_str(&call->args, "csr", ""),
+                                 node_now_ms(n), &cert, &why);
     }
     if (!err && gw_map_set(&result, "certificate", gw_str(cert)) != GW_OK) {
         err = gw_fail(&why, GW_ENOMEM, "out of memory");
@@ -155,11 +159,13 @@ static void renewed(void *arg, gw_err err, const struct frame *f)
     gw_value value = gw_nil();
     uint32_t code = GW_EFAIL;
     struct mp m = f ? f->rest : (struct mp){0};
-    if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK && value_unpack(&m, &value) == GW_OK &&
+    if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
+        value_unpack(&m, &value) == GW_OK &&
         trust_renew_apply(h->trust, gw_map_str(&value, "certificate", ""), &why) == GW_OK) {
         log_info("cert.renewed", "until_ms=%lld", (long long)h->trust->cert_expires_ms);
     } else {
-        log_warn("cert.renewal", "a host that was asked for a new certificate did not give one; asking on");
+        log_warn("cert.renewal",
+                 "a host that was asked for a new certificate did not give one; asking on");
     }
     gw_value_free(&value);
 }
@@ -168,8 +174,9 @@ void trust_ops_renew(struct host *h)
 {
     struct node *n = h->node;
     char *csr = NULL;
-    if (!trust_renew_is_due(h->trust, node_now_ms(n)) || trust_renew_if_due(h->trust, node_now_ms(n)) ||
-        h->trust->signer || trust_renew_request(h->trust, &csr) != GW_OK) {
+    if (!trust_renew_is_due(h->trust, node_now_ms(n)) ||
+        trust_renew_if_due(h->trust, node_now_ms(n)) || h->trust->signer ||
+        trust_renew_request(h->trust, &csr) != GW_OK) {
         return;
     }
     for (struct peer *p = n->peers; p; p = p->hh.next) {

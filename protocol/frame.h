@@ -1,8 +1,8 @@
 /* Frames: the one wire form of peer links, client links and runner sockets.
  *
- * Shape: u32 length (big-endian, bytes, itself excluded) | msgpack array [kind, stream, ...]. What follows
- * kind and stream is listed in protocol/kinds.def and PROTOCOL.md 3. Unknown kinds are answered (calls)
- * or ignored (others); unknown trailing fields are ignored. */
+ * Shape: u32 length (big-endian, bytes, itself excluded) | msgpack array [kind, stream, ...]. What
+ * follows kind and stream is listed in protocol/kinds.def and PROTOCOL.md 3. Unknown kinds are
+ * answered (calls) or ignored (others); unknown trailing fields are ignored. */
 #ifndef PROTOCOL_FRAME_H
 #define PROTOCOL_FRAME_H
 
@@ -60,8 +60,8 @@ typedef enum frame_hook {
     HOOK_COUNT
 } frame_hook;
 #define RUN_TEXT_ARGS 1u /* string arguments are as typed on a command line */
-#define RUN_SNAPSHOT 2u  /* answer all parts, not only changed ones */
-#define RUN_DISCARD 4u   /* drop the object afterwards: the result lives in the answer only */
-#define DONE_READ 1u     /* a GW_READ method, or nothing changed: no commit is needed */
+#define RUN_SNAPSHOT  2u /* answer all parts, not only changed ones */
+#define RUN_DISCARD   4u /* drop the object afterwards: the result lives in the answer only */
+#define DONE_READ     1u /* a GW_READ method, or nothing changed: no commit is needed */
 
 #endif

@@ -1,5 +1,6 @@
-/* Every maximum of Godwit with unit and reason (invariant I8: what a peer can make a host hold has a
- * limit with a name). A row that an operator may change is also a setting in host/settings.def. */
+/* Every maximum of Godwit with unit and reason (invariant I8: what a peer can make a host hold has
+ * a limit with a name). A row that an operator may change is also a setting in host/settings.def.
+ */
 #ifndef PROTOCOL_LIMITS_H
 #define PROTOCOL_LIMITS_H
 

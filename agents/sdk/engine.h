@@ -46,10 +46,9 @@ struct engine_io {
      *    "send"    {agent, method, args, key: text}      -> map with `reply`
      *    "create"  {type, state, at?, key: text}         -> map with `agent`
      *    "hosts"   {}                                    -> list, or map with `hosts`
-     *    "dispatch" {agent, to}, "retract" {agent, to?}, "clone" {agent, to?, key}, "deactivate", "activate", "dispose"
-     *              {agent}
-     * `key` follows from the key of RUN and the number of the verb in its handler: a re-run repeats
-     * it, and gets the answer that was recorded the first time.
+     *    "dispatch" {agent, to}, "retract" {agent, to?}, "clone" {agent, to?, key}, "deactivate",
+     * "activate", "dispose" {agent} `key` follows from the key of RUN and the number of the verb in
+     * its handler: a re-run repeats it, and gets the answer that was recorded the first time.
      * context {agent: id of the caller, chain: [ids that wait, the caller last]}. */
     gw_err (*call)(void *ctx, const char *op, const gw_value *args, const gw_value *context,
                    gw_value *ret, struct gw_error *why);

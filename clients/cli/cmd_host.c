@@ -145,8 +145,9 @@ static void note_broken(const struct cli *cli, const gw_value *broken)
     for (size_t i = 0; broken && broken->kind == GW_LIST && i < broken->list.n; i++) {
         const gw_value *one = &broken->list.items[i];
         const char *hint = gw_map_str(one, "hint", "");
-        output_note(cli, "not loaded: %s%s%s", gw_map_str(one, "problem", gw_map_str(one, "plugin", "?")),
-                    hint[0] ? "\n" : "", hint);
+        output_note(cli, "not loaded: %s%s%s",
+                    gw_map_str(one, "problem", gw_map_str(one, "plugin", "?")), hint[0] ? "\n" : "",
+                    hint);
     }
 }
 

@@ -9,9 +9,11 @@
  *      |  ^      activate                                ^   |
  *      |  +------------------- abort --------------------|---+
  *      +--------------------- dispatch ------------------+
- *   any of them --- damage, two copies ---> QUARANTINED        ACTIVE, INACTIVE --- dispose ---> DISPOSED
+ *   any of them --- damage, two copies ---> QUARANTINED        ACTIVE, INACTIVE --- dispose --->
+ * DISPOSED
  *
- * State is always on disk: a struct live is only a cache of what an agent needs while it does something. */
+ * State is always on disk: a struct live is only a cache of what an agent needs while it does
+ * something. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -187,7 +189,8 @@ static void count(struct node *n, const struct agent *a, bool in)
     a->type->counts[a->status] += one;
 }
 
-struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch, const struct agent_row *row)
+struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
+                        const struct agent_row *row)
 {
     gw_assert(agent_find(n, id) == NULL);
     struct agent *a = xcalloc(1, sizeof *a);
@@ -279,14 +282,19 @@ void agent_quarantine(struct node *n, struct agent *a, const struct peer *other,
     if (a->status == AGENT_QUARANTINED || a->status == AGENT_DISPOSED || a->move) {
         return; /* a move ends first: the next meeting sees what came of it */
     }
-    gw_fail(&why, GW_ECORRUPT, "host \"%s\" has this agent at epoch %llu, above the %llu here: this copy is "
-                               "quarantined", peer_label(other), (unsigned long long)epoch,
-            (unsigned long long)a->epoch);
+    gw_fail(&why, GW_ECORRUPT,
+            "host \"%s\" has this agent at epoch %llu, above the %llu here: this copy is "
+            "quarantined",
+            peer_label(other), (unsigned long long)epoch, (unsigned long long)a->epoch);
     log_error("agent.quarantined", "agent=%s %s", gw_id_text(&a->id, id), why.text);
     struct store_batch *batch = store_batch_new();
     agent_put_row(batch, a, AGENT_QUARANTINED, a->pending, NULL);
-    event_put(n, batch, &(struct event){.kind = "agent.quarantined", .agent = &a->id, .type = a->type->name,
-                                        .peer = other, .text = why.text});
+    event_put(n, batch,
+              &(struct event){.kind = "agent.quarantined",
+                              .agent = &a->id,
+                              .type = a->type->name,
+                              .peer = other,
+                              .text = why.text});
     node_commit(n, batch, NULL, NULL);
     agent_set_status(n, a, AGENT_QUARANTINED);
     tells_forget(n, &a->id);
@@ -328,7 +336,8 @@ gw_err agent_lookup(struct node *n, const char *text, struct agent **ret, struct
                 continue;
             }
             if (found) {
-                return gw_fail(why, GW_EAMBIGUOUS, "more than one agent here ends with \"%s\"", text);
+                return gw_fail(why, GW_EAMBIGUOUS, "more than one agent here ends with \"%s\"",
+                               text);
             }
             found = a;
         }

@@ -1,9 +1,10 @@
-/* A handler's result as one transaction: changed parts of the state, the recorded answer of a request, the
- * messages it sent, timers, the inbox row it consumed, the hook bit it cleared, what it asked about itself.
+/* A handler's result as one transaction: changed parts of the state, the recorded answer of a
+ * request, the messages it sent, timers, the inbox row it consumed, the hook bit it cleared, what
+ * it asked about itself.
  *
  * Nothing of it leaves before the transaction is durable (I5): done() and the actions run from the
- * completion. A transaction that was certainly rolled back (disk full) fails the work; the runner's object is
- * then newer than the store, so it is loaded again. Read-only results skip the store. */
+ * completion. A transaction that was certainly rolled back (disk full) fails the work; the runner's
+ * object is then newer than the store, so it is loaded again. Read-only results skip the store. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -39,15 +40,16 @@ void commit_parts(struct store_batch *batch, const gw_id *agent, uint64_t epoch,
 
 /* ---- recorded answers ---- */
 
-static struct span request_key(uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES], const struct agent *a,
-                               const uint8_t key[REQUEST_KEY_BYTES])
+static struct span request_key(uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES],
+                               const struct agent *a, const uint8_t key[REQUEST_KEY_BYTES])
 {
     row_key(raw, &a->id, a->epoch);
     memcpy(raw + ROW_KEY_BYTES, key, REQUEST_KEY_BYTES);
     return (struct span){raw, ROW_KEY_BYTES + REQUEST_KEY_BYTES};
 }
 
-/* The oldest ones make room. When this is rolled back, they are forgotten all the same: it was their time. */
+/* The oldest ones make room. When this is rolled back, they are forgotten all the same: it was
+ * their time. */
 void request_record(struct work *w, struct store_batch *batch, int64_t now_ms)
 {
     struct live *live = w->agent->live;
@@ -63,15 +65,18 @@ void request_record(struct work *w, struct store_batch *batch, int64_t now_ms)
         bytes += live->requests[i].bytes;
     }
     while (drop < live->request_count && live->requests[drop].at_ms >= 0 &&
-           (live->request_count - drop >= LIMIT_REQUESTS_PER_AGENT || bytes > LIMIT_REQUESTS_BYTES ||
+           (live->request_count - drop >= LIMIT_REQUESTS_PER_AGENT ||
+            bytes > LIMIT_REQUESTS_BYTES ||
             live->requests[drop].at_ms < now_ms - LIMIT_REQUEST_AGE_MS)) {
         bytes -= live->requests[drop].bytes;
-        store_batch_del(batch, TABLE_REQUESTS, request_key(raw, w->agent, live->requests[drop].key));
+        store_batch_del(batch, TABLE_REQUESTS,
+                        request_key(raw, w->agent, live->requests[drop].key));
         drop++;
     }
     if (drop > 0) {
         live->request_count -= drop;
-        memmove(live->requests, live->requests + drop, live->request_count * sizeof *live->requests);
+        memmove(live->requests, live->requests + drop,
+                live->request_count * sizeof *live->requests);
     }
 }
 
@@ -99,7 +104,8 @@ void request_forget(struct live *live, struct seen_request *r)
 
 /* ---- actions: [[verb, args], ...] ---- */
 
-/* Tells and timers go into the batch; true when there are wishes (then the agent's row has to be written). */
+/* Tells and timers go into the batch; true when there are wishes (then the agent's row has to be
+ * written). */
 static bool put_actions(struct work *w, struct store_batch *batch)
 {
     struct mp m = mp_over(w->result.actions);
@@ -136,7 +142,9 @@ static void failed_once(struct work *w, struct store_batch *batch)
         dead_put(w, batch);
     }
     event_put(w->node, batch,
-              &(struct event){.kind = dead ? "message.dead" : message ? "message.failed" : "hook.failed",
+              &(struct event){.kind = dead      ? "message.dead"
+                                      : message ? "message.failed"
+                                                : "hook.failed",
                               .agent = &w->agent->id,
                               .type = w->agent->type->name,
                               .text = w->result.why.text});
@@ -169,13 +177,15 @@ static void durable(void *arg, gw_err err)
         timers_rolled_back(w);
         a->pending |= w->cleared;
         if (work_hold(w)) {
-            log_warn("store.rolled_back", "agent type=%s error=%s its work is run again", a->type->name,
-                     gw_err_name(err));
+            log_warn("store.rolled_back", "agent type=%s error=%s its work is run again",
+                     a->type->name, gw_err_name(err));
             return;
         }
-        gw_fail(&why, err, "the result could not be written and was rolled back: %s", gw_err_text(err));
-        gw_hint(&why, err == GW_EDISK_FULL ? "make room on the disk of host \"%s\" and send it again"
-                                           : "host \"%s\" keeps the last committed state",
+        gw_fail(&why, err, "the result could not be written and was rolled back: %s",
+                gw_err_text(err));
+        gw_hint(&why,
+                err == GW_EDISK_FULL ? "make room on the disk of host \"%s\" and send it again"
+                                     : "host \"%s\" keeps the last committed state",
                 n->name);
         work_fail(w, &why);
         return;
@@ -193,7 +203,8 @@ static void durable(void *arg, gw_err err)
 static bool fits(struct work *w)
 {
     struct gw_error why;
-    if (w->result.err != GW_OK || w->flags & RUN_DISCARD || (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK)) {
+    if (w->result.err != GW_OK || w->flags & RUN_DISCARD ||
+        (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK)) {
         return true;
     }
     unload(w->agent);

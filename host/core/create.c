@@ -1,7 +1,8 @@
 /* Creating agents, here or on another host, and cloning them.
  *
- * A create that carries a key is made once: the entry host writes {key, agent id, chosen host} before it sends,
- * the executing host writes the key with the agent; a repeat through the same entry host finds the same id. */
+ * A create that carries a key is made once: the entry host writes {key, agent id, chosen host}
+ * before it sends, the executing host writes the key with the agent; a repeat through the same
+ * entry host finds the same id. */
 #include "host/core/internal.h"
 
 #include <stdio.h>
@@ -14,7 +15,8 @@
 
 #define CREATED_KEY_BYTES (GW_ID_BYTES + 8 + REQUEST_KEY_BYTES)
 
-/* nil agent | time | key: rows of a time lie together, so that a burst of creates writes few pages. */
+/* nil agent | time | key: rows of a time lie together, so that a burst of creates writes few pages.
+ */
 static struct span created_key(uint8_t raw[CREATED_KEY_BYTES], const struct created *c)
 {
     memset(raw, 0, GW_ID_BYTES);
@@ -81,7 +83,7 @@ static void created_forget(struct node *n, struct created *c)
 void created_free(struct node *n)
 {
     struct created *c, *next;
-    HASH_ITER(hh, n->created, c, next) {
+    HASH_ITER (hh, n->created, c, next) {
         created_drop(n, c);
     }
 }
@@ -91,7 +93,7 @@ void created_prune(struct node *n)
     int64_t oldest = node_now_ms(n) - LIMIT_REQUEST_AGE_MS;
     struct created *c, *next;
     struct store_batch *batch = NULL;
-    HASH_ITER(hh, n->created, c, next) {
+    HASH_ITER (hh, n->created, c, next) {
         if (c->at_ms >= oldest && HASH_COUNT(n->created) <= LIMIT_CREATED_KEYS) {
             break;
         }
@@ -116,7 +118,8 @@ void request_key_of(const char *text, uint8_t ret[REQUEST_KEY_BYTES])
 gw_err request_key_check(const char *key, struct gw_error *why)
 {
     if (key && (key[0] == '\0' || strlen(key) > LIMIT_REQUEST_KEY_BYTES)) {
-        return gw_fail(why, GW_EARG, "a request key has 1 to %d characters", LIMIT_REQUEST_KEY_BYTES);
+        return gw_fail(why, GW_EARG, "a request key has 1 to %d characters",
+                       LIMIT_REQUEST_KEY_BYTES);
     }
     return GW_OK;
 }
@@ -151,8 +154,8 @@ static struct created *created_new(struct node *n, const char *key, const gw_id 
 
 /* ---- answers ---- */
 
-static void answer_created(struct op_call *call, const gw_id *agent, const gw_id *of, const char *type,
-                           const char *host)
+static void answer_created(struct op_call *call, const gw_id *agent, const gw_id *of,
+                           const char *type, const char *host)
 {
     char id[GW_ID_TEXT];
     gw_value result = gw_nil();
@@ -181,8 +184,9 @@ uint32_t hooks_to_run(const struct type *t, uint32_t wanted)
     return t->hooks & (wanted | 1u << HOOK_RUN);
 }
 
-/* An attempt has ended. What may have been made elsewhere all the same keeps its record, so that a repeat
- * names the same agent; once unsure it stays so, for a later refusal says nothing of the first attempt. */
+/* An attempt has ended. What may have been made elsewhere all the same keeps its record, so that a
+ * repeat names the same agent; once unsure it stays so, for a later refusal says nothing of the
+ * first attempt. */
 static void created_end(struct node *n, struct created *c, gw_err err)
 {
     c->in_flight = false;
@@ -193,8 +197,8 @@ static void created_end(struct node *n, struct created *c, gw_err err)
         node_commit(n, batch, NULL, NULL); /* lost: a repeat finds it out again */
         return;
     }
-    c->unsure |= err == GW_EUNREACHABLE || err == GW_ETIMEOUT || err == GW_ECANCELLED || err == GW_EPROTO ||
-                 err == GW_ECONFLICT;
+    c->unsure |= err == GW_EUNREACHABLE || err == GW_ETIMEOUT || err == GW_ECANCELLED ||
+                 err == GW_EPROTO || err == GW_ECONFLICT;
     if (!c->unsure) {
         created_forget(n, c);
     }
@@ -262,8 +266,9 @@ void agent_discard(struct node *n, struct agent *a, const struct gw_error *why)
     if (lost > 0) {
         char text[80];
         snprintf(text, sizeof text, "%zu accepted messages ended with the agent", lost);
-        event_now(n, &(struct event){
-                         .kind = "message.failed", .agent = &a->id, .type = a->type->name, .text = text});
+        event_now(
+            n, &(struct event){
+                   .kind = "message.failed", .agent = &a->id, .type = a->type->name, .text = text});
     }
     agent_remove(n, a);
 }
@@ -282,21 +287,22 @@ static gw_err check_create(struct node *n, const struct op_call *call, struct ty
         return why->code;
     }
     if (alias && (!name_is_valid(alias) || gw_id_parse(alias, &as_id) == GW_OK)) {
-        return gw_fail(why, GW_EARG, "\"%.64s\" cannot be an alias: letters, digits, . _ - and no id",
-                       alias);
+        return gw_fail(why, GW_EARG,
+                       "\"%.64s\" cannot be an alias: letters, digits, . _ - and no id", alias);
     }
     if (alias) {
         HASH_FIND_STR(n->aliases, alias, taken);
     }
     if (taken) {
-        return gw_fail(why, GW_EEXISTS, "alias \"%s\" belongs to another agent on host \"%s\"", alias,
-                       n->name);
+        return gw_fail(why, GW_EEXISTS, "alias \"%s\" belongs to another agent on host \"%s\"",
+                       alias, n->name);
     }
     *ret = t;
     return GW_OK;
 }
 
-static gw_err wanted_id(struct node *n, const struct op_call *call, gw_id *ret, struct gw_error *why)
+static gw_err wanted_id(struct node *n, const struct op_call *call, gw_id *ret,
+                        struct gw_error *why)
 {
     const char *text = call_is_hop(call) ? gw_map_str(&call->context, "id", NULL) : NULL;
     if (!text) {
@@ -324,9 +330,11 @@ static void create_here(struct node *n, struct op_call *call)
     }
     struct agent_row row = {
         .status = AGENT_ACTIVE, .home = n->self->id, .created_ms = node_now_ms(n)};
-    (void)span_text((struct span){(const uint8_t *)t->name, strlen(t->name)}, row.type, sizeof row.type);
+    (void)span_text((struct span){(const uint8_t *)t->name, strlen(t->name)}, row.type,
+                    sizeof row.type);
     const char *alias = gw_map_str(&call->args, "alias", "");
-    (void)span_text((struct span){(const uint8_t *)alias, strlen(alias)}, row.alias, sizeof row.alias);
+    (void)span_text((struct span){(const uint8_t *)alias, strlen(alias)}, row.alias,
+                    sizeof row.alias);
     struct agent *a = agent_add(n, &id, 1, &row);
     a->unborn = true;
     agent_live(a)->known = true;
@@ -357,8 +365,10 @@ struct sending {
     void *door;
 };
 
-/* The answer on its way back: the key is remembered as done, or forgotten when it was surely not made. */
-static void sent_answer(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why)
+/* The answer on its way back: the key is remembered as done, or forgotten when it was surely not
+ * made. */
+static void sent_answer(struct op_call *call, gw_err err, gw_value *result,
+                        const struct gw_error *why)
 {
     struct sending *s = call->door;
     call->answer = s->answer;
@@ -391,7 +401,8 @@ static void forward_created(void *arg, gw_err err)
     route_forward(s->n, s->call, s->to);
 }
 
-static void create_there(struct node *n, struct op_call *call, struct peer *to, struct created *again)
+static void create_there(struct node *n, struct op_call *call, struct peer *to,
+                         struct created *again)
 {
     const char *key = gw_map_str(&call->args, "key", NULL);
     if (!key) {
@@ -468,8 +479,10 @@ static void clone_answer(struct cloning *c, gw_err err, const struct gw_error *w
         if (source && err == GW_OK) {
             intent_pop(c->n, source, c->wish);
         } else if (source) {
-            event_now(c->n, &(struct event){.kind = "transfer.failed", .agent = &c->of,
-                                            .type = c->row.type, .text = why->text});
+            event_now(c->n, &(struct event){.kind = "transfer.failed",
+                                            .agent = &c->of,
+                                            .type = c->row.type,
+                                            .text = why->text});
             intent_pop(c->n, source, c->wish);
         }
     } else if (err == GW_OK) {
@@ -524,13 +537,14 @@ static void clone_snapshot(struct work *w, gw_err err, const struct run_result *
     }
 }
 
-void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id, uint64_t wish)
+void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id,
+                uint64_t wish)
 {
     struct cloning *c = xcalloc(1, sizeof *c);
     const char *key = call ? gw_map_str(&call->args, "key", NULL) : NULL;
     bool inactive = call && gw_map_bool(&call->args, "inactive", false);
-    *c = (struct cloning){.n = n, .call = call, .id = id ? *id : node_new_id(n), .of = a->id,
-                          .wish = wish};
+    *c = (struct cloning){
+        .n = n, .call = call, .id = id ? *id : node_new_id(n), .of = a->id, .wish = wish};
     c->row = (struct agent_row){.status = inactive ? AGENT_INACTIVE : AGENT_ACTIVE,
                                 .home = n->self->id,
                                 .of = a->id,
@@ -548,8 +562,9 @@ void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_
     work_push(w, false);
 }
 
-/* ---- clone elsewhere: {key, clone's id, host} is written before anything is sent, so that a repeat after
- * a crash or a lost receipt makes the same clone again, which the destination recognises ---- */
+/* ---- clone elsewhere: {key, clone's id, host} is written before anything is sent, so that a
+ * repeat after a crash or a lost receipt makes the same clone again, which the destination
+ * recognises ---- */
 
 struct cloning_away {
     struct node *n;
@@ -582,7 +597,8 @@ static void clone_send(struct node *n, struct op_call *call, struct agent *a, st
         return;
     }
     if (c) {
-        created_end(n, c, why.code == GW_EUNREACHABLE ? GW_EREFUSED : why.code); /* nothing was sent */
+        created_end(n, c,
+                    why.code == GW_EUNREACHABLE ? GW_EREFUSED : why.code); /* nothing was sent */
     }
     op_fail(call, &why);
 }

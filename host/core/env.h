@@ -1,7 +1,7 @@
-/* The world as the host core sees it: one table of calls. main.c fills it with the real clock, network,
- * store and processes; the virtual mesh with a seeded, simulated one. Nothing in host/core/ reaches
- * the world in another way. All calls are made and all callbacks come on one thread (the loop); no callback
- * runs inside the call that asked for it. */
+/* The world as the host core sees it: one table of calls. main.c fills it with the real clock,
+ * network, store and processes; the virtual mesh with a seeded, simulated one. Nothing in
+ * host/core/ reaches the world in another way. All calls are made and all callbacks come on one
+ * thread (the loop); no callback runs inside the call that asked for it. */
 #ifndef HOST_CORE_ENV_H
 #define HOST_CORE_ENV_H
 
@@ -15,14 +15,15 @@ struct gw_env {
 
     int64_t (*wall_ms)(void *ctx); /* since 1970; may jump; for people, ids and expiry only */
     int64_t (*mono_us)(void *ctx); /* never goes back */
-    int64_t (*turn_us)(void *ctx); /* mono_us of about the begin of this turn of the loop: cheap, to measure with */
+    int64_t (*turn_us)(void *ctx); /* mono_us of about the begin of this turn of the loop: cheap, to
+                                      measure with */
     void (*random)(void *ctx, void *ret, size_t n);
 
     /* One-shot timers. Starting again replaces; stop of a timer that is not running is nothing. */
     struct env_timer *(*timer_new)(void *ctx, void (*fire)(void *arg), void *arg);
     void (*timer_start)(void *ctx, struct env_timer *t, int64_t delay_ms);
     void (*timer_stop)(void *ctx, struct env_timer *t);
-    void (*timer_free)(void *ctx, struct env_timer *t); /* NULL allowed */
+    void (*timer_free)(void *ctx, struct env_timer *t);          /* NULL allowed */
     void (*defer)(void *ctx, void (*run)(void *arg), void *arg); /* in a later turn */
 
     /* The store; batch is taken, callbacks in the order of submission (storage.h). */
@@ -33,9 +34,11 @@ struct gw_env {
     /* Peers. The environment dials, authenticates, and then tells node_peer_up. The frame is taken;
      * without a link it is dropped (requests learn of it by node_peer_down or their time-out). */
     void (*peer_send)(void *ctx, const struct host_id *to, struct buf *frame);
-    /* Keep a link to this member up (dial now, and again with back-off). `id` nil: not known yet. */
+    /* Keep a link to this member up (dial now, and again with back-off). `id` nil: not known yet.
+     */
     void (*peer_want)(void *ctx, const struct host_id *id, const char *url);
-    /* End the link (same name as another host, another mesh version); it is not dialled again soon. */
+    /* End the link (same name as another host, another mesh version); it is not dialled again soon.
+     */
     void (*peer_drop)(void *ctx, const struct host_id *id, const char *reason);
 
     /* Runners, by index of node_config.plugins. Start answers by node_runner_frame(HELLO) or

@@ -1,17 +1,17 @@
 /* The event log and the log lines of agents.
  *
- * An event is a row written in the transaction of what it tells, so that both are durable or neither; the
- * newest LIMIT_EVENTS_KEPT stay. Followers get events once they are durable. Lines that agents log (gw_log) go to
- * the host's log and to a ring of the last LOG_LINES in memory. */
+ * An event is a row written in the transaction of what it tells, so that both are durable or
+ * neither; the newest LIMIT_EVENTS_KEPT stay. Followers get events once they are durable. Lines
+ * that agents log (gw_log) go to the host's log and to a ring of the last LOG_LINES in memory. */
 #include "host/core/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LOG_LINES 1000
-#define LINE_BYTES 4096
-#define PRUNE_EVERY 1024
+#define LOG_LINES    1000
+#define LINE_BYTES   4096
+#define PRUNE_EVERY  1024
 #define READ_AT_ONCE 1000
 
 struct follower {
@@ -24,7 +24,7 @@ struct follower {
     uint64_t next_seq;
     uint64_t left; /* how many may still be given */
     bool follow;
-    bool busy; /* a read is under way, or items are being given: not to be freed */
+    bool busy;         /* a read is under way, or items are being given: not to be freed */
     uint64_t asked_at; /* newest number when the read under way began */
     bool gone;
 };
@@ -34,8 +34,8 @@ struct follower {
 static void pack_event(struct node *n, uint64_t seq, const struct event *e, struct buf *out)
 {
     char id[GW_ID_TEXT];
-    size_t fields = 3 + (e->agent != NULL) + (e->type != NULL) + (e->ticket != NULL) + (e->peer != NULL) +
-                    (e->text != NULL);
+    size_t fields = 3 + (e->agent != NULL) + (e->type != NULL) + (e->ticket != NULL) +
+                    (e->peer != NULL) + (e->text != NULL);
     mp_map(out, fields);
     mp_str(out, "seq");
     mp_uint(out, seq);
@@ -45,7 +45,8 @@ static void pack_event(struct node *n, uint64_t seq, const struct event *e, stru
     mp_str(out, e->kind);
     const struct {
         const char *key, *text;
-    } texts[] = {{"type", e->type}, {"peer", e->peer ? peer_label(e->peer) : NULL}, {"text", e->text}};
+    } texts[] = {
+        {"type", e->type}, {"peer", e->peer ? peer_label(e->peer) : NULL}, {"text", e->text}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (texts[i].text) {
             mp_str(out, texts[i].key);
@@ -301,7 +302,8 @@ void log_frame(struct node *n, const struct frame *f)
         free(line->text);
         line->text = xstrdup("(a line that is not UTF-8)");
     }
-    log_at((log_level)level, "agent", "agent=%s type=%s %s", gw_id_text(&agent, id), line->type, line->text);
+    log_at((log_level)level, "agent", "agent=%s type=%s %s", gw_id_text(&agent, id), line->type,
+           line->text);
     for (struct follower *fo = n->followers, *next; fo; fo = next) {
         next = fo->next;
         if (!fo->logs) {
@@ -333,7 +335,8 @@ void op_logs(struct node *n, struct op_call *call)
     size_t limit = (size_t)gw_map_int(&call->args, "limit", 1000);
     size_t skip = n->log_count > limit ? n->log_count - limit : 0;
     for (size_t i = skip; alive && i < n->log_count; i++) {
-        alive = give_line(f, &n->log_lines[(n->log_head + LOG_LINES - n->log_count + i) % LOG_LINES]);
+        alive =
+            give_line(f, &n->log_lines[(n->log_head + LOG_LINES - n->log_count + i) % LOG_LINES]);
     }
     if (!f->follow || !alive) {
         follower_end(f);

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-static const store_table list_tables[4] = {TABLE_REQUESTS, TABLE_STREAMS, TABLE_OUTBOX, TABLE_INBOX};
+static const store_table list_tables[4] = {TABLE_REQUESTS, TABLE_STREAMS, TABLE_OUTBOX,
+                                           TABLE_INBOX};
 
 struct ticket_note handoff_note(const gw_id *ticket, const gw_id *agent, uint64_t epoch,
                                 const uint8_t nonce[TICKET_NONCE_BYTES])
@@ -14,14 +15,15 @@ struct ticket_note handoff_note(const gw_id *ticket, const gw_id *agent, uint64_
     return note;
 }
 
-bool handoff_note_is(const struct ticket_note *note, const gw_id *ticket, const gw_id *agent, uint64_t epoch)
+bool handoff_note_is(const struct ticket_note *note, const gw_id *ticket, const gw_id *agent,
+                     uint64_t epoch)
 {
     return note->n == 1 && gw_id_equal(&note->ticket, ticket) &&
            gw_id_equal(&note->agents[0].agent, agent) && note->agents[0].epoch == epoch;
 }
 
-void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *row, struct span parts,
-                  struct span rows)
+void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *row,
+                  struct span parts, struct span rows)
 {
     struct buf packed = {0};
     agent_row_pack(row, &packed);

@@ -1,19 +1,21 @@
 /* What agents ask about themselves while a handler runs: clone, dispatch, deactivate, dispose.
  *
- * a->intent is a packed list [[verb, args, id, number], ...], written with the transaction of the handler that
- * asked; nothing is begun before that is durable (I5). Clones stand before what makes the agent leave. The id is
- * that of the clone, so that one that is made again after a crash is the same; the number names the wish while it
- * is in memory and on disk. A wish that is done, or cannot be done, is taken out by a transaction of its own, which
- * also holds the message on_dispatch_failed(to, code, text) for types that have such a method.
+ * a->intent is a packed list [[verb, args, id, number], ...], written with the transaction of the
+ * handler that asked; nothing is begun before that is durable (I5). Clones stand before what makes
+ * the agent leave. The id is that of the clone, so that one that is made again after a crash is the
+ * same; the number names the wish while it is in memory and on disk. A wish that is done, or cannot
+ * be done, is taken out by a transaction of its own, which also holds the message
+ * on_dispatch_failed(to, code, text) for types that have such a method.
  *
- * For the first GRACE_US of a boot a host that cannot be reached yet is no failure: links are still coming up. */
+ * For the first GRACE_US of a boot a host that cannot be reached yet is no failure: links are still
+ * coming up. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define GRACE_US 30000000LL
-#define TRIES 20 /* a second or more apart */
+#define TRIES    20 /* a second or more apart */
 
 /* ---- the list ---- */
 
@@ -46,7 +48,8 @@ static bool leaves(const struct wish *x)
     return !span_is(x->verb, "clone");
 }
 
-static size_t copy_wishes(struct buf *out, struct span list, bool leaving, uint64_t but_from, uint64_t but_to)
+static size_t copy_wishes(struct buf *out, struct span list, bool leaving, uint64_t but_from,
+                          uint64_t but_to)
 {
     struct mp m = mp_over(list);
     struct wish x;
@@ -122,8 +125,9 @@ static bool is_wish(struct mp *m, struct span *ret_verb, struct span *ret_args)
         return false;
     }
     struct mp one = mp_over(raw);
-    return mp_read_array(&one, &fields) == GW_OK && fields >= 2 && mp_read_str(&one, ret_verb) == GW_OK &&
-           mp_skip(&one, ret_args) == GW_OK && !span_is(*ret_verb, "tell") && !timers_is_action(*ret_verb);
+    return mp_read_array(&one, &fields) == GW_OK && fields >= 2 &&
+           mp_read_str(&one, ret_verb) == GW_OK && mp_skip(&one, ret_args) == GW_OK &&
+           !span_is(*ret_verb, "tell") && !timers_is_action(*ret_verb);
 }
 
 bool intents_fit(const struct work *w, struct gw_error *why)
@@ -132,7 +136,8 @@ bool intents_fit(const struct work *w, struct gw_error *why)
     if (have == 0 || have + w->result.actions.n <= LIMIT_ARGS_BYTES) {
         return true;
     }
-    gw_fail(why, GW_EBUSY, "what the agent has asked about itself and is not done yet has %zu bytes", have);
+    gw_fail(why, GW_EBUSY,
+            "what the agent has asked about itself and is not done yet has %zu bytes", have);
     return false;
 }
 
@@ -195,7 +200,7 @@ struct taking_out {
     struct node *n;
     gw_id agent;
     uint64_t epoch;
-    struct buf list; /* of the one that is taken out */
+    struct buf list;   /* of the one that is taken out */
     struct work *tell; /* on_dispatch_failed, or NULL */
 };
 
@@ -234,7 +239,8 @@ static void take_out(struct node *n, struct agent *a, uint64_t number, struct wo
         buf_add(&t->list, x.raw.p, x.raw.n);
         set_wishes(a, (struct span){0}, number, number + 1);
     }
-    agent_put_row(batch, a, a->status == AGENT_MOVING ? AGENT_ACTIVE : a->status, a->pending, a->intent);
+    agent_put_row(batch, a, a->status == AGENT_MOVING ? AGENT_ACTIVE : a->status, a->pending,
+                  a->intent);
     if (tell) {
         inbox_put(a, tell, batch);
     }
@@ -244,12 +250,14 @@ static void take_out(struct node *n, struct agent *a, uint64_t number, struct wo
 void intent_pop(struct node *n, struct agent *a, uint64_t number)
 {
     a->intent_busy = false;
-    if (a->intent && a->status != AGENT_DISPOSED) { /* else forgotten meanwhile: it sleeps, or is no more */
+    if (a->intent &&
+        a->status != AGENT_DISPOSED) { /* else forgotten meanwhile: it sleeps, or is no more */
         take_out(n, a, number, NULL);
     }
 }
 
-static void stays_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void stays_done(struct work *w, gw_err err, const struct run_result *r,
+                       const struct gw_error *why)
 {
     (void)w, (void)err, (void)r, (void)why; /* a failure is an event (commit.c) */
 }
@@ -267,13 +275,16 @@ static bool has_method(const struct type *t, const char *name)
     return false;
 }
 
-static void failed_event(struct node *n, const struct agent *a, const char *kind, const struct gw_error *why)
+static void failed_event(struct node *n, const struct agent *a, const char *kind,
+                         const struct gw_error *why)
 {
-    event_now(n, &(struct event){.kind = kind, .agent = &a->id, .type = a->type->name, .text = why->text});
+    event_now(n, &(struct event){
+                     .kind = kind, .agent = &a->id, .type = a->type->name, .text = why->text});
 }
 
 /* It stays: an accepted message tells it so, if it can take it. */
-static void stays(struct node *n, struct agent *a, uint64_t number, const char *to, const struct gw_error *why)
+static void stays(struct node *n, struct agent *a, uint64_t number, const char *to,
+                  const struct gw_error *why)
 {
     struct work *w = NULL;
     if (a->live && a->live->known && has_method(a->type, "on_dispatch_failed")) {
@@ -303,12 +314,14 @@ void intent_failed(struct node *n, struct agent *a, uint64_t number, const struc
 
 /* ---- carrying one out ---- */
 
-/* The other host is busy with an earlier attempt, or there is no link yet: it will pass. True: tried again. */
+/* The other host is busy with an earlier attempt, or there is no link yet: it will pass. True:
+ * tried again. */
 static bool try_again(struct node *n, struct agent *a, gw_err err)
 {
     bool passes = err == GW_ECONFLICT || err == GW_EARRIVING || err == GW_EPENDING;
     bool early = !n->ready || n->env->mono_us(n->env->ctx) - n->ready_us < GRACE_US;
-    if (!(passes && a->wish_tries < TRIES) && !(early && (err == GW_EUNREACHABLE || err == GW_EREFUSED))) {
+    if (!(passes && a->wish_tries < TRIES) &&
+        !(early && (err == GW_EUNREACHABLE || err == GW_EREFUSED))) {
         return false;
     }
     a->wish_tries += passes;
@@ -337,7 +350,8 @@ static void moved(void *arg, gw_err err, struct move_out *m, const struct gw_err
 
 static void arrive_here(struct node *n, struct agent *a, uint64_t number)
 {
-    a->pending |= hooks_to_run(a->type, 1u << HOOK_ARRIVE); /* it is there already: it arrives at once */
+    a->pending |=
+        hooks_to_run(a->type, 1u << HOOK_ARRIVE); /* it is there already: it arrives at once */
     intent_pop(n, a, number);
     work_push_pending(n, a);
 }
@@ -364,7 +378,8 @@ static void travel(struct node *n, struct agent *a, const struct wish *x, const 
         return;
     }
     if (err == GW_OK) {
-        err = move_out_begin(n, a, to, 0, clone ? &id : NULL, moved, (void *)(uintptr_t)number, &why);
+        err =
+            move_out_begin(n, a, to, 0, clone ? &id : NULL, moved, (void *)(uintptr_t)number, &why);
     }
     if (err == GW_OK || try_again(n, a, err)) {
         return;
@@ -377,7 +392,8 @@ static void travel(struct node *n, struct agent *a, const struct wish *x, const 
     }
 }
 
-static void known_now(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void known_now(struct work *w, gw_err err, const struct run_result *r,
+                      const struct gw_error *why)
 {
     (void)r, (void)why;
     if (err != GW_OK) {
@@ -418,7 +434,8 @@ void intent_run(struct node *n, struct agent *a)
     } else if (span_is(x.verb, "dispose")) {
         dispose_here(n, a, NULL, x.number);
     } else {
-        log_warn("agent.wish", "type=%s asked for something that this host does not know", a->type->name);
+        log_warn("agent.wish", "type=%s asked for something that this host does not know",
+                 a->type->name);
         intent_pop(n, a, x.number);
     }
     gw_value_free(&args);
@@ -431,7 +448,7 @@ void intents_retry(struct node *n)
         return;
     }
     n->wishes_wait = false;
-    HASH_ITER(hh, n->agents, a, next) {
+    HASH_ITER (hh, n->agents, a, next) {
         if (a->intent) {
             intent_run(n, a);
         }

@@ -14,10 +14,10 @@
 #include "protocol/value.h"
 
 #define REQUEST_KEY_BYTES 16 /* hash of a client's request id */
-#define ROW_KEY_BYTES (GW_ID_BYTES + 8)
-#define STREAM_KEY_BYTES (GW_ID_BYTES + 1) /* other agent, then STREAM_IN or STREAM_OUT */
-#define STREAM_IN 0
-#define STREAM_OUT 1
+#define ROW_KEY_BYTES     (GW_ID_BYTES + 8)
+#define STREAM_KEY_BYTES  (GW_ID_BYTES + 1) /* other agent, then STREAM_IN or STREAM_OUT */
+#define STREAM_IN         0
+#define STREAM_OUT        1
 
 /* ---- agents (agents.c) ---- */
 typedef enum agent_status {
@@ -33,33 +33,39 @@ typedef enum agent_status {
 extern const char *const agent_status_names[AGENT_STATUS_COUNT];
 
 /* ---- types and runners (runners.c) ---- */
-typedef enum runner_state { RUNNER_STARTING, RUNNER_UP, RUNNER_BACKOFF, RUNNER_BROKEN } runner_state;
+typedef enum runner_state {
+    RUNNER_STARTING,
+    RUNNER_UP,
+    RUNNER_BACKOFF,
+    RUNNER_BROKEN
+} runner_state;
 struct runner {
     struct node *node;
     size_t index;
     runner_state state;
     int pid;
-    unsigned restarts;     /* since the host started */
-    unsigned bad_starts;   /* in a row that ended before a HELLO */
-    unsigned crashes;      /* in a row; reset when it lived RUNNER_STABLE_MS */
+    unsigned restarts;   /* since the host started */
+    unsigned bad_starts; /* in a row that ended before a HELLO */
+    unsigned crashes;    /* in a row; reset when it lived RUNNER_STABLE_MS */
     int64_t up_since_us;
-    uint64_t incarnation;  /* +1 each time it comes up: loaded objects of older ones are gone */
+    uint64_t incarnation; /* +1 each time it comes up: loaded objects of older ones are gone */
     struct env_timer *timer;
     struct work *in_flight; /* uthash by stream */
-    size_t suspects;        /* work that ended it twice, perhaps: while there is any, one thing runs at a time */
-    bool holds, resuming;   /* something was held back for that; runner_resume is at work */
-    gw_value about;         /* types as it described them */
-    char problem[320];      /* why it is BROKEN or in BACKOFF */
-    char hint[200];         /* more of it: the place of a fault in a signature */
+    size_t suspects; /* work that ended it twice, perhaps: while there is any, one thing runs at a
+                        time */
+    bool holds, resuming; /* something was held back for that; runner_resume is at work */
+    gw_value about;       /* types as it described them */
+    char problem[320];    /* why it is BROKEN or in BACKOFF */
+    char hint[200];       /* more of it: the place of a fault in a signature */
 };
 
 struct type {
     UT_hash_handle hh;
     char name[LIMIT_NAME_BYTES + 1];
     uint32_t version;
-    uint32_t hooks; /* bit per frame_hook */
-    struct runner *runner; /* NULL: rows here name it, no runner offers it */
-    const gw_value *about; /* in runner->about, or NULL */
+    uint32_t hooks;                    /* bit per frame_hook */
+    struct runner *runner;             /* NULL: rows here name it, no runner offers it */
+    const gw_value *about;             /* in runner->about, or NULL */
     size_t counts[AGENT_STATUS_COUNT]; /* of its agents in the registry */
     LIST_HEAD(live_list, live) lives;  /* of its agents that have one */
 };
@@ -72,13 +78,14 @@ struct agent_row {
     char alias[LIMIT_ALIAS_BYTES + 1];
     gw_id of; /* cloned from */
     int64_t created_ms;
-    uint32_t pending;     /* bit per frame_hook that still has to run (arrive, activate, run) */
-    bool no_wake;         /* a message does not wake it */
-    gw_id ticket;         /* staged, departed */
-    struct host_id peer;  /* staged: source; departed: destination */
+    uint32_t pending;    /* bit per frame_hook that still has to run (arrive, activate, run) */
+    bool no_wake;        /* a message does not wake it */
+    gw_id ticket;        /* staged, departed */
+    struct host_id peer; /* staged: source; departed: destination */
     uint8_t nonce[TICKET_NONCE_BYTES]; /* staged: ours; departed: the destination's */
-    agent_status then;    /* staged: becomes this at COMMIT (active or inactive) */
-    struct buf intent;    /* packed [verb, args] that the agent asked about itself and that is not done; owned */
+    agent_status then;                 /* staged: becomes this at COMMIT (active or inactive) */
+    struct buf intent; /* packed [verb, args] that the agent asked about itself and that is not
+                          done; owned */
 };
 void agent_row_clear(struct agent_row *row);
 
@@ -88,22 +95,22 @@ struct agent {
     gw_id id;
     uint64_t epoch;
     struct type *type;
-    const struct host_id *home; /* interned (peers.c) */
-    char *alias;                /* NULL = none */
-    struct live *live;          /* NULL: nothing in memory */
-    struct move_out *move;      /* AGENT_MOVING */
-    struct buf *intent;         /* as in the row; NULL = none */
+    const struct host_id *home;  /* interned (peers.c) */
+    char *alias;                 /* NULL = none */
+    struct live *live;           /* NULL: nothing in memory */
+    struct move_out *move;       /* AGENT_MOVING */
+    struct buf *intent;          /* as in the row; NULL = none */
     struct agent_timers *timers; /* timers.c; NULL = none */
     gw_id of;
     int64_t created_ms;
     uint32_t pending; /* as in the row */
     agent_status status;
     bool no_wake;
-    bool waking;      /* an activation is queued or runs */
-    bool intent_busy; /* one of intent is being carried out */
-    bool unborn;      /* its create is not durable yet: nobody may know of it */
+    bool waking;        /* an activation is queued or runs */
+    bool intent_busy;   /* one of intent is being carried out */
+    bool unborn;        /* its create is not durable yet: nobody may know of it */
     uint8_t wish_tries; /* of the wish that is tried again */
-    bool loading;     /* its timers and mail are being read: nothing runs before */
+    bool loading;       /* its timers and mail are being read: nothing runs before */
 };
 
 struct seen_request { /* one recorded answer */
@@ -111,7 +118,8 @@ struct seen_request { /* one recorded answer */
     int64_t at_ms;
     uint32_t bytes; /* of the answer */
 };
-struct stream_mark { /* of tells, from or to another agent: the last number that was accepted, or given */
+struct stream_mark { /* of tells, from or to another agent: the last number that was accepted, or
+                        given */
     gw_id other;
     uint64_t mark;
     bool out;
@@ -121,13 +129,13 @@ struct live {
     struct agent *agent;
     LIST_ENTRY(live) of_type;
     TAILQ_HEAD(work_queue, work) queue;
-    size_t queued;       /* length of queue */
+    size_t queued; /* length of queue */
     size_t queued_bytes;
     struct work *current; /* running, committing, or waiting for a read */
-    bool known; /* requests, streams and numbers below are read (or the agent is new) */
+    bool known;           /* requests, streams and numbers below are read (or the agent is new) */
     uint64_t incarnation; /* of the runner that has the object; 0 = none */
     struct buf parts;     /* packed map read from the store, until it is sent; empty = not read */
-    bool held;            /* a transaction was rolled back: its work runs again soon (work_release) */
+    bool held; /* a transaction was rolled back: its work runs again soon (work_release) */
     bool pumping, pump_again; /* work_pump */
     bool have_parts;
     struct seen_request *requests;
@@ -158,43 +166,46 @@ struct work {
     frame_hook hook;
     char *method; /* HOOK_METHOD; the name of the timer with HOOK_TIMER */
     struct buf args;
-    gw_id sender;       /* agent; nil = a client */
+    gw_id sender;                    /* agent; nil = a client */
     char from[LIMIT_NAME_BYTES + 1]; /* previous host, of HOOK_ARRIVE */
-    struct buf chain;   /* packed list of ids, or empty */
-    uint32_t flags;     /* RUN_* */
+    struct buf chain;                /* packed list of ids, or empty */
+    uint32_t flags;                  /* RUN_* */
     bool has_key;
     uint8_t key[REQUEST_KEY_BYTES];
-    bool lifecycle;   /* runs although the agent is moving or inactive */
-    bool handoff;     /* the snapshot of a move: alone runs while the agent is moving */
-    bool no_commit;   /* a snapshot: its result goes to done() at once, nothing is written */
-    bool only_known;  /* ends once requests and streams are known, nothing is run */
-    bool direct;      /* has no handler: goes from the queue to its transaction, past the runner */
-    uint64_t inbox;   /* number of the durable inbox row it stands for; 0 = none */
+    bool lifecycle;    /* runs although the agent is moving or inactive */
+    bool handoff;      /* the snapshot of a move: alone runs while the agent is moving */
+    bool no_commit;    /* a snapshot: its result goes to done() at once, nothing is written */
+    bool only_known;   /* ends once requests and streams are known, nothing is run */
+    bool direct;       /* has no handler: goes from the queue to its transaction, past the runner */
+    uint64_t inbox;    /* number of the durable inbox row it stands for; 0 = none */
     unsigned attempts; /* that ended in a crash */
     struct runner *suspect_of; /* counted in its `suspects` */
-    bool poison;       /* it has ended its runner CRASH_ATTEMPTS times */
+    bool poison;               /* it has ended its runner CRASH_ATTEMPTS times */
     /* Add to the transaction (may replace the row's status through `row`); NULL = none. */
-    struct op_call *call; /* to be run again from its start when the agent has left meanwhile; may be NULL */
+    struct op_call
+        *call; /* to be run again from its start when the agent has left meanwhile; may be NULL */
     /* Only asks the runner whether the state decodes: this instead of everything below. */
     void (*probe)(struct work *w, gw_err err, const struct gw_error *why);
     void (*prepare)(struct work *w, const struct run_result *r, struct store_batch *batch);
-    /* Ends it, once: after the commit, or with an error. `r` NULL when err. The work is freed after. */
-    void (*done)(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why);
+    /* Ends it, once: after the commit, or with an error. `r` NULL when err. The work is freed
+     * after. */
+    void (*done)(struct work *w, gw_err err, const struct run_result *r,
+                 const struct gw_error *why);
     void *arg;
     bool arg_heap; /* free(arg) when it is dropped without done() (node_free) */
     /* of work.c, commit.c */
-    struct buf kept;       /* copy of the DONE frame until the commit is durable */
+    struct buf kept; /* copy of the DONE frame until the commit is durable */
     struct run_result result;
     uint32_t cleared;            /* hook bit that its commit wrote, for a roll-back */
     uint64_t wish_from, wish_to; /* numbers of the wishes that it added */
-    uint64_t wish;               /* lifecycle work: number of the wish that it carries out, 0 = none */
-    bool flag, flag_before;      /* no_wake of a deactivation, for a roll-back */
-    bool rolled_back;            /* it failed by its transaction, not by its handler */
+    uint64_t wish;          /* lifecycle work: number of the wish that it carries out, 0 = none */
+    bool flag, flag_before; /* no_wake of a deactivation, for a roll-back */
+    bool rolled_back;       /* it failed by its transaction, not by its handler */
     bool reads_state;
-    bool dead;     /* its transaction makes it a dead letter */
-    bool reloaded; /* the runner did not know the object: parts were sent again */
+    bool dead;                /* its transaction makes it a dead letter */
+    bool reloaded;            /* the runner did not know the object: parts were sent again */
     int64_t taken_us, run_us; /* turn_us of when it was made, was sent to the runner (metrics) */
-    int64_t timers_us; /* monotonic time at which its handler's timers were set */
+    int64_t timers_us;        /* monotonic time at which its handler's timers were set */
 };
 
 /* ---- members and requests to them (peers.c) ---- */
@@ -212,7 +223,7 @@ struct peer {
     struct peer_type {
         char name[LIMIT_NAME_BYTES + 1];
         uint32_t version;
-    } *types;
+    } * types;
     size_t type_count;
 };
 struct request {
@@ -234,8 +245,8 @@ struct location {
     uint64_t epoch;
     struct peer *host;
     bool disposed;
-    bool durable; /* a row stands for it; others are hints */
-    uint64_t fence; /* epoch of that row: I2 */
+    bool durable;               /* a row stands for it; others are hints */
+    uint64_t fence;             /* epoch of that row: I2 */
     TAILQ_ENTRY(location) hint; /* while not durable, oldest first */
     bool doubted; /* that host did not know it: another word on the same epoch may take its place */
 };
@@ -275,16 +286,16 @@ struct move_out {
     uint8_t nonce[TICKET_NONCE_BYTES];
     struct work_queue parked; /* after departure: waiting for COMMITTED */
     struct env_timer *timer;
-    struct buf parts;         /* snapshot: packed map */
-    struct buf rows;          /* packed lists: requests, streams, outbox, inbox, timers */
+    struct buf parts; /* snapshot: packed map */
+    struct buf rows;  /* packed lists: requests, streams, outbox, inbox, timers */
     bool have_parts, have_rows, reading;
     struct buf body, payload; /* of the ticket, for repeats */
     uint8_t signature[TICKET_SIGNATURE_BYTES];
-    bool has_key;             /* asked for under a request key: the answer travels with the agent */
+    bool has_key; /* asked for under a request key: the answer travels with the agent */
     uint8_t key[REQUEST_KEY_BYTES];
-    bool staged_sent;         /* D may hold a staged row */
-    bool answered_unknown;    /* D said that it never staged it: in doubt (H5) */
-    bool seen_elsewhere;      /* somebody has told of epoch + 1 or above (H8) */
+    bool staged_sent;      /* D may hold a staged row */
+    bool answered_unknown; /* D said that it never staged it: in doubt (H5) */
+    bool seen_elsewhere;   /* somebody has told of epoch + 1 or above (H8) */
     void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why);
     void *arg;
 };
@@ -305,19 +316,19 @@ struct move_in {
     struct agent_row row;
     struct env_timer *timer;
     int64_t since_ms;
-    uint64_t stage_stream;  /* of the latest STAGE, COMMIT to answer */
+    uint64_t stage_stream; /* of the latest STAGE, COMMIT to answer */
     uint64_t commit_stream;
     struct agent *agent_object; /* not registered; carries the probe */
     uint64_t incarnation;       /* of the runner that holds its object; 0 = none */
     struct store_batch *batch;  /* of a clone, until its state has decoded */
     bool probing, stored, dropping;
-    bool has_mail;              /* rows of inbox, outbox or timers came with it */
-    gw_err refused;             /* the probe failed */
+    bool has_mail;  /* rows of inbox, outbox or timers came with it */
+    gw_err refused; /* the probe failed */
     struct gw_error why;
     bool clone;
-    bool querying;              /* a QUERY is open */
-    bool detached;              /* out of the table; freed by whoever still answers */
-    bool silent;                /* the source does not answer QUERY: in doubt */
+    bool querying; /* a QUERY is open */
+    bool detached; /* out of the table; freed by whoever still answers */
+    bool silent;   /* the source does not answer QUERY: in doubt */
 };
 
 struct node {
@@ -330,7 +341,7 @@ struct node {
     int64_t started_us;
     uint64_t boot; /* number of this start, durable */
     bool ready, stopping, stopped;
-    bool ended; /* node_free is at work */
+    bool ended;        /* node_free is at work */
     size_t boot_waits; /* runners that have not answered, store reads */
 
     struct agent *agents;
@@ -339,7 +350,7 @@ struct node {
         UT_hash_handle hh; /* by text */
         struct agent *agent;
         char *text;
-    } *aliases;
+    } * aliases;
     struct type *types;
     struct runner *runners;
     size_t runner_count;
@@ -361,14 +372,14 @@ struct node {
         bool done;
         bool in_flight; /* a call of this boot is making it: the record stays where it is */
         bool unsure;    /* an attempt ended without an answer, or in an earlier boot */
-    } *created; /* uthash keeps insertion order: oldest first */
+    } * created;        /* uthash keeps insertion order: oldest first */
     uint64_t next_stream;
     uint64_t event_seq;
     uint64_t dead_seq;
     struct dead_letter { /* what is on disk, oldest first (dead.c) */
         uint64_t number;
         size_t bytes;
-    } *dead;
+    } * dead;
     size_t dead_count, dead_cap, dead_bytes;
     LIST_HEAD(dead_call_list, dead_call) dead_calls;
     size_t commits_in_flight;
@@ -376,18 +387,18 @@ struct node {
     bool any_held; /* some live->held is set */
     struct env_timer *housekeeping;
     LIST_HEAD(drain_list, drain) drains; /* drain.c */
-    struct outbox *outboxes;          /* tells.c: messages that wait to be delivered, by sender */
+    struct outbox *outboxes; /* tells.c: messages that wait to be delivered, by sender */
     LIST_HEAD(orphan_list, stream) orphans; /* tells.c: on the way while their sender left */
-    uint32_t wishes;                  /* numbers given (intents.c) */
-    bool wishes_wait;                 /* some wait for links */
+    uint32_t wishes;                        /* numbers given (intents.c) */
+    bool wishes_wait;                       /* some wait for links */
     int64_t ready_us;
-    bool loading;                      /* timers and mail of all agents are being read, after boot */
-    struct timer **timers;             /* timers.c: heap of those that wait for their time */
+    bool loading;          /* timers and mail of all agents are being read, after boot */
+    struct timer **timers; /* timers.c: heap of those that wait for their time */
     size_t timer_count, timer_cap;
     struct env_timer *timers_alarm;
-    int64_t clock_offset_ms; /* wall clock less monotonic clock, when last compared */
-    struct follower *followers;     /* events.c */
-    struct log_line *log_lines;     /* events.c: the last lines of agents */
+    int64_t clock_offset_ms;    /* wall clock less monotonic clock, when last compared */
+    struct follower *followers; /* events.c */
+    struct log_line *log_lines; /* events.c: the last lines of agents */
     size_t log_head, log_count;
     uint64_t messages_count, moves_out_count, moves_in_count, moves_aborted_count;
     struct metrics metrics;
@@ -408,12 +419,14 @@ void node_boot_step(struct node *n); /* a runner has answered or failed */
 struct span row_key(uint8_t ret[ROW_KEY_BYTES], const gw_id *agent, uint64_t epoch);
 void agent_row_pack(const struct agent_row *row, struct buf *out);
 gw_err agent_row_unpack(struct span raw, struct agent_row *ret) GW_MUST_USE;
-/* Write the row of a registered agent, with this status, these pending hooks and this intent (NULL = none). */
+/* Write the row of a registered agent, with this status, these pending hooks and this intent (NULL
+ * = none). */
 void agent_put_row(struct store_batch *batch, const struct agent *a, agent_status status,
                    uint32_t pending, const struct buf *intent);
 struct agent *agent_find(struct node *n, const gw_id *id);
 /* Register; the id must be free. */
-struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch, const struct agent_row *row);
+struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
+                        const struct agent_row *row);
 void agent_remove(struct node *n, struct agent *a); /* queue must be empty */
 void agent_set_status(struct node *n, struct agent *a, agent_status status);
 /* Delete every row of (agent, epoch). */
@@ -424,8 +437,10 @@ void agent_end_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);
 void agent_quarantine(struct node *n, struct agent *a, const struct peer *other, uint64_t epoch);
 /* Highest epoch known here of an agent; 0 = none (H2, I2). */
 uint64_t agent_fence(struct node *n, const gw_id *id);
-/* By id, unique ending (4 or more characters) or alias, among those that live here. GW_EAMBIGUOUS names some. */
-gw_err agent_lookup(struct node *n, const char *text, struct agent **ret, struct gw_error *why) GW_MUST_USE;
+/* By id, unique ending (4 or more characters) or alias, among those that live here. GW_EAMBIGUOUS
+ * names some. */
+gw_err agent_lookup(struct node *n, const char *text, struct agent **ret,
+                    struct gw_error *why) GW_MUST_USE;
 struct live *agent_live(struct agent *a);
 void agent_rest(struct agent *a); /* it sleeps and nothing waits: nothing of it stays in memory */
 void live_free(struct live *live);
@@ -438,13 +453,15 @@ void work_push(struct work *w, bool front);
 /* In front, but behind hooks with which its life here begins (arrive, clone, activate). */
 void work_push_snapshot(struct work *w);
 void work_pump(struct node *n, struct agent *a);
-/* Its transaction was rolled back: keep work that nobody else would repeat (hooks still to run, accepted
- * messages) at the head of the queue, to run again with work_release. False: not such work. */
+/* Its transaction was rolled back: keep work that nobody else would repeat (hooks still to run,
+ * accepted messages) at the head of the queue, to run again with work_release. False: not such
+ * work. */
 bool work_hold(struct work *w);
 /* Let nothing of this agent run for a moment; work_release tries again. */
 void work_hold_agent(struct node *n, struct agent *a);
 void work_release(struct node *n); /* housekeeping */
-/* It has no caller to tell: it waits for its runner rather than failing, and is run again after a crash. */
+/* It has no caller to tell: it waits for its runner rather than failing, and is run again after a
+ * crash. */
 bool work_waits(const struct work *w);
 /* DONE came. */
 void work_done_frame(struct runner *r, const struct frame *frame);
@@ -464,19 +481,21 @@ void work_withdraw(struct work *w);
 void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *why);
 /* Only what has a caller to tell; what was accepted, and lifecycle work, stays. */
 void work_refuse_callers(struct agent *a, const struct gw_error *why);
-void work_drop_all(struct agent *a);                      /* free without answers (node_free) */
+void work_drop_all(struct agent *a); /* free without answers (node_free) */
 /* Read requests, streams and numbers of the agent, then run the call from its start again. */
 void work_learn(struct node *n, struct agent *a, struct op_call *call);
 /* Into memory only. */
-void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms, size_t bytes);
+void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms,
+                 size_t bytes);
 /* End the current work of its agent, then go on with what waits. */
-void work_finish(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why);
+void work_finish(struct work *w, gw_err err, const struct run_result *r,
+                 const struct gw_error *why);
 
 /* ---- commit.c ---- */
 /* A handler has ended well: build its transaction, submit, then work's done and the actions. */
 void commit_result(struct work *w);
-/* Recorded answers: the row of w->key with w->result.reply; memory when it is durable; look-up; removal. at_ms < 0:
- * its transaction is on the way. */
+/* Recorded answers: the row of w->key with w->result.reply; memory when it is durable; look-up;
+ * removal. at_ms < 0: its transaction is on the way. */
 void request_record(struct work *w, struct store_batch *batch, int64_t now_ms);
 void request_remember(struct work *w, int64_t now_ms);
 struct seen_request *request_find(struct live *live, const uint8_t key[REQUEST_KEY_BYTES]);
@@ -487,12 +506,13 @@ void commit_parts(struct store_batch *batch, const gw_id *agent, uint64_t epoch,
 void runners_start(struct node *n);
 void runners_free(struct node *n);
 bool runner_usable(const struct runner *r);
-/* While there are suspects one thing runs at a time (and what that asks for): true = not now, runner_resume
- * pumps again. */
+/* While there are suspects one thing runs at a time (and what that asks for): true = not now,
+ * runner_resume pumps again. */
 bool runner_holds_back(struct runner *r, const struct work *w);
-size_t runner_unchained(const struct runner *r); /* in flight, but for what others that are wait for */
+size_t
+runner_unchained(const struct runner *r); /* in flight, but for what others that are wait for */
 void runner_resume(struct runner *r);
-void runners_resume(struct node *n); /* housekeeping */
+void runners_resume(struct node *n);     /* housekeeping */
 bool type_offered(const struct type *t); /* a runner has it that is not broken */
 void runner_run(struct runner *r, struct work *w, struct span parts); /* parts empty = not sent */
 void runner_unload(struct runner *r, const gw_id *agent);
@@ -510,8 +530,8 @@ const char *peer_label(const struct peer *p); /* name, or host_id text when it h
 uint64_t peer_stream(struct node *n);
 /* Send `frame` (taken), whose stream is `stream`; on_answer once. */
 void peer_request(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
-                  int64_t timeout_ms, void (*on_answer)(void *arg, gw_err err, const struct frame *f),
-                  void *arg);
+                  int64_t timeout_ms,
+                  void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg);
 void peer_send_frame(struct node *n, struct peer *p, struct buf *frame);
 void peers_types_changed(struct node *n);
 void peers_forget_requests(struct node *n); /* each is told GW_ECANCELLED */
@@ -519,27 +539,29 @@ void peers_forget_requests(struct node *n); /* each is told GW_ECANCELLED */
 void peer_forget_requests(struct node *n, const void *arg);
 void peers_free(struct node *n);
 void peers_boot_row(struct node *n, struct span key, struct span value);
-/* Exactly one host for create, dispatch, clone: by name, url, id; `any` and terms choose among those that
- * are up. `not_self`: prefer others. Errors name what is wrong. */
+/* Exactly one host for create, dispatch, clone: by name, url, id; `any` and terms choose among
+ * those that are up. `not_self`: prefer others. Errors name what is wrong. */
 gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct peer **ret,
                   struct gw_error *why) GW_MUST_USE;
 
 /* Hosts that a selector names; up to cap, returns how many match (self included); 0 with `why`. */
 size_t peers_select(struct node *n, const char *selector, struct peer **ret, size_t cap,
                     struct gw_error *why);
-/* The same among hosts that carry every tag of `require` (list of texts; NULL or nil: none). GW_EREFUSED names the
- * first tag that is missing. */
-gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self, const gw_value *require,
-                         struct peer **ret, struct gw_error *why) GW_MUST_USE;
+/* The same among hosts that carry every tag of `require` (list of texts; NULL or nil: none).
+ * GW_EREFUSED names the first tag that is missing. */
+gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self,
+                         const gw_value *require, struct peer **ret,
+                         struct gw_error *why) GW_MUST_USE;
 
 /* ---- locations.c ---- */
 struct location *location_find(struct node *n, const gw_id *id);
-/* Remember in memory; a lower epoch than known changes nothing (I2). durable: a row stands for it (is on disk). */
-void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host, bool disposed,
-                   bool durable);
+/* Remember in memory; a lower epoch than known changes nothing (I2). durable: a row stands for it
+ * (is on disk). */
+void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host,
+                   bool disposed, bool durable);
 /* Write the row; location_know follows when the batch is durable. */
-void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch, const struct peer *host,
-                    bool disposed);
+void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch,
+                    const struct peer *host, bool disposed);
 void locations_free(struct node *n);
 void location_boot_row(struct node *n, struct span key, struct span value);
 void location_tell_home(struct node *n, const gw_id *id, uint64_t epoch, const struct host_id *home,
@@ -553,8 +575,8 @@ void location_ask(struct node *n, struct peer *p, const char *agent,
                   void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg);
 
 /* ---- route.c ---- */
-/* Run `local` when the agent named by args.agent lives here; else send the same operation to where it lives,
- * following MOVED, and answer the call with what comes back. */
+/* Run `local` when the agent named by args.agent lives here; else send the same operation to where
+ * it lives, following MOVED, and answer the call with what comes back. */
 void route_call(struct node *n, struct op_call *call,
                 void (*local)(struct node *n, struct op_call *call, struct agent *a));
 /* MOVED{host, epoch} as an error answer of a call. */
@@ -564,18 +586,19 @@ void route_forward(struct node *n, struct op_call *call, struct peer *to);
 /* Run the call again a little later (what it needs is on its way); GW_ETIMEOUT after too long. */
 void call_again_later(struct node *n, struct op_call *call);
 void calls_again_free(struct node *n);
-struct peer *peer_of_about(struct node *n, const gw_value *about); /* {host_id, url}; NULL when not usable */
+struct peer *peer_of_about(struct node *n,
+                           const gw_value *about); /* {host_id, url}; NULL when not usable */
 bool call_is_hop(const struct op_call *call);
 int64_t call_timeout(const struct op_call *call, int64_t fallback_ms);
 
 /* ---- moves ---- */
 #define MOVE_INACTIVE 1u /* arrive asleep */
-#define MOVE_RETRACT 2u  /* greeted by on_retract */
+#define MOVE_RETRACT  2u /* greeted by on_retract */
 /* Begin a move (or a remote clone) of a local agent; done once. flags: MOVE_… */
-gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, unsigned flags, const gw_id *clone,
-                      void (*done)(void *arg, gw_err err, struct move_out *m,
-                                   const struct gw_error *why),
-                      void *arg, struct gw_error *why) GW_MUST_USE;
+gw_err
+move_out_begin(struct node *n, struct agent *a, struct peer *to, unsigned flags, const gw_id *clone,
+               void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why),
+               void *arg, struct gw_error *why) GW_MUST_USE;
 /* What move_out_begin would refuse, as far as it is known here. */
 gw_err move_out_check(struct node *n, const struct agent *a, const struct peer *to, bool clone,
                       struct gw_error *why) GW_MUST_USE;
@@ -589,7 +612,8 @@ void move_out_link(struct node *n, struct peer *p, bool up);
 void moves_out_free(struct node *n);
 const char *out_phase_name(out_phase phase);
 void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
-void move_in_frame(struct node *n, struct peer *p, const struct frame *f); /* OFFER STAGE COMMIT ABORT */
+void move_in_frame(struct node *n, struct peer *p,
+                   const struct frame *f); /* OFFER STAGE COMMIT ABORT */
 void move_in_link(struct node *n, struct peer *p, bool up);
 void moves_in_free(struct node *n);
 const char *in_phase_name(in_phase phase);
@@ -608,8 +632,8 @@ bool tells_fit(const struct work *w, struct gw_error *why);
 /* Its transaction is durable (or not): send what it put into the outbox (or forget it). */
 void tells_committed(struct node *n, struct agent *a);
 void tells_rolled_back(struct node *n, struct agent *a);
-/* Timers and mail of one agent, or of all (id NULL), from the store: after boot, arrival. Until then nothing of
- * them runs, since a handler may take back what a timer has sent. */
+/* Timers and mail of one agent, or of all (id NULL), from the store: after boot, arrival. Until
+ * then nothing of them runs, since a handler may take back what a timer has sent. */
 void tells_load(struct node *n, const gw_id *id, uint64_t epoch);
 void tells_forget(struct node *n, const gw_id *sender); /* it has left, its outbox with it */
 void tells_link_up(struct node *n);
@@ -624,7 +648,8 @@ void op_accept(struct node *node, struct op_call *call);
 /* ---- dead.c ---- */
 /* The message of w is given up: its letter, into the transaction that takes it from the inbox. */
 void dead_put(struct work *w, struct store_batch *batch);
-void dead_load(struct node *n); /* the index: at boot, and when a transaction with a letter was rolled back */
+void dead_load(
+    struct node *n); /* the index: at boot, and when a transaction with a letter was rolled back */
 void dead_boot_row(struct node *n, struct span key);
 void dead_free(struct node *n);
 
@@ -644,7 +669,8 @@ void timers_free(struct node *n); /* after the agents */
 /* Each second: look whether the wall clock was set. */
 void timers_housekeeping(struct node *n);
 bool timers_is_action(struct span verb);
-/* Whether what DONE says about timers can be: well formed (GW_EARG), within the limits (GW_EBUSY). */
+/* Whether what DONE says about timers can be: well formed (GW_EARG), within the limits (GW_EBUSY).
+ */
 gw_err timers_check(const struct work *w, struct gw_error *why) GW_MUST_USE;
 /* One such action into the handler's transaction; then what became of that. */
 void timers_action(struct work *w, struct store_batch *batch, struct span verb, struct span args);
@@ -659,9 +685,10 @@ void timers_load_message(struct node *n, struct work *w);
 /* Whether a message of a timer waits: it wakes also an agent that others do not. */
 bool timers_wake(const struct agent *a);
 /* done() of a work with HOOK_TIMER. */
-void timers_message_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why);
-/* The fifth list of a ticket's payload: [[name, row]...]; and that list as rows, its times counted from now_ms.
- * GW_EPROTO: more than the limit, or one that is none. */
+void timers_message_done(struct work *w, gw_err err, const struct run_result *r,
+                         const struct gw_error *why);
+/* The fifth list of a ticket's payload: [[name, row]...]; and that list as rows, its times counted
+ * from now_ms. GW_EPROTO: more than the limit, or one that is none. */
 void timers_pack(struct node *n, const struct agent *a, struct buf *out);
 gw_err timers_store(struct store_batch *batch, const gw_id *agent, uint64_t epoch, struct span list,
                     int64_t now_ms) GW_MUST_USE;
@@ -680,14 +707,17 @@ uint32_t hooks_to_run(const struct type *t, uint32_t wanted);
 void agent_discard(struct node *n, struct agent *a, const struct gw_error *why);
 /* GW_ECONFLICT (naming the ticket) while it moves, GW_ECORRUPT when quarantined. */
 gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *why) GW_MUST_USE;
-/* A deactivate, activate or dispose runs or waits its turn: whether the agent can leave is not known yet. */
+/* A deactivate, activate or dispose runs or waits its turn: whether the agent can leave is not
+ * known yet. */
 bool agent_is_changing(const struct agent *a);
 /* call NULL: its own wish, by its id and number. */
-void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id, uint64_t wish);
+void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id,
+                uint64_t wish);
 /* Wake an inactive agent (its row becomes active with its first commit). */
 void agent_wake(struct node *n, struct agent *a);
 /* call NULL: its own wish, by its number. */
-void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake, uint64_t wish);
+void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake,
+                     uint64_t wish);
 void dispose_here(struct node *n, struct agent *a, struct op_call *call, uint64_t wish);
 
 /* ---- intents.c ---- */

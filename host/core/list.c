@@ -12,7 +12,7 @@
 #endif
 
 #define FAN_OUT_MS 5000
-#define PART_MAX (2 * LIMIT_STAGED_PER_PEER) /* entries that are taken of one host's answer */
+#define PART_MAX   (2 * LIMIT_STAGED_PER_PEER) /* entries that are taken of one host's answer */
 
 /* One failed allocation makes the whole answer an error rather than a part. */
 struct out {
@@ -216,8 +216,8 @@ static gw_value agent_entry(struct node *n, const gw_id *id, const char *type, c
     return one.v;
 }
 
-static bool passes(const struct op_call *call, const gw_id *after, const gw_id *id, const char *type,
-                   const char *status)
+static bool passes(const struct op_call *call, const gw_id *after, const gw_id *id,
+                   const char *type, const char *status)
 {
     const char *want_type = gw_map_str(&call->args, "type", NULL);
     const char *want_status = gw_map_str(&call->args, "status", NULL);
@@ -237,7 +237,8 @@ struct candidate {
     const char *type, *status, *alias;
     uint64_t epoch;
 };
-/* The `cap` smallest ids seen so far, as a heap with the largest on top: one pass over any number of agents. */
+/* The `cap` smallest ids seen so far, as a heap with the largest on top: one pass over any number
+ * of agents. */
 struct page {
     struct candidate rows[LIMIT_PAGE + 1];
     size_t count, cap;
@@ -284,7 +285,8 @@ static void local_agents(struct listing *l, const gw_id *after)
 {
     struct node *n = l->n;
     struct page *p = xcalloc(1, sizeof *p);
-    p->cap = (size_t)gw_map_int(&l->call->args, "limit", 100) + 1; /* one more says that there is a next page */
+    p->cap = (size_t)gw_map_int(&l->call->args, "limit", 100) +
+             1; /* one more says that there is a next page */
     p->cap = p->cap < LIMIT_PAGE + 1 ? p->cap : LIMIT_PAGE + 1;
     for (const struct agent *a = n->agents; a; a = a->hh.next) {
         const char *status = agent_status_names[a->status];
@@ -378,7 +380,8 @@ static void ask_all(struct listing *l, const char *key)
 {
     struct node *n = l->n;
     gw_value args = gw_nil();
-    if (gw_value_copy(&l->call->args, &args) != GW_OK || gw_map_set(&args, "all", gw_bool(false)) != GW_OK) {
+    if (gw_value_copy(&l->call->args, &args) != GW_OK ||
+        gw_map_set(&args, "all", gw_bool(false)) != GW_OK) {
         gw_value_free(&args);
         return;
     }
@@ -415,7 +418,8 @@ void op_agents(struct node *n, struct op_call *call)
     gw_id after = {{0}};
     const char *cursor = gw_map_str(&call->args, "after", NULL);
     if (cursor && gw_id_parse(cursor, &after) != GW_OK) {
-        gw_fail(&why, GW_EARG, "\"%.40s\" is not a cursor; give the `next` of the page before", cursor);
+        gw_fail(&why, GW_EARG, "\"%.40s\" is not a cursor; give the `next` of the page before",
+                cursor);
         op_fail(call, &why);
         return;
     }
@@ -516,7 +520,8 @@ static void show_local(struct node *n, struct op_call *call, struct agent *a)
     uint8_t raw[ROW_KEY_BYTES];
     struct showing *s = xcalloc(1, sizeof *s);
     *s = (struct showing){n, call, a->id};
-    const struct store_range range = {.table = TABLE_STATES, .prefix = row_key(raw, &a->id, a->epoch)};
+    const struct store_range range = {.table = TABLE_STATES,
+                                      .prefix = row_key(raw, &a->id, a->epoch)};
     n->env->read(n->env->ctx, &range, 1, have_state, s);
 }
 
@@ -528,7 +533,8 @@ void op_show(struct node *n, struct op_call *call)
 /* ---- moves ---- */
 
 static void move_row(struct listing *l, const gw_id *ticket, const gw_id *agent, uint64_t epoch,
-                     const char *from, const char *to, const char *phase, bool in_doubt, int64_t since_ms)
+                     const char *from, const char *to, const char *phase, bool in_doubt,
+                     int64_t since_ms)
 {
     struct out one = {0};
     put(&one, "ticket", id_text_value(ticket));
@@ -563,13 +569,14 @@ void op_moves(struct node *n, struct op_call *call)
     l->end = moves_end;
     for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
         bool doubt = m->phase == OUT_DEPARTED && (!m->to->up || m->answered_unknown);
-        move_row(l, &m->ticket, &m->agent_id, m->epoch, n->name, peer_label(m->to), out_phase_name(m->phase),
-                 doubt, m->since_ms);
+        move_row(l, &m->ticket, &m->agent_id, m->epoch, n->name, peer_label(m->to),
+                 out_phase_name(m->phase), doubt, m->since_ms);
     }
     for (const struct move_in *m = n->moves_in; m; m = m->hh.next) {
         char from[LIMIT_NAME_BYTES + 1];
-        (void)span_text((struct span){(const uint8_t *)peer_label(m->from), strlen(peer_label(m->from))},
-                        from, sizeof from);
+        (void)span_text(
+            (struct span){(const uint8_t *)peer_label(m->from), strlen(peer_label(m->from))}, from,
+            sizeof from);
         move_row(l, &m->ticket, &m->agent, m->epoch, from, n->name, in_phase_name(m->phase),
                  m->phase == IN_STAGED && m->silent, m->since_ms);
     }

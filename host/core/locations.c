@@ -1,9 +1,10 @@
 /* Where agents are, as far as this host knows, and what hosts tell each other about it.
  *
- * A location is a fence (highest epoch known, durable, never falling: I2), a forwarding pointer and the home's
- * directory in one; what others merely told us is kept as a hint in memory only. LOCATE tells the home of an agent
- * who has it. When it turns out that two hosts have one (an operator ended a move by his word, H8), the lower
- * epoch gives way: who has it asks the other host itself, and quarantines its copy. */
+ * A location is a fence (highest epoch known, durable, never falling: I2), a forwarding pointer and
+ * the home's directory in one; what others merely told us is kept as a hint in memory only. LOCATE
+ * tells the home of an agent who has it. When it turns out that two hosts have one (an operator
+ * ended a move by his word, H8), the lower epoch gives way: who has it asks the other host itself,
+ * and quarantines its copy. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -47,8 +48,8 @@ static struct location *location_make(struct node *n, const gw_id *id)
     return l;
 }
 
-void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host, bool disposed,
-                   bool durable)
+void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host,
+                   bool disposed, bool durable)
 {
     if (epoch > LIMIT_EPOCH) {
         return;
@@ -71,8 +72,8 @@ void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer 
     l->disposed = l->disposed || disposed;
 }
 
-void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch, const struct peer *host,
-                    bool disposed)
+void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch,
+                    const struct peer *host, bool disposed)
 {
     struct buf value = {0};
     mp_array(&value, 3);
@@ -104,7 +105,7 @@ void location_boot_row(struct node *n, struct span key, struct span value)
 void locations_free(struct node *n)
 {
     struct location *l, *next;
-    HASH_ITER(hh, n->locations, l, next) {
+    HASH_ITER (hh, n->locations, l, next) {
         drop_location(n, l);
     }
 }
@@ -122,8 +123,8 @@ void location_doubt(struct node *n, const gw_id *id)
 
 /* ---- LOCATE: telling homes ---- */
 
-static void locate_entry(struct buf *frame, const gw_id *id, uint64_t epoch, const struct host_id *host,
-                         bool disposed)
+static void locate_entry(struct buf *frame, const gw_id *id, uint64_t epoch,
+                         const struct host_id *host, bool disposed)
 {
     mp_array(frame, 4);
     mp_id(frame, id);
@@ -229,7 +230,8 @@ static void meet(struct node *n, struct peer *other, const gw_id *agent)
     location_ask(n, other, gw_id_text(agent, id), met, t);
 }
 
-/* `p` has an older copy than is known here, or its word was overtaken: tell it who has the newer one. */
+/* `p` has an older copy than is known here, or its word was overtaken: tell it who has the newer
+ * one. */
 static void correct(struct node *n, struct peer *p, const gw_id *id, uint64_t fence)
 {
     struct location *l = location_find(n, id);
@@ -266,8 +268,10 @@ static gw_err read_entry(struct mp *m, struct entry *e)
     return e->epoch <= LIMIT_EPOCH ? GW_OK : GW_EPROTO;
 }
 
-/* A host speaks for itself only, and only of epochs above what we know; of others it can only hint. */
-static void take_entry(struct node *n, struct peer *p, const struct entry *e, struct store_batch *batch)
+/* A host speaks for itself only, and only of epochs above what we know; of others it can only hint.
+ */
+static void take_entry(struct node *n, struct peer *p, const struct entry *e,
+                       struct store_batch *batch)
 {
     struct agent *a = agent_find(n, &e->id);
     uint64_t fence = agent_fence(n, &e->id);
@@ -280,7 +284,8 @@ static void take_entry(struct node *n, struct peer *p, const struct entry *e, st
         if (a && host == p && e->epoch < a->epoch) {
             correct(n, p, &e->id, a->epoch);
         }
-    } else if (fence == 0) { /* whose home this is is known here from its birth; of others: a hint */
+    } else if (fence ==
+               0) { /* whose home this is is known here from its birth; of others: a hint */
         location_know(n, &e->id, e->epoch, p, e->disposed, false);
     } else if (fence < e->epoch) {
         location_write(batch, &e->id, e->epoch, p, e->disposed);

@@ -1,13 +1,14 @@
 /* Handoff at the destination.
  *
- *   STAGE --verify, open, decode--> STORING --fsync--> STAGED --COMMIT--> COMMITTING --fsync--> ours
- *                                      |                  |
+ *   STAGE --verify, open, decode--> STORING --fsync--> STAGED --COMMIT--> COMMITTING --fsync-->
+ * ours |                  |
  *                                      +---- ABORT, QUERY answered "cancelled" ----> rows removed
  *
- * A staged agent is not ours: it is not in the registry, does not run, raises no fence (H2), and has no time-out;
- * QUERY to the source repeats until it knows (H7). Answers go out only from durable rows (H4). A COMMIT is bound to
- * the nonce that we gave, so a replay needs neither clock nor memory to be refused. While the row is being written the
- * runner decodes the state as a probe, which also loads it. */
+ * A staged agent is not ours: it is not in the registry, does not run, raises no fence (H2), and
+ * has no time-out; QUERY to the source repeats until it knows (H7). Answers go out only from
+ * durable rows (H4). A COMMIT is bound to the nonce that we gave, so a replay needs neither clock
+ * nor memory to be refused. While the row is being written the runner decodes the state as a probe,
+ * which also loads it. */
 #include "host/core/handoff.h"
 
 #include <stdlib.h>
@@ -74,7 +75,7 @@ static void leave(struct move_in *m)
 void moves_in_free(struct node *n)
 {
     struct move_in *m, *next;
-    HASH_ITER(hh, n->moves_in, m, next) {
+    HASH_ITER (hh, n->moves_in, m, next) {
         leave(m); /* requests and probes have been cancelled before */
     }
 }
@@ -104,7 +105,8 @@ static void receipt(struct move_in *m)
     send_receipt(m->node, m->from, m->stage_stream, &m->ticket, &note, NULL);
 }
 
-static void send_committed(struct node *n, struct peer *p, uint64_t stream, const gw_id *ticket, gw_err code)
+static void send_committed(struct node *n, struct peer *p, uint64_t stream, const gw_id *ticket,
+                           gw_err code)
 {
     struct buf frame = {0};
     size_t at = frame_begin(&frame, FRAME_COMMITTED, stream, 3);
@@ -127,8 +129,12 @@ static void drop(struct move_in *m)
     }
     struct store_batch *batch = store_batch_new();
     agent_delete_rows(batch, &m->agent, m->epoch);
-    event_put(n, batch, &(struct event){.kind = "transfer.dropped", .agent = &m->agent, .type = m->row.type,
-                                        .ticket = &m->ticket, .peer = m->from});
+    event_put(n, batch,
+              &(struct event){.kind = "transfer.dropped",
+                              .agent = &m->agent,
+                              .type = m->row.type,
+                              .ticket = &m->ticket,
+                              .peer = m->from});
     node_commit(n, batch, NULL, NULL);
     if (t && t->runner && m->incarnation == t->runner->incarnation) {
         runner_unload(t->runner, &m->agent);
@@ -244,8 +250,12 @@ static void put_arrived(struct move_in *m, struct store_batch *batch)
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &m->agent, m->epoch), &value);
     buf_free(&value);
     location_write(batch, &m->agent, m->epoch, n->self, false);
-    event_put(n, batch, &(struct event){.kind = "agent.arrive", .agent = &m->agent, .type = m->row.type,
-                                        .ticket = &m->ticket, .peer = m->from});
+    event_put(n, batch,
+              &(struct event){.kind = "agent.arrive",
+                              .agent = &m->agent,
+                              .type = m->row.type,
+                              .ticket = &m->ticket,
+                              .peer = m->from});
 }
 
 static void activated(void *arg, gw_err err)
@@ -253,7 +263,8 @@ static void activated(void *arg, gw_err err)
     struct move_in *m = arg;
     struct node *n = m->node;
     if (err != GW_OK) {
-        m->phase = IN_STAGED; /* rolled back for certain (disk full): still staged, COMMIT comes again */
+        m->phase =
+            IN_STAGED; /* rolled back for certain (disk full): still staged, COMMIT comes again */
         n->env->timer_start(n->env->ctx, m->timer, HANDOFF_QUERY_MS);
         return;
     }
@@ -274,7 +285,8 @@ static void take_commit(struct node *n, struct peer *p, uint64_t stream, struct 
 {
     struct ticket_note note;
     struct gw_error why;
-    if (!p->has_key || note_read(NOTE_COMMIT, body, signature, p->key, &note, &why) != GW_OK || note.n != 1) {
+    if (!p->has_key || note_read(NOTE_COMMIT, body, signature, p->key, &note, &why) != GW_OK ||
+        note.n != 1) {
         log_warn("move.commit", "host=%s sent a COMMIT that does not verify", peer_label(p));
         return;
     }
@@ -289,7 +301,8 @@ static void take_commit(struct node *n, struct peer *p, uint64_t stream, struct 
     }
     if (m->from != p || !handoff_note_is(&note, &m->ticket, &m->agent, m->epoch) ||
         memcmp(note.nonce, m->row.nonce, sizeof note.nonce) != 0) {
-        log_warn("move.commit", "host=%s sent a COMMIT that is not for what is staged here", peer_label(p));
+        log_warn("move.commit", "host=%s sent a COMMIT that is not for what is staged here",
+                 peer_label(p));
         return;
     }
     if (stream) {
@@ -425,7 +438,8 @@ static gw_err admit(struct node *n, struct peer *p, const struct ticket *t, stru
     }
     const struct type *type = type_find(n, e->type);
     if (!name_is_valid(e->type) || !type || !type_offered(type)) {
-        return gw_fail(why, GW_EREFUSED, "host \"%s\" has no agent type \"%.64s\"", n->name, e->type);
+        return gw_fail(why, GW_EREFUSED, "host \"%s\" has no agent type \"%.64s\"", n->name,
+                       e->type);
     }
     if (e->epoch > LIMIT_EPOCH || e->epoch <= agent_fence(n, &e->agent)) {
         return gw_fail(why, GW_EREFUSED, "the agent is known here at epoch %llu, not below %llu",
@@ -445,21 +459,23 @@ static gw_err admit(struct node *n, struct peer *p, const struct ticket *t, stru
     return GW_OK;
 }
 
-/* The hooks with which a life begins here. A move says by a bit whether it was called back (PROTOCOL.md 6.2). */
+/* The hooks with which a life begins here. A move says by a bit whether it was called back
+ * (PROTOCOL.md 6.2). */
 static uint32_t greeting(const struct type *t, const struct handoff_payload *pay)
 {
     frame_hook hook = pay->mode == HANDOFF_CLONE ? HOOK_CLONE : HOOK_ARRIVE;
     if (pay->row.then == AGENT_INACTIVE) {
         return 0;
     }
-    if (hook == HOOK_ARRIVE && pay->row.pending & 1u << HOOK_RETRACT && t->hooks & 1u << HOOK_RETRACT) {
+    if (hook == HOOK_ARRIVE && pay->row.pending & 1u << HOOK_RETRACT &&
+        t->hooks & 1u << HOOK_RETRACT) {
         hook = HOOK_RETRACT;
     }
     return hooks_to_run(t, 1u << hook);
 }
 
-static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *t, struct span sealed,
-                           uint64_t stream, struct gw_error *why)
+static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *t,
+                           struct span sealed, uint64_t stream, struct gw_error *why)
 {
     const struct ticket_agent *e = &t->agents[0];
     GW_AUTO(buf_free) struct buf plain = {0};
@@ -476,9 +492,16 @@ static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *
         return gw_fail(why, GW_EDECODE, "the payload holds rows that are none");
     }
     struct move_in *m = xcalloc(1, sizeof *m);
-    *m = (struct move_in){.ticket = t->id, .node = n, .from = p, .agent = e->agent, .epoch = e->epoch,
-                          .phase = IN_STORING, .row = pay.row, .since_ms = node_now_ms(n),
-                          .stage_stream = stream, .clone = pay.mode == HANDOFF_CLONE};
+    *m = (struct move_in){.ticket = t->id,
+                          .node = n,
+                          .from = p,
+                          .agent = e->agent,
+                          .epoch = e->epoch,
+                          .phase = IN_STORING,
+                          .row = pay.row,
+                          .since_ms = node_now_ms(n),
+                          .stage_stream = stream,
+                          .clone = pay.mode == HANDOFF_CLONE};
     m->has_mail = handoff_has_mail(&pay);
     m->row.status = AGENT_STAGED;
     m->row.ticket = t->id;
@@ -495,7 +518,8 @@ static gw_err take_payload(struct node *n, struct peer *p, const struct ticket *
         buf_free(&value);
     }
     if (m->clone) {
-        m->batch = batch; /* written once the state has decoded: there is no later word that could drop it */
+        m->batch = batch; /* written once the state has decoded: there is no later word that could
+                             drop it */
         probe(m, pay.parts);
         if (!m->probing) {
             m->batch = NULL;
@@ -517,8 +541,10 @@ static void take_stage(struct node *n, struct peer *p, const struct frame *f)
     struct ticket t = {0};
     struct gw_error why;
     size_t payloads;
-    if (mp_read_bin(&s, &body) != GW_OK || mp_read_fixed(&s, signature, sizeof signature) != GW_OK ||
-        mp_read_array(&s, &payloads) != GW_OK || payloads < 1 || mp_read_bin(&s, &sealed) != GW_OK ||
+    if (mp_read_bin(&s, &body) != GW_OK ||
+        mp_read_fixed(&s, signature, sizeof signature) != GW_OK ||
+        mp_read_array(&s, &payloads) != GW_OK || payloads < 1 ||
+        mp_read_bin(&s, &sealed) != GW_OK ||
         ticket_read(body, signature, p->key, &t, &why) != GW_OK) {
         log_warn("move.stage", "host=%s sent a ticket that does not verify", peer_label(p));
         return;
@@ -532,7 +558,8 @@ static void take_stage(struct node *n, struct peer *p, const struct frame *f)
         }
     } else if (t.agents[0].epoch == 1 && agent_fence(n, &t.agents[0].agent) >= 1 &&
                (!a || host_id_equal(a->home, &n->self->id))) {
-        static const uint8_t none[TICKET_NONCE_BYTES]; /* a clone that stands already, or has moved on */
+        static const uint8_t
+            none[TICKET_NONCE_BYTES]; /* a clone that stands already, or has moved on */
         struct ticket_note note = handoff_note(&t.id, &t.agents[0].agent, 1, none);
         send_receipt(n, p, f->stream, &t.id, &note, NULL);
     } else if (admit(n, p, &t, &why) != GW_OK ||
@@ -559,7 +586,8 @@ static void take_offer(struct node *n, struct peer *p, const struct frame *f)
     }
     struct ticket_agent entry = {.agent = agent, .epoch = epoch};
     memcpy(entry.type, type, sizeof entry.type);
-    struct ticket t = {.id = ticket, .from = p->id, .to = n->self->id, .agents = &entry, .agent_count = 1};
+    struct ticket t = {
+        .id = ticket, .from = p->id, .to = n->self->id, .agents = &entry, .agent_count = 1};
     gw_err err = admit(n, p, &t, &why);
     struct buf frame = {0};
     size_t at = frame_begin(&frame, FRAME_OFFER_ANSWER, f->stream, 4);
@@ -596,7 +624,8 @@ void move_in_frame(struct node *n, struct peer *p, const struct frame *f)
     case FRAME_STAGE: take_stage(n, p, f); break;
     case FRAME_ABORT: take_abort(n, p, f); break;
     case FRAME_COMMIT:
-        if (mp_read_bin(&s, &body) == GW_OK && mp_read_fixed(&s, signature, sizeof signature) == GW_OK) {
+        if (mp_read_bin(&s, &body) == GW_OK &&
+            mp_read_fixed(&s, signature, sizeof signature) == GW_OK) {
             take_commit(n, p, f->stream, body, signature);
         }
         break;
@@ -609,9 +638,16 @@ void move_in_frame(struct node *n, struct peer *p, const struct frame *f)
 void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row)
 {
     struct move_in *m = xcalloc(1, sizeof *m);
-    *m = (struct move_in){.ticket = row->ticket, .node = n, .from = peer_intern(n, &row->peer),
-                          .agent = *agent, .epoch = epoch, .phase = IN_STAGED, .row = *row,
-                          .stored = true, .has_mail = true, .since_ms = node_now_ms(n)};
+    *m = (struct move_in){.ticket = row->ticket,
+                          .node = n,
+                          .from = peer_intern(n, &row->peer),
+                          .agent = *agent,
+                          .epoch = epoch,
+                          .phase = IN_STAGED,
+                          .row = *row,
+                          .stored = true,
+                          .has_mail = true,
+                          .since_ms = node_now_ms(n)};
     m->row.intent = (struct buf){0};
     m->timer = n->env->timer_new(n->env->ctx, send_query, m);
     HASH_ADD(hh, n->moves_in, ticket, sizeof m->ticket, m);

@@ -1,16 +1,16 @@
 /* Handoff at the source.
  *
- *   OFFERING --accept--> FREEZING --quiet, snapshot--> STAGING --receipt--> COMMITTING --fsync--> DEPARTED --+
- *      |                    |                             |                     |                            |
- *      +----- refuse -------+------ 5 s, hook fails ------+-- refuse, link -----+-- certain roll-back         |
- *                           v                                                   v                   COMMITTED v
- *                        ABORTED: the agent goes on here at once  <-------------+                          DONE
+ *   OFFERING --accept--> FREEZING --quiet, snapshot--> STAGING --receipt--> COMMITTING --fsync-->
+ * DEPARTED --+ |                    |                             |                     | |
+ *      +----- refuse -------+------ 5 s, hook fails ------+-- refuse, link -----+-- certain
+ * roll-back         | v                                                   v COMMITTED v ABORTED:
+ * the agent goes on here at once  <-------------+                          DONE
  *
- * OFFERING is skipped when the destination has announced this very type version. The commit point is the departed
- * row (PROTOCOL.md 6.3): before it only we decide, after it the agent is the destination's whatever
- * happens, and COMMIT is repeated until answered. H3: while that row is with the storage thread nothing may
- * abort. A clone runs the same way up to the receipt, which ends it: the destination has made it in one
- * transaction, under an id that makes repeats harmless. */
+ * OFFERING is skipped when the destination has announced this very type version. The commit point
+ * is the departed row (PROTOCOL.md 6.3): before it only we decide, after it the agent is the
+ * destination's whatever happens, and COMMIT is repeated until answered. H3: while that row is with
+ * the storage thread nothing may abort. A clone runs the same way up to the receipt, which ends it:
+ * the destination has made it in one transaction, under an id that makes repeats harmless. */
 #include "host/core/handoff.h"
 
 #include <stdlib.h>
@@ -73,7 +73,7 @@ static void move_free(struct move_out *m)
 void moves_out_free(struct node *n)
 {
     struct move_out *m, *next;
-    HASH_ITER(hh, n->moves_out, m, next) {
+    HASH_ITER (hh, n->moves_out, m, next) {
         if (!m->clone && m->agent && m->agent->move == m) {
             m->agent->move = NULL;
         }
@@ -83,8 +83,8 @@ void moves_out_free(struct node *n)
 
 static void timer_fired(void *arg);
 
-static struct move_out *move_new(struct node *n, const gw_id *ticket, const gw_id *agent, uint64_t epoch,
-                                 struct peer *to)
+static struct move_out *move_new(struct node *n, const gw_id *ticket, const gw_id *agent,
+                                 uint64_t epoch, struct peer *to)
 {
     struct move_out *m = xcalloc(1, sizeof *m);
     m->node = n;
@@ -146,8 +146,9 @@ static void move_abort(struct move_out *m, const struct gw_error *why)
 
 /* ---- the end: COMMITTED, or the receipt of a clone ---- */
 
-/* What waited for an agent that has left: calls start again and follow it, its inbox travelled with it, a
- * `run` that had not begun is void here. The agent itself is no more: done() sees a shell with its name. */
+/* What waited for an agent that has left: calls start again and follow it, its inbox travelled with
+ * it, a `run` that had not begun is void here. The agent itself is no more: done() sees a shell
+ * with its name. */
 static void follow_parked(struct node *n, struct move_out *m, struct work_queue *parked)
 {
     struct agent shell = {.id = m->agent_id, .epoch = m->epoch, .type = type_intern(n, m->type)};
@@ -214,8 +215,9 @@ static void commit_answer(void *arg, gw_err err, const struct frame *f)
     }
     if (err == GW_OK && code == GW_EUNKNOWN && !m->answered_unknown) {
         m->answered_unknown = true;
-        log_error("move.in_doubt", "host=%s says that it never staged what it gave a receipt for; the "
-                                   "state is kept here; see `godwit moves`",
+        log_error("move.in_doubt",
+                  "host=%s says that it never staged what it gave a receipt for; the "
+                  "state is kept here; see `godwit moves`",
                   peer_label(m->to));
     }
     n->env->timer_start(n->env->ctx, m->timer, RETRY_MS);
@@ -251,7 +253,8 @@ static void departed(void *arg, gw_err err)
     struct agent *a = m->agent;
     if (err != GW_OK) {
         struct gw_error why;
-        gw_fail(&why, err, "the departure could not be written and was rolled back: %s", gw_err_text(err));
+        gw_fail(&why, err, "the departure could not be written and was rolled back: %s",
+                gw_err_text(err));
         move_abort(m, &why);
         return;
     }
@@ -286,8 +289,12 @@ static void depart(struct move_out *m)
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &a->id, a->epoch), &value);
     buf_free(&value);
     location_write(batch, &a->id, a->epoch + 1, m->to, false);
-    event_put(n, batch, &(struct event){.kind = m->retract ? "agent.retract" : "agent.dispatch", .agent = &a->id,
-                                        .type = m->type, .ticket = &m->ticket, .peer = m->to});
+    event_put(n, batch,
+              &(struct event){.kind = m->retract ? "agent.retract" : "agent.dispatch",
+                              .agent = &a->id,
+                              .type = m->type,
+                              .ticket = &m->ticket,
+                              .peer = m->to});
     set_phase(m, OUT_COMMITTING);
     n->env->timer_stop(n->env->ctx, m->timer);
     node_commit(n, batch, departed, m);
@@ -307,20 +314,25 @@ static gw_err read_receipt(struct move_out *m, const struct frame *f, struct gw_
     uint8_t signature[TICKET_SIGNATURE_BYTES];
     struct ticket_note note;
     gw_err bad = gw_fail(why, GW_EPROTO, "host \"%s\" answered nonsense", peer_label(m->to));
-    if (f->kind != FRAME_RECEIPT || mp_read_id(&r, &ticket) != GW_OK || mp_read_u32(&r, &code) != GW_OK ||
-        mp_read_text_or_nil(&r, reason, sizeof reason) != GW_OK || !gw_id_equal(&ticket, &m->ticket)) {
+    if (f->kind != FRAME_RECEIPT || mp_read_id(&r, &ticket) != GW_OK ||
+        mp_read_u32(&r, &code) != GW_OK ||
+        mp_read_text_or_nil(&r, reason, sizeof reason) != GW_OK ||
+        !gw_id_equal(&ticket, &m->ticket)) {
         return bad;
     }
     if (code != GW_OK) {
-        return gw_fail(why, gw_err_from_wire(code), "host \"%s\" refused: %.250s", peer_label(m->to), reason);
+        return gw_fail(why, gw_err_from_wire(code), "host \"%s\" refused: %.250s",
+                       peer_label(m->to), reason);
     }
-    if (mp_read_bin(&r, &body) != GW_OK || mp_read_fixed(&r, signature, sizeof signature) != GW_OK) {
+    if (mp_read_bin(&r, &body) != GW_OK ||
+        mp_read_fixed(&r, signature, sizeof signature) != GW_OK) {
         return bad;
     }
     GW_TRY(note_read(NOTE_RECEIPT, body, signature, m->to->key, &note, why));
     const gw_id *id = m->clone ? &m->clone_id : &m->agent_id;
     if (!handoff_note_is(&note, &m->ticket, id, m->clone ? 1 : m->epoch + 1)) {
-        return gw_fail(why, GW_EPROTO, "host \"%s\" gave a receipt for something else", peer_label(m->to));
+        return gw_fail(why, GW_EPROTO, "host \"%s\" gave a receipt for something else",
+                       peer_label(m->to));
     }
     memcpy(m->nonce, note.nonce, sizeof m->nonce);
     return GW_OK;
@@ -408,9 +420,9 @@ static gw_err seal(struct move_out *m, struct gw_error *why)
     struct span span = buf_span(&plain);
     buf_free(&m->parts);
     buf_free(&m->rows);
-    gw_err err = buf_ok(&plain) ? ticket_seal(&t, &span, &n->cfg.key, m->to->key, &m->body, m->signature,
-                                            &m->payload)
-                              : GW_ENOMEM;
+    gw_err err = buf_ok(&plain) ? ticket_seal(&t, &span, &n->cfg.key, m->to->key, &m->body,
+                                              m->signature, &m->payload)
+                                : GW_ENOMEM;
     if (err != GW_OK) {
         return gw_fail(why, err, "the ticket could not be made: %s", gw_err_text(err));
     }
@@ -447,7 +459,8 @@ struct reading { /* outlives an aborted move */
     bool states;
 };
 
-/* The answer of this very dispatch goes along: a repeat under its key finds it where the agent is. */
+/* The answer of this very dispatch goes along: a repeat under its key finds it where the agent is.
+ */
 static void pack_rows_and_answer(struct move_out *m, const struct storage_row *rows, size_t count)
 {
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
@@ -485,7 +498,8 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
     } else {
         handoff_pack_rows(rows, count, &m->rows);
     }
-    timers_pack(m->node, m->agent, &m->rows); /* from memory: frozen, they are what their rows say */
+    timers_pack(m->node, m->agent,
+                &m->rows); /* from memory: frozen, they are what their rows say */
     m->have_rows = true;
     if (states) {
         parts_of_rows(rows, count, &m->parts);
@@ -510,7 +524,8 @@ static void read_rows(struct move_out *m, bool states)
     n->env->read(n->env->ctx, ranges, states ? 5 : 4, rows_read, g);
 }
 
-static void snapshot(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void snapshot(struct work *w, gw_err err, const struct run_result *r,
+                     const struct gw_error *why)
 {
     struct move_out *m = move_by_ticket(w->node, w->arg);
     free(w->arg);
@@ -566,7 +581,8 @@ static void freeze(struct move_out *m)
     memcpy(w->arg, &m->ticket, sizeof m->ticket);
     work_push_snapshot(w);
     if (!clone && a->live->current == w) { /* still there, so the move is, too */
-        read_rows(m, false); /* quiet already: its last transaction is before this read in the store's order */
+        read_rows(m, false); /* quiet already: its last transaction is before this read in the
+                                store's order */
     }
 }
 
@@ -590,7 +606,8 @@ static void offer_answer(void *arg, gw_err err, const struct frame *f)
         return;
     }
     if (err == GW_OK) {
-        gw_fail(&why, gw_err_from_wire(code), "host \"%s\" refused: %.250s", peer_label(m->to), reason);
+        gw_fail(&why, gw_err_from_wire(code), "host \"%s\" refused: %.250s", peer_label(m->to),
+                reason);
     } else {
         gw_fail(&why, err, "host \"%s\" does not answer the offer", peer_label(m->to));
     }
@@ -636,7 +653,8 @@ gw_err move_out_check(struct node *n, const struct agent *a, const struct peer *
         return gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(to));
     }
     if (!announced(to, a->type->name)) {
-        gw_fail(why, GW_EREFUSED, "host \"%s\" has no agent type \"%s\"", peer_label(to), a->type->name);
+        gw_fail(why, GW_EREFUSED, "host \"%s\" has no agent type \"%s\"", peer_label(to),
+                a->type->name);
         gw_hint(why, "start it with --plugin for that type");
         return GW_EREFUSED;
     }
@@ -651,9 +669,10 @@ bool move_out_takes_type(const struct peer *to, const char *type)
     return announced(to, type) != NULL;
 }
 
-gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, unsigned flags, const gw_id *clone,
-                      void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why),
-                      void *arg, struct gw_error *why)
+gw_err
+move_out_begin(struct node *n, struct agent *a, struct peer *to, unsigned flags, const gw_id *clone,
+               void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why),
+               void *arg, struct gw_error *why)
 {
     GW_TRY(move_out_check(n, a, to, clone != NULL, why));
     gw_id ticket = node_new_id(n);
@@ -704,7 +723,7 @@ static void timer_fired(void *arg)
 void move_out_link(struct node *n, struct peer *p, bool up)
 {
     struct move_out *m, *next;
-    HASH_ITER(hh, n->moves_out, m, next) {
+    HASH_ITER (hh, n->moves_out, m, next) {
         if (m->to == p && up && m->phase == OUT_DEPARTED) {
             n->env->timer_start(n->env->ctx, m->timer, 0);
         }

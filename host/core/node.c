@@ -1,8 +1,9 @@
 /* Life of a node: boot from the store, one turn of housekeeping, orderly stop.
  *
- * Boot reads five tables, then starts the runners; `ready` when each runner has answered or failed. The first
- * transaction of a boot writes its number, so that a store that cannot be written is found before anything
- * is promised. Stop: new work is refused, what runs finishes and becomes durable, then on_stopped. */
+ * Boot reads five tables, then starts the runners; `ready` when each runner has answered or failed.
+ * The first transaction of a boot writes its number, so that a store that cannot be written is
+ * found before anything is promised. Stop: new work is refused, what runs finishes and becomes
+ * durable, then on_stopped. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 #include <sodium.h>
 
-#define HOUSEKEEPING_MS 1000
+#define HOUSEKEEPING_MS  1000
 #define STOP_PATIENCE_MS 10000
 
 int64_t node_now_ms(const struct node *n)
@@ -92,7 +93,8 @@ static void boot_agent_row(struct node *n, struct span key, struct span value)
     memcpy(id.b, key.p, GW_ID_BYTES);
     uint64_t epoch = load_u64(key.p + GW_ID_BYTES);
     if (agent_row_unpack(value, &row) != GW_OK) {
-        log_error("store.row", "agent=%s its row does not decode; it stays on disk and is not served",
+        log_error("store.row",
+                  "agent=%s its row does not decode; it stays on disk and is not served",
                   gw_id_text(&id, text));
         return;
     }
@@ -103,8 +105,9 @@ static void boot_agent_row(struct node *n, struct span key, struct span value)
     } else {
         struct agent *lower = agent_find(n, &id); /* rows come by epoch */
         if (lower) {
-            log_error("agent.twice", "agent=%s epoch=%llu is served, the row of epoch=%llu stays on disk",
-                      gw_id_text(&id, text), (unsigned long long)epoch, (unsigned long long)lower->epoch);
+            log_error(
+                "agent.twice", "agent=%s epoch=%llu is served, the row of epoch=%llu stays on disk",
+                gw_id_text(&id, text), (unsigned long long)epoch, (unsigned long long)lower->epoch);
             agent_remove(n, lower);
         }
         if (row.status == AGENT_MOVING) {
@@ -177,7 +180,8 @@ static void boot_read(void *arg, gw_err err, const struct storage_row *rows, siz
         }
     }
     n->boot++;
-    n->next_stream = n->boot << 32 | 1; /* a late answer to a request of an earlier boot fits none of ours */
+    n->next_stream =
+        n->boot << 32 | 1; /* a late answer to a request of an earlier boot fits none of ours */
     uint8_t raw[8];
     store_u64(raw, n->boot);
     struct store_batch *batch = store_batch_new();
@@ -263,8 +267,9 @@ static void stop_patience(void *arg)
 {
     struct node *n = arg;
     if (!n->stopped) {
-        log_warn("stop.late", "handlers still run after %d ms; their messages are not answered, their "
-                              "agents keep the state of their last commit",
+        log_warn("stop.late",
+                 "handlers still run after %d ms; their messages are not answered, their "
+                 "agents keep the state of their last commit",
                  STOP_PATIENCE_MS);
         for (size_t i = 0; i < n->runner_count; i++) {
             work_runner_lost(&n->runners[i], "the host is stopping");
@@ -285,7 +290,7 @@ void node_stop(struct node *n)
     struct gw_error why;
     gw_fail(&why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
     struct agent *a, *next;
-    HASH_ITER(hh, n->agents, a, next) { /* one that is being created ends with its create */
+    HASH_ITER (hh, n->agents, a, next) { /* one that is being created ends with its create */
         work_refuse_queued(n, a, &why);
     }
     node_check_stopped(n);
@@ -392,7 +397,7 @@ void node_free(struct node *n)
     moves_out_free(n);
     moves_in_free(n);
     drains_free(n);
-    HASH_ITER(hh, n->agents, a, next) {
+    HASH_ITER (hh, n->agents, a, next) {
         if (a->live) {
             work_drop_all(a);
             a->live->incarnation = 0;
@@ -415,8 +420,8 @@ void node_each_agent(struct node *n, bool (*visit)(void *arg, const struct node_
                      void *arg)
 {
     for (struct agent *a = n->agents; a; a = a->hh.next) {
-        bool runnable = a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE ||
-                        a->status == AGENT_MOVING;
+        bool runnable =
+            a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE || a->status == AGENT_MOVING;
         struct node_agent_view view = {a->id, a->epoch, agent_status_names[a->status], runnable};
         if (!visit(arg, &view)) {
             return;

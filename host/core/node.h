@@ -1,16 +1,15 @@
 /* The node: everything a host knows and decides, as a machine without I/O.
  *
- * Inputs are the functions below, outputs go through struct gw_env. One thread. The node owns agents, their
- * queues, moves in and out, members, types and runners' states. Its files:
- *   node.c      life, boot from the store            agents.c   registry, rows, the state of an agent
- *   work.c      an agent does one thing at a time    commit.c   a handler's result as one transaction
- *   create.c    create, clone                        sleep.c    deactivate, activate, dispose
- *   intents.c   what agents ask about themselves
- *   move_out.c  handoff at the source                move_in.c  handoff at the destination
- *   runners.c   processes that run handlers          peers.c    hello, members, requests to peers
- *   locations.c where agents are; two copies         route.c    calls about agents elsewhere
- *   tells.c     outbox, streams, inbox               travel.c   dispatch, retract; moves in doubt
- *   drain.c     all agents leave                     list.c     answers of listing operations
+ * Inputs are the functions below, outputs go through struct gw_env. One thread. The node owns
+ * agents, their queues, moves in and out, members, types and runners' states. Its files: node.c
+ * life, boot from the store            agents.c   registry, rows, the state of an agent work.c an
+ * agent does one thing at a time    commit.c   a handler's result as one transaction create.c
+ * create, clone                        sleep.c    deactivate, activate, dispose intents.c   what
+ * agents ask about themselves move_out.c  handoff at the source                move_in.c  handoff
+ * at the destination runners.c   processes that run handlers          peers.c    hello, members,
+ * requests to peers locations.c where agents are; two copies         route.c    calls about agents
+ * elsewhere tells.c     outbox, streams, inbox               travel.c   dispatch, retract; moves in
+ * doubt drain.c     all agents leave                     list.c     answers of listing operations
  *   events.c    event log and agents' log lines      select.c   which hosts a selector names
  *   metrics.c   counts and latencies                 dead.c     messages that were given up
  *   timers.c, timer_actions.c   timers of agents */
@@ -40,7 +39,7 @@ struct node_config {
     const gw_strs *properties;
     const char *const *plugins; /* paths, for `types`; index = runner */
     size_t plugin_count;
-    struct node_limits { /* settings; 0 = as in protocol/limits.h */
+    struct node_limits {      /* settings; 0 = as in protocol/limits.h */
         size_t mailbox;       /* waiting messages of one agent */
         size_t mailbox_bytes; /* of them together */
         size_t staged;        /* arriving agents of one peer */
@@ -51,7 +50,8 @@ struct node_config {
     /* called once after node_stop: everything is durable, nothing is in flight */
     void (*on_stopped)(void *ctx);
     void (*on_stop_asked)(void *ctx); /* operation `stop` */
-    gw_err (*add_status)(void *ctx, gw_value *status); /* the environment's part of `status`; NULL = none */
+    gw_err (*add_status)(void *ctx,
+                         gw_value *status); /* the environment's part of `status`; NULL = none */
     void (*sample)(void *ctx, struct node_sample *ret); /* for `metrics`; NULL: all is 0 */
 };
 
@@ -60,9 +60,11 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env,
                 struct node **ret) GW_MUST_USE;
 void node_start(struct node *node); /* reads the store; on_ready follows */
 void node_stop(struct node *node);  /* finish what runs, refuse new work; on_stopped follows */
-void node_free(struct node *node);  /* at any time; pending callbacks of env must not come afterwards */
+void node_free(
+    struct node *node); /* at any time; pending callbacks of env must not come afterwards */
 
-/* A link to `peer` is up (authenticated as this host_id). The node sends HELLO first; frames follow. */
+/* A link to `peer` is up (authenticated as this host_id). The node sends HELLO first; frames
+ * follow. */
 void node_peer_up(struct node *node, const struct host_id *peer);
 void node_peer_down(struct node *node, const struct host_id *peer);
 void node_peer_frame(struct node *node, const struct host_id *peer, const struct frame *frame);
@@ -84,8 +86,8 @@ struct node_agent_view {
     bool runnable;      /* I1 counts these */
 };
 /* Visit agents and moves; the callback returns false to stop. */
-void node_each_agent(struct node *node, bool (*visit)(void *arg, const struct node_agent_view *view),
-                     void *arg);
+void node_each_agent(struct node *node,
+                     bool (*visit)(void *arg, const struct node_agent_view *view), void *arg);
 size_t node_moves_count(const struct node *node);
 
 #endif

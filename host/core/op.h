@@ -1,5 +1,6 @@
-/* The operation table: each thing a client can ask of a host, once. The same row serves HTTP (host/api.c) and
- * CALL frames of links and runners. A new operation is a row in host/core/ops.c and a handler. */
+/* The operation table: each thing a client can ask of a host, once. The same row serves HTTP
+ * (host/api.c) and CALL frames of links and runners. A new operation is a row in host/core/ops.c
+ * and a handler. */
 #ifndef HOST_CORE_OP_H
 #define HOST_CORE_OP_H
 
@@ -14,11 +15,13 @@ typedef enum api_role { ROLE_NONE, ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN, ROLE_
 /* One call of an operation, from whichever door. Owned by the door; lives until answered. */
 struct op_call {
     const struct op *op;
-    gw_value args;       /* map, checked against the signature, defaults filled in; owned */
-    gw_value context;    /* of runner calls: {agent, chain}; of host calls: {hop: true}; nil otherwise */
+    gw_value args; /* map, checked against the signature, defaults filled in; owned */
+    gw_value
+        context; /* of runner calls: {agent, chain}; of host calls: {hop: true}; nil otherwise */
     api_role role;
-    const struct host_id *peer; /* the host that calls (ROLE_PEER); else NULL. Valid during op->run. */
-    bool http;           /* JSON door: text arguments */
+    const struct host_id
+        *peer; /* the host that calls (ROLE_PEER); else NULL. Valid during op->run. */
+    bool http; /* JSON door: text arguments */
     struct http_call *http_call; /* join, events over HTTP; else NULL */
     /* Filled by the door. `result` is taken. item: streams only, false when the caller is gone. */
     void (*answer)(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why);
@@ -26,7 +29,7 @@ struct op_call {
     /* Set by a streaming handler: called when the caller goes away; the handler then answers. */
     void (*on_gone)(void *arg);
     void *gone_arg;
-    void *door; /* of the door */
+    void *door;             /* of the door */
     int64_t waits_since_us; /* of route.c: since when it is tried again; 0 = never yet */
 };
 
@@ -38,7 +41,8 @@ struct op {
     void (*run)(struct node *node, struct op_call *call);
     const char *help; /* one line */
     bool streams;     /* answers ITEMs (server-sent events over HTTP) until the caller goes away */
-    const char *text; /* content type: over HTTP the result {text} goes as this text; NULL = as JSON */
+    const char
+        *text; /* content type: over HTTP the result {text} goes as this text; NULL = as JSON */
 };
 
 extern const struct op ops_table[];

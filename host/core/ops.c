@@ -78,8 +78,7 @@ const struct op ops_table[] = {
     {"accept", NULL, ROLE_PEER,
      "accept(agent: string, sender: string, seq: int, method: string, args: bytes, key: bytes, "
      "since: int = 0)",
-     op_accept,
-     "take a one-way message of another agent"},
+     op_accept, "take a one-way message of another agent"},
     /* -- trust -- */
     {"token", "POST /v1/mesh/tokens", ROLE_ADMIN,
      "token(ttl: duration?, uses: int[1..1000] = 1, tags: [string]?)", op_token,
@@ -102,7 +101,8 @@ void ops_init(void)
 {
     for (size_t i = 0; i < ops_count; i++) {
         struct gw_error why;
-        if (!signatures[i] && signature_parse(ops_table[i].signature, &signatures[i], &why) != GW_OK) {
+        if (!signatures[i] &&
+            signature_parse(ops_table[i].signature, &signatures[i], &why) != GW_OK) {
             log_die("bug.op", "operation \"%s\": %s", ops_table[i].name, why.text);
         }
     }

@@ -1,8 +1,9 @@
 /* Members of the mesh: HELLO, exchange of member lists, requests to peers and their answers.
  *
- * A link that comes up says HELLO: who we are, our public key (checked against the authenticated host_id), tags,
- * properties, types with versions, and all members that we know. Members are kept on disk, so that a
- * restarted host finds the mesh again without --peer. Failure detection is the link itself. */
+ * A link that comes up says HELLO: who we are, our public key (checked against the authenticated
+ * host_id), tags, properties, types with versions, and all members that we know. Members are kept
+ * on disk, so that a restarted host finds the mesh again without --peer. Failure detection is the
+ * link itself. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -71,7 +72,7 @@ void peers_forget_requests(struct node *n)
 void peer_forget_requests(struct node *n, const void *arg)
 {
     struct request *r, *next;
-    HASH_ITER(hh, n->requests, r, next) {
+    HASH_ITER (hh, n->requests, r, next) {
         if (r->arg == arg) {
             HASH_DEL(n->requests, r);
             n->env->timer_free(n->env->ctx, r->timer);
@@ -83,7 +84,7 @@ void peer_forget_requests(struct node *n, const void *arg)
 void peers_free(struct node *n)
 {
     struct peer *p, *next;
-    HASH_ITER(hh, n->peers, p, next) {
+    HASH_ITER (hh, n->peers, p, next) {
         HASH_DEL(n->peers, p);
         peer_clear(p);
         free(p);
@@ -166,7 +167,8 @@ static bool take_strs(const gw_value *list, size_t max, size_t max_bytes, gw_str
     }
     for (size_t i = 0; i < list->list.n; i++) {
         const gw_value *v = &list->list.items[i];
-        if (v->kind != GW_STR || v->s.n > max_bytes || !is_plain(v->s.p) || gw_strs_add(ret, v->s.p) != GW_OK) {
+        if (v->kind != GW_STR || v->s.n > max_bytes || !is_plain(v->s.p) ||
+            gw_strs_add(ret, v->s.p) != GW_OK) {
             return false;
         }
     }
@@ -178,8 +180,8 @@ static bool take_about(struct peer *p, const gw_value *about)
     const char *name = gw_map_str(about, "name", "");
     const char *url = gw_map_str(about, "url", "");
     const gw_value *key = gw_map_get(about, "key");
-    if (!name_is_valid(name) || strlen(url) >= sizeof p->url || strncmp(url, "https://", 8) != 0 || !is_plain(url) || !key ||
-        key->kind != GW_BYTES || key->s.n != sizeof p->key) {
+    if (!name_is_valid(name) || strlen(url) >= sizeof p->url || strncmp(url, "https://", 8) != 0 ||
+        !is_plain(url) || !key || key->kind != GW_BYTES || key->s.n != sizeof p->key) {
         return false;
     }
     struct host_id id = host_id_of_key((const uint8_t *)key->s.p);
@@ -212,7 +214,8 @@ static void take_types(struct peer *p, const gw_value *types)
         }
         struct peer_type *t = &p->types[p->type_count++];
         const gw_value *name = &one->list.items[0];
-        (void)span_text((struct span){(const uint8_t *)name->s.p, name->s.n}, t->name, sizeof t->name);
+        (void)span_text((struct span){(const uint8_t *)name->s.p, name->s.n}, t->name,
+                        sizeof t->name);
         t->version = (uint32_t)one->list.items[1].i;
     }
 }
@@ -360,8 +363,9 @@ static void hello(struct node *n, struct peer *p, const struct frame *f)
     struct span role;
     uint32_t version;
     gw_value about = gw_nil();
-    if (mp_read_str(&m, &role) != GW_OK || !span_is(role, "host") || mp_read_u32(&m, &version) != GW_OK ||
-        value_unpack(&m, &about) != GW_OK || !take_about(p, &about)) {
+    if (mp_read_str(&m, &role) != GW_OK || !span_is(role, "host") ||
+        mp_read_u32(&m, &version) != GW_OK || value_unpack(&m, &about) != GW_OK ||
+        !take_about(p, &about)) {
         n->env->peer_drop(n->env->ctx, &p->id, "its HELLO does not hold what it must");
         gw_value_free(&about);
         return;
@@ -450,7 +454,7 @@ void node_peer_down(struct node *n, const struct host_id *id)
     }
     bool was_up = p->up;
     p->linked = p->up = false;
-    HASH_ITER(hh, n->requests, r, next) {
+    HASH_ITER (hh, n->requests, r, next) {
         if (r->peer == p) {
             HASH_DEL(n->requests, r);
             n->env->timer_free(n->env->ctx, r->timer);
@@ -478,11 +482,13 @@ static void request_late(void *arg)
     free(r);
 }
 
-void peer_request(struct node *n, struct peer *p, uint64_t stream, struct buf *frame, int64_t timeout_ms,
+void peer_request(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
+                  int64_t timeout_ms,
                   void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
 {
     struct request *r = xcalloc(1, sizeof *r);
-    *r = (struct request){.stream = stream, .node = n, .peer = p, .on_answer = on_answer, .arg = arg};
+    *r = (struct request){
+        .stream = stream, .node = n, .peer = p, .on_answer = on_answer, .arg = arg};
     r->unsent = !p->up || !buf_ok(frame);
     r->timer = n->env->timer_new(n->env->ctx, request_late, r);
     n->env->timer_start(n->env->ctx, r->timer, r->unsent ? 0 : timeout_ms);

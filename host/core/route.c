@@ -1,18 +1,18 @@
 /* Calls about agents that live elsewhere.
  *
- * Nobody forwards: a host without the agent answers MOVED{host, epoch} or UNKNOWN; the host through which a
- * client came re-sends, following LIMIT_REDIRECTS answers, then asks the whole mesh once (home is one of those
- * asked). */
+ * Nobody forwards: a host without the agent answers MOVED{host, epoch} or UNKNOWN; the host through
+ * which a client came re-sends, following LIMIT_REDIRECTS answers, then asks the whole mesh once
+ * (home is one of those asked). */
 #include "host/core/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define AGAIN_MS 20
-#define CALL_TIMEOUT_MS 30000
+#define AGAIN_MS            20
+#define CALL_TIMEOUT_MS     30000
 #define CALL_TIMEOUT_MAX_MS (24LL * 3600 * 1000)
-#define RESEND_US 5000000LL /* a keyed call is sent again for so long when its host is lost */
+#define RESEND_US           5000000LL /* a keyed call is sent again for so long when its host is lost */
 
 /* ---- calls ---- */
 
@@ -101,7 +101,7 @@ struct route {
     /* asking the mesh */
     size_t asking;
     uint64_t best_epoch;
-    bool by_text;   /* an alias, or the end of an id: what is found must be one agent */
+    bool by_text; /* an alias, or the end of an id: what is found must be one agent */
     bool ambiguous;
     bool silent; /* somebody did not answer */
 };
@@ -118,7 +118,8 @@ static void route_fail(struct route *r, const struct gw_error *why)
 static void not_found(struct route *r)
 {
     struct gw_error why;
-    /* A one-way message that leaves its outbox for this would be lost: who is silent may have the agent. */
+    /* A one-way message that leaves its outbox for this would be lost: who is silent may have the
+     * agent. */
     bool unsure = r->silent && strcmp(r->call->op->name, "accept") == 0;
     gw_fail(&why, unsure ? GW_EUNREACHABLE : GW_EAGENT_NOT_FOUND, "no agent \"%s\"",
             gw_map_str(&r->call->args, "agent", ""));
@@ -186,7 +187,8 @@ static void located(void *arg, gw_err err, const struct frame *f)
                 gw_map_str(&r->call->args, "agent", ""));
         gw_hint(&why, "`godwit agents --all` lists them; give the whole id");
         route_fail(r, &why);
-    } else if (r->best_epoch == 0 || err == GW_ECANCELLED) { /* cancelled: the node is being freed */
+    } else if (r->best_epoch == 0 ||
+               err == GW_ECANCELLED) { /* cancelled: the node is being freed */
         not_found(r);
     } else {
         route_step(r);
@@ -244,7 +246,8 @@ static gw_err read_reply(const struct frame *f, gw_value *value, struct gw_error
 {
     struct mp m = f->rest;
     uint32_t code;
-    if (f->kind != FRAME_REPLY || mp_read_u32(&m, &code) != GW_OK || value_unpack(&m, value) != GW_OK) {
+    if (f->kind != FRAME_REPLY || mp_read_u32(&m, &code) != GW_OK ||
+        value_unpack(&m, value) != GW_OK) {
         return gw_fail(why, GW_EPROTO, "the other host answered nonsense");
     }
     gw_err err = gw_err_from_wire(code);
@@ -270,7 +273,8 @@ static void lost_host(struct route *r, gw_err err)
     }
     gw_fail(&why, err, "host \"%s\" %s", peer_label(r->to),
             err == GW_ETIMEOUT ? "did not answer in time" : "cannot be reached");
-    gw_hint(&why, "the call may have been carried out; send it again with the same --op-key to be sure");
+    gw_hint(&why,
+            "the call may have been carried out; send it again with the same --op-key to be sure");
     route_fail(r, &why);
 }
 
@@ -378,7 +382,8 @@ static void route_elsewhere(struct route *r)
     struct location *l = r->has_id ? location_find(n, &r->id) : NULL;
     bool hop = call_is_hop(r->call);
     if (l && l->disposed) {
-        gw_fail(&why, GW_EDISPOSED, "agent \"%s\" was disposed", gw_map_str(&r->call->args, "agent", ""));
+        gw_fail(&why, GW_EDISPOSED, "agent \"%s\" was disposed",
+                gw_map_str(&r->call->args, "agent", ""));
         route_fail(r, &why);
     } else if (hop && l && !l->host->self) {
         struct op_call *call = r->call;
@@ -399,7 +404,8 @@ static void route_elsewhere(struct route *r)
     }
 }
 
-/* A quarantined copy is looked at and disposed of where it lies; everything else is for the living one. */
+/* A quarantined copy is looked at and disposed of where it lies; everything else is for the living
+ * one. */
 static bool lives_elsewhere(const struct route *r, const struct agent *a)
 {
     const struct location *l = location_find(r->n, &a->id);
@@ -455,6 +461,7 @@ void route_call(struct node *n, struct op_call *call,
                 void (*local)(struct node *n, struct op_call *call, struct agent *a))
 {
     struct route *r = xcalloc(1, sizeof *r);
-    *r = (struct route){.n = n, .call = call, .local = local, .began_us = n->env->mono_us(n->env->ctx)};
+    *r = (struct route){
+        .n = n, .call = call, .local = local, .began_us = n->env->mono_us(n->env->ctx)};
     route_step(r);
 }

@@ -1,21 +1,23 @@
-/* Runners as the node sees them: which types they offer, whether they live, and the RUN frames to them.
+/* Runners as the node sees them: which types they offer, whether they live, and the RUN frames to
+ * them.
  *
  *   STARTING --HELLO--> UP --end--> BACKOFF --timer--> STARTING
  *      |                                                  |
- *      +---- HELLO with an error, or never one HELLO -----+--> BROKEN (after 3 starts without a HELLO)
+ *      +---- HELLO with an error, or never one HELLO -----+--> BROKEN (after 3 starts without a
+ * HELLO)
  *
- * A runner that ends loses nothing: its agents are loaded again from their last committed state. Crash
- * loops back off from 100 ms, doubling, to 30 s; a runner that lived 60 s starts afresh. */
+ * A runner that ends loses nothing: its agents are loaded again from their last committed state.
+ * Crash loops back off from 100 ms, doubling, to 30 s; a runner that lived 60 s starts afresh. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define BACKOFF_FIRST_MS 100
-#define BACKOFF_MAX_MS 30000
-#define STABLE_US 60000000LL
-#define START_ATTEMPTS 3
-#define CRASHES_QUIET 2 /* so many crashes in a row are answered by a start at once */
+#define BACKOFF_MAX_MS   30000
+#define STABLE_US        60000000LL
+#define START_ATTEMPTS   3
+#define CRASHES_QUIET    2 /* so many crashes in a row are answered by a start at once */
 
 static const char *const state_names[] = {"starting", "up", "backoff", "broken"};
 
@@ -38,7 +40,8 @@ struct type *type_intern(struct node *n, const char *name)
     struct type *t = type_find(n, name);
     if (!t) {
         t = xcalloc(1, sizeof *t);
-        bool fits = span_text((struct span){(const uint8_t *)name, strlen(name)}, t->name, sizeof t->name);
+        bool fits =
+            span_text((struct span){(const uint8_t *)name, strlen(name)}, t->name, sizeof t->name);
         gw_assert(fits);
         HASH_ADD_STR(n->types, name, t);
     }
@@ -48,7 +51,7 @@ struct type *type_intern(struct node *n, const char *name)
 void types_free(struct node *n)
 {
     struct type *t, *next;
-    HASH_ITER(hh, n->types, t, next) {
+    HASH_ITER (hh, n->types, t, next) {
         HASH_DEL(n->types, t);
         free(t);
     }
@@ -66,8 +69,8 @@ static void add_type(struct runner *r, const gw_value *about)
     }
     struct type *t = type_intern(n, name);
     if (t->runner && t->runner != r) {
-        log_warn("type.twice", "type=%s plugin=%s is offered by %s already; the first one serves", name,
-                 n->cfg.plugins[r->index], n->cfg.plugins[t->runner->index]);
+        log_warn("type.twice", "type=%s plugin=%s is offered by %s already; the first one serves",
+                 name, n->cfg.plugins[r->index], n->cfg.plugins[t->runner->index]);
         return;
     }
     t->runner = r;
@@ -110,7 +113,7 @@ void runners_free(struct node *n)
     for (size_t i = 0; i < n->runner_count; i++) {
         struct runner *r = &n->runners[i];
         struct work *w, *next;
-        HASH_ITER(hh, r->in_flight, w, next) {
+        HASH_ITER (hh, r->in_flight, w, next) {
             HASH_DEL(r->in_flight, w); /* works belong to their agents, probes to nobody */
             if (w->probe) {
                 w->probe(w, GW_ECANCELLED, NULL);
@@ -125,7 +128,7 @@ void runners_free(struct node *n)
 static void pump_types(struct runner *r)
 {
     struct agent *a, *next;
-    HASH_ITER(hh, r->node->agents, a, next) {
+    HASH_ITER (hh, r->node->agents, a, next) {
         gw_id id = a->id;
         if (a->type->runner == r && (a->live || a->intent)) {
             work_pump(r->node, a);
@@ -158,12 +161,14 @@ bool runner_holds_back(struct runner *r, const struct work *w)
 void runner_resume(struct runner *r)
 {
     struct agent *a, *next;
-    if (!r->holds || r->resuming || !runner_usable(r) || (r->suspects > 0 && runner_unchained(r) > 0)) {
+    if (!r->holds || r->resuming || !runner_usable(r) ||
+        (r->suspects > 0 && runner_unchained(r) > 0)) {
         return;
     }
     r->resuming = true;
     r->holds = false;
-    HASH_ITER(hh, r->node->agents, a, next) { /* suspects first: while there are any, all others wait */
+    HASH_ITER (hh, r->node->agents, a,
+               next) { /* suspects first: while there are any, all others wait */
         const struct work *w = r->suspects > 0 && a->live ? TAILQ_FIRST(&a->live->queue) : NULL;
         if (w && w->suspect_of == r) {
             work_pump(r->node, a);
@@ -184,8 +189,8 @@ void runners_resume(struct node *n)
 static void broken(struct runner *r, const char *text)
 {
     r->state = RUNNER_BROKEN;
-    (void)span_text((struct span){(const uint8_t *)text, strnlen(text, sizeof r->problem - 1)}, r->problem,
-                    sizeof r->problem);
+    (void)span_text((struct span){(const uint8_t *)text, strnlen(text, sizeof r->problem - 1)},
+                    r->problem, sizeof r->problem);
     log_error("runner.broken", "plugin=%s %s; its types are not offered",
               r->node->cfg.plugins[r->index], r->problem);
     event_now(r->node, &(struct event){.kind = "runner.broken", .text = r->problem});
@@ -208,14 +213,15 @@ static void hello(struct runner *r, const struct frame *f)
     gw_value about = {0};
     if (r->state != RUNNER_STARTING || mp_read_str(&m, &role) != GW_OK ||
         mp_read_u32(&m, &version) != GW_OK || value_unpack(&m, &about) != GW_OK) {
-        log_warn("runner.hello", "plugin=%s a HELLO out of place was ignored", n->cfg.plugins[r->index]);
+        log_warn("runner.hello", "plugin=%s a HELLO out of place was ignored",
+                 n->cfg.plugins[r->index]);
         return;
     }
     const gw_value *error = gw_map_get(&about, "error");
     if (error) {
         const char *hint = gw_map_str(error, "hint", "");
-        (void)span_text((struct span){(const uint8_t *)hint, strnlen(hint, sizeof r->hint - 1)}, r->hint,
-                        sizeof r->hint);
+        (void)span_text((struct span){(const uint8_t *)hint, strnlen(hint, sizeof r->hint - 1)},
+                        r->hint, sizeof r->hint);
         broken(r, gw_map_str(error, "text", "the plugin cannot be loaded"));
         gw_value_free(&about);
         return;
@@ -250,9 +256,7 @@ void node_runner_frame(struct node *n, size_t index, const struct frame *f)
     case FRAME_HELLO: hello(r, f); break;
     case FRAME_DONE: work_done_frame(r, f); break;
     case FRAME_LOG: log_frame(n, f); break;
-    default:
-        log_warn("runner.frame", "runner=%zu kind=%u was ignored", index, f->kind);
-        break;
+    default: log_warn("runner.frame", "runner=%zu kind=%u was ignored", index, f->kind); break;
     }
 }
 

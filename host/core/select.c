@@ -11,8 +11,11 @@ static bool matches(const struct selector *s, const struct peer *p)
 {
     char *url = (char *)p->url; /* lent to a list of one, read only */
     gw_strs urls = {.items = &url, .len = p->url[0] ? 1 : 0};
-    struct selector_host host = {
-        .name = p->name, .id = &p->id, .urls = &urls, .tags = &p->tags, .properties = &p->properties};
+    struct selector_host host = {.name = p->name,
+                                 .id = &p->id,
+                                 .urls = &urls,
+                                 .tags = &p->tags,
+                                 .properties = &p->properties};
     return selector_matches(s, &host);
 }
 
@@ -62,8 +65,8 @@ static gw_err pick(struct node *n, struct peer **found, size_t count, bool choic
         }
     }
     if (fit == 0) {
-        return gw_fail(why, GW_EREFUSED, "host \"%s\" does not have the required tag \"%.64s\"", peer_label(first),
-                       missing);
+        return gw_fail(why, GW_EREFUSED, "host \"%s\" does not have the required tag \"%.64s\"",
+                       peer_label(first), missing);
     }
     first = found[0];
     for (size_t i = 0; i < fit; i++) {
@@ -72,7 +75,8 @@ static gw_err pick(struct node *n, struct peer **found, size_t count, bool choic
         }
     }
     if (ups == 0 && fit == 1 && first->self) {
-        return gw_fail(why, GW_EHOST_NOT_FOUND, "no host but \"%s\" itself matches and is reachable", n->name);
+        return gw_fail(why, GW_EHOST_NOT_FOUND,
+                       "no host but \"%s\" itself matches and is reachable", n->name);
     }
     if (ups == 0) {
         gw_fail(why, GW_EUNREACHABLE, "host \"%s\" is not reachable", peer_label(first));
@@ -85,8 +89,8 @@ static gw_err pick(struct node *n, struct peer **found, size_t count, bool choic
     return GW_OK;
 }
 
-gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self, const gw_value *require,
-                         struct peer **ret, struct gw_error *why)
+gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self,
+                         const gw_value *require, struct peer **ret, struct gw_error *why)
 {
     struct gw_error local;
     struct selector s;
@@ -99,8 +103,8 @@ gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self, co
     struct peer **found = xcalloc(cap, sizeof(struct peer *));
     size_t count = peers_select(n, selector, found, cap, why);
     gw_err err = count == 0 ? why->code
-                            : pick(n, found, count, s.kind == SELECT_ANY || s.kind == SELECT_TERMS, not_self,
-                                   require, ret, why);
+                            : pick(n, found, count, s.kind == SELECT_ANY || s.kind == SELECT_TERMS,
+                                   not_self, require, ret, why);
     free(found);
     return err;
 }

@@ -1,8 +1,8 @@
 /* Messages from clients: one request, one reply, applied once however often it is sent.
  *
- * A call with a key (the client library gives every one) is accepted, run and answered by one transaction that
- * also holds the recorded answer; a repeat, through whichever host, gets that answer. `tell` answers when the
- * message is durable in the inbox, before it runs. */
+ * A call with a key (the client library gives every one) is accepted, run and answered by one
+ * transaction that also holds the recorded answer; a repeat, through whichever host, gets that
+ * answer. `tell` answers when the message is durable in the inbox, before it runs. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -25,7 +25,8 @@ static void answer_reply(struct op_call *call, struct node *n, uint64_t epoch, s
     op_ok(call, &result);
 }
 
-static void send_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void send_done(struct work *w, gw_err err, const struct run_result *r,
+                      const struct gw_error *why)
 {
     struct op_call *call = w->arg;
     struct agent *asker = gw_id_is_nil(&w->sender) ? NULL : agent_find(w->node, &w->sender);
@@ -50,7 +51,8 @@ struct telling {
 };
 
 /* Its sender has been answered; a failure is an event (commit.c). */
-static void tell_ran(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void tell_ran(struct work *w, gw_err err, const struct run_result *r,
+                     const struct gw_error *why)
 {
     (void)w, (void)err, (void)r, (void)why;
 }
@@ -60,7 +62,8 @@ static void told(void *arg, gw_err err)
     struct telling *t = arg;
     struct gw_error why;
     struct agent *a = agent_find(t->n, &t->agent);
-    bool keyed = a && a->epoch == t->epoch && a->live && t->w->has_key; /* else read anew, as it is on disk */
+    bool keyed = a && a->epoch == t->epoch && a->live &&
+                 t->w->has_key; /* else read anew, as it is on disk */
     struct seen_request *seen = keyed ? request_find(a->live, t->w->key) : NULL;
     if (err != GW_OK) {
         gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
@@ -108,12 +111,14 @@ static bool admit(struct node *n, struct op_call *call, struct agent *a)
     if (a->status == AGENT_QUARANTINED) {
         gw_fail(&why, GW_ECORRUPT, "the agent is quarantined");
         gw_hint(&why, "`godwit events --agent …` says why; it is kept as it is, not run");
-    } else if (a->status == AGENT_INACTIVE && (a->no_wake || gw_map_bool(&call->args, "no_wake", false))) {
+    } else if (a->status == AGENT_INACTIVE &&
+               (a->no_wake || gw_map_bool(&call->args, "no_wake", false))) {
         gw_fail(&why, GW_EINACTIVE, "the agent is inactive and is not woken by this message");
         gw_hint(&why, "`godwit activate` wakes it");
     } else if (live && (live->queued >= n->cfg.limits.mailbox ||
                         live->queued_bytes >= n->cfg.limits.mailbox_bytes)) {
-        gw_fail(&why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)", live->queued);
+        gw_fail(&why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)",
+                live->queued);
     } else {
         return true;
     }
@@ -137,7 +142,8 @@ static bool comes_back(const struct op_call *call, const struct agent *a)
     return false;
 }
 
-/* Two handlers that ask each other's agent at the same moment have separate chains: follow who waits for whom. */
+/* Two handlers that ask each other's agent at the same moment have separate chains: follow who
+ * waits for whom. */
 static bool asks_in_circle(struct node *n, struct agent *asker, const struct agent *target)
 {
     for (int steps = 0; target && steps < LIMIT_RUNNER_BLOCKED; steps++) {
@@ -166,7 +172,8 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
     }
     if (!tell && comes_back(call, a)) {
         gw_fail(&why, GW_EDEADLOCK,
-                "the call comes back to an agent that waits for it, or is one of more than %d that wait for "
+                "the call comes back to an agent that waits for it, or is one of more than %d that "
+                "wait for "
                 "each other",
                 LIMIT_CHAIN);
         op_fail(call, &why);
@@ -174,7 +181,8 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
     }
     struct agent *asker = sender && sender->kind == GW_ID ? agent_find(n, &sender->id) : NULL;
     if (!tell && asker && asks_in_circle(n, asker, a)) {
-        gw_fail(&why, GW_EDEADLOCK, "the agent asks, itself or through others, the one that asks it");
+        gw_fail(&why, GW_EDEADLOCK,
+                "the agent asks, itself or through others, the one that asks it");
         op_fail(call, &why);
         return;
     }

@@ -50,8 +50,7 @@ bool agent_is_changing(const struct agent *a)
     if (a->live->current && changes(a->live->current)) {
         return true;
     }
-    TAILQ_FOREACH(w, &a->live->queue, link)
-    {
+    TAILQ_FOREACH (w, &a->live->queue, link) {
         if (changes(w)) {
             return true;
         }
@@ -102,7 +101,8 @@ static void sleep_prepare(struct work *w, const struct run_result *r, struct sto
               &(struct event){.kind = "agent.deactivate", .agent = &a->id, .type = a->type->name});
 }
 
-static void sleep_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void sleep_done(struct work *w, gw_err err, const struct run_result *r,
+                       const struct gw_error *why)
 {
     struct node *n = w->node;
     struct agent *a = w->agent;
@@ -121,7 +121,8 @@ static void sleep_done(struct work *w, gw_err err, const struct run_result *r, c
     lifecycle_end(w, err, why, &a->id, a->epoch, "inactive");
 }
 
-void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake, uint64_t wish)
+void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake,
+                     uint64_t wish)
 {
     struct work *w = lifecycle(n, a, HOOK_DEACTIVATE);
     w->flag = no_wake;
@@ -163,7 +164,8 @@ static void wake_prepare(struct work *w, const struct run_result *r, struct stor
               &(struct event){.kind = "agent.activate", .agent = &a->id, .type = a->type->name});
 }
 
-static void wake_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void wake_done(struct work *w, gw_err err, const struct run_result *r,
+                      const struct gw_error *why)
 {
     struct node *n = w->node;
     struct agent *a = w->agent;
@@ -229,12 +231,14 @@ static void end_prepare(struct work *w, const struct run_result *r, struct store
     (void)r;
     agent_end_rows(batch, &a->id, a->epoch); /* what it told others is still delivered */
     location_write(batch, &a->id, a->epoch, n->self, true);
-    event_put(n, batch, &(struct event){.kind = "agent.dispose", .agent = &a->id, .type = a->type->name});
+    event_put(n, batch,
+              &(struct event){.kind = "agent.dispose", .agent = &a->id, .type = a->type->name});
 }
 
 static void dispose_past_hook(struct node *n, struct agent *a, struct op_call *call, uint64_t wish);
 
-static void end_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void end_done(struct work *w, gw_err err, const struct run_result *r,
+                     const struct gw_error *why)
 {
     struct node *n = w->node;
     struct agent *a = w->agent;
@@ -243,7 +247,9 @@ static void end_done(struct work *w, gw_err err, const struct run_result *r, con
     (void)r;
     if (err != GW_OK && !w->direct && err != GW_EMOVED && !w->rolled_back && !n->stopping) {
         /* on_dispose failed, or the state does not decode: the end does not depend on it */
-        event_now(n, &(struct event){.kind = "hook.failed", .agent = &id, .type = a->type->name, .text = why->text});
+        event_now(
+            n, &(struct event){
+                   .kind = "hook.failed", .agent = &id, .type = a->type->name, .text = why->text});
         dispose_past_hook(n, a, w->arg, w->wish);
         return;
     }

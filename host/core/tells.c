@@ -1,18 +1,19 @@
 /* One-way messages between agents: outbox, streams, inbox.
  *
- * A tell leaves with the transaction of the handler that sent it: {outbox row, stream number}. It is offered to
- * its target through the ordinary routing (operation `accept`), one at a time per (sender, target), until the
- * owner has it durably: {inbox row, stream mark}. The owner accepts mark + 1; at or below the mark it answers
- * accepted again; above it `gap`, unless the sender says (`since`) that it has settled everything below: a message
- * to an agent that nobody knows is given up with an event, and those behind it go on. Rows of both ends are part
- * of their agents and travel with them; those of an agent that has ended stay until they are delivered. */
+ * A tell leaves with the transaction of the handler that sent it: {outbox row, stream number}. It
+ * is offered to its target through the ordinary routing (operation `accept`), one at a time per
+ * (sender, target), until the owner has it durably: {inbox row, stream mark}. The owner accepts
+ * mark + 1; at or below the mark it answers accepted again; above it `gap`, unless the sender says
+ * (`since`) that it has settled everything below: a message to an agent that nobody knows is given
+ * up with an event, and those behind it go on. Rows of both ends are part of their agents and
+ * travel with them; those of an agent that has ended stay until they are delivered. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define RETRY_FIRST_MS 200
-#define RETRY_MAX_MS 10000
+#define RETRY_MAX_MS   10000
 
 /* One message that waits. */
 struct tell {
@@ -180,8 +181,8 @@ static void settle(struct node *n, struct stream *s)
     }
 }
 
-static struct tell *tell_new(struct node *n, struct outbox *box, const gw_id *target, uint64_t number,
-                             uint64_t seq)
+static struct tell *tell_new(struct node *n, struct outbox *box, const gw_id *target,
+                             uint64_t number, uint64_t seq)
 {
     struct stream *s;
     struct tell *t = xcalloc(1, sizeof *t);
@@ -221,7 +222,8 @@ static void tell_ended(struct tell *t, const char *problem)
     struct node *n = s->n;
     uint8_t raw[ROW_KEY_BYTES + 8];
     struct store_batch *batch = store_batch_new();
-    store_batch_del(batch, TABLE_OUTBOX, number_key(raw, &s->box->sender, s->box->epoch, t->number));
+    store_batch_del(batch, TABLE_OUTBOX,
+                    number_key(raw, &s->box->sender, s->box->epoch, t->number));
     if (problem) {
         event_put(n, batch,
                   &(struct event){.kind = "message.failed", .agent = &s->target, .text = problem});
@@ -299,7 +301,8 @@ static gw_err tell_args(const struct tell *t, gw_value *ret)
     GW_TRY(gw_map_set(ret, "agent", gw_str(gw_id_text(&target, text))));
     GW_TRY(gw_map_set(ret, "sender", gw_str(gw_id_text(&t->stream->box->sender, text))));
     GW_TRY(gw_map_set(ret, "seq", gw_int((int64_t)seq)));
-    GW_TRY(gw_map_set(ret, "since", gw_int((int64_t)seq))); /* one at a time: all below is settled */
+    GW_TRY(
+        gw_map_set(ret, "since", gw_int((int64_t)seq))); /* one at a time: all below is settled */
     GW_TRY(gw_map_set(ret, "method", gw_str(name)));
     GW_TRY(gw_value_set_bytes(&packed, args.p, args.n));
     GW_TRY(gw_map_set(ret, "args", packed));
@@ -319,7 +322,8 @@ static void stream_send(struct stream *s)
         return;
     }
     call_clear(s);
-    s->call = (struct op_call){.op = op_find("accept"), .role = ROLE_ADMIN, .answer = answer, .door = s};
+    s->call =
+        (struct op_call){.op = op_find("accept"), .role = ROLE_ADMIN, .answer = answer, .door = s};
     if (tell_args(t, &s->call.args) != GW_OK) {
         tell_ended(t, "its outbox row does not decode");
         return;
@@ -345,7 +349,8 @@ bool tells_fit(const struct work *w, struct gw_error *why)
         return false;
     }
     if (a->live->stream_count + actions > LIMIT_STREAMS) {
-        gw_fail(why, GW_EBUSY, "the agent has told, and heard from, %zu others", a->live->stream_count);
+        gw_fail(why, GW_EBUSY, "the agent has told, and heard from, %zu others",
+                a->live->stream_count);
         return false;
     }
     return true;
@@ -417,7 +422,7 @@ static void box_drop(struct node *n, struct outbox *box)
 {
     struct stream *s, *next;
     struct tell *t;
-    HASH_ITER(hh, box->streams, s, next) {
+    HASH_ITER (hh, box->streams, s, next) {
         HASH_DEL(box->streams, s);
         while ((t = TAILQ_FIRST(&s->tells))) {
             tell_free(t);
@@ -457,7 +462,7 @@ void tells_free(struct node *n)
 {
     struct outbox *box, *next;
     struct stream *s;
-    HASH_ITER(hh, n->outboxes, box, next) {
+    HASH_ITER (hh, n->outboxes, box, next) {
         box_drop(n, box);
     }
     while ((s = LIST_FIRST(&n->orphans))) {
@@ -468,7 +473,8 @@ void tells_free(struct node *n)
 
 /* ---- the receiver's side ---- */
 
-static void inbox_done(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void inbox_done(struct work *w, gw_err err, const struct run_result *r,
+                       const struct gw_error *why)
 {
     (void)w, (void)err, (void)r, (void)why; /* a failure is an event (commit.c) */
 }
@@ -566,12 +572,15 @@ static void accept_one(struct node *n, struct op_call *call, struct agent *a, co
 static bool is_full(const struct node *n, const struct live *live, const struct stream_mark *s,
                     struct gw_error *why)
 {
-    if (live->queued >= n->cfg.limits.mailbox || live->queued_bytes >= n->cfg.limits.mailbox_bytes) {
-        gw_fail(why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)", live->queued);
+    if (live->queued >= n->cfg.limits.mailbox ||
+        live->queued_bytes >= n->cfg.limits.mailbox_bytes) {
+        gw_fail(why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)",
+                live->queued);
         return true;
     }
     if (!s && live->stream_count >= LIMIT_STREAMS) {
-        gw_fail(why, GW_EBUSY, "the agent has heard from, and told, %zu others", live->stream_count);
+        gw_fail(why, GW_EBUSY, "the agent has heard from, and told, %zu others",
+                live->stream_count);
         return true;
     }
     return false;
@@ -684,7 +693,8 @@ static bool ended_here(struct node *n, const gw_id *id, uint64_t epoch)
 static void load_row(struct node *n, const struct storage_row *row)
 {
     gw_id id;
-    if (row->key.n <= ROW_KEY_BYTES || (row->table != TABLE_TIMERS && row->key.n != ROW_KEY_BYTES + 8)) {
+    if (row->key.n <= ROW_KEY_BYTES ||
+        (row->table != TABLE_TIMERS && row->key.n != ROW_KEY_BYTES + 8)) {
         return;
     }
     memcpy(id.b, row->key.p, GW_ID_BYTES);
@@ -714,15 +724,15 @@ static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t
     struct agent *a, *next;
     free(arg);
     if (err != GW_OK) {
-        log_error("store.read", "error=%s timers and mail of %s wait for the next start", gw_err_name(err),
-                  g.all ? "all agents" : "an agent");
+        log_error("store.read", "error=%s timers and mail of %s wait for the next start",
+                  gw_err_name(err), g.all ? "all agents" : "an agent");
     }
     for (size_t i = 0; err == GW_OK && i < count; i++) {
         load_row(n, &rows[i]);
     }
     if (g.all) {
         n->loading = false;
-        HASH_ITER(hh, n->agents, a, next) {
+        HASH_ITER (hh, n->agents, a, next) {
             work_pump(n, a);
         }
     } else if ((a = agent_find(n, &g.id))) {
@@ -747,8 +757,9 @@ void tells_load(struct node *n, const gw_id *id, uint64_t epoch)
     if (a) {
         a->loading = true;
     }
-    const struct store_range ranges[] = {{.table = TABLE_TIMERS, .prefix = prefix}, /* first: messages name them */
-                                         {.table = TABLE_INBOX, .prefix = prefix},
-                                         {.table = TABLE_OUTBOX, .prefix = prefix}};
+    const struct store_range ranges[] = {
+        {.table = TABLE_TIMERS, .prefix = prefix}, /* first: messages name them */
+        {.table = TABLE_INBOX, .prefix = prefix},
+        {.table = TABLE_OUTBOX, .prefix = prefix}};
     n->env->read(n->env->ctx, ranges, 3, loaded, g);
 }

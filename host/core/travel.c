@@ -1,5 +1,5 @@
-/* The operations of travel: dispatch, retract, what would hinder them, and what an operator may do about moves in
- * doubt. */
+/* The operations of travel: dispatch, retract, what would hinder them, and what an operator may do
+ * about moves in doubt. */
 #include "host/core/handoff.h"
 
 #include <stdlib.h>
@@ -57,12 +57,14 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
         op_ok(call, &v);
         return;
     }
-    gw_fail(&why, err == GW_OK ? GW_ECORRUPT : err, "the recorded answer of this request cannot be read");
+    gw_fail(&why, err == GW_OK ? GW_ECORRUPT : err,
+            "the recorded answer of this request cannot be read");
     op_fail(call, &why);
 }
 
 /* True: the call is taken care of. */
-static bool is_repeat(struct node *n, struct op_call *call, struct agent *a, const uint8_t key[REQUEST_KEY_BYTES])
+static bool is_repeat(struct node *n, struct op_call *call, struct agent *a,
+                      const uint8_t key[REQUEST_KEY_BYTES])
 {
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
     if (a->move) {
@@ -105,7 +107,8 @@ gw_err travel_pick(struct node *n, const struct op_call *call, bool clone, struc
     if (require && require->kind == GW_LIST && require->list.n > LIMIT_TAGS) {
         return gw_fail(why, GW_EARG, "no host has more than %d tags", LIMIT_TAGS);
     }
-    return peers_pick_tagged(n, to ? to : host_id_text(&n->self->id, self), !clone, require, ret, why);
+    return peers_pick_tagged(n, to ? to : host_id_text(&n->self->id, self), !clone, require, ret,
+                             why);
 }
 
 static void travel_local(struct node *n, struct op_call *call, struct agent *a, unsigned flags)
@@ -172,7 +175,8 @@ void op_retract(struct node *n, struct op_call *call)
         op_fail(call, &why);
         return;
     }
-    route_call(n, call, retract_local); /* whoever has it sends it to the host that was asked first */
+    route_call(n, call,
+               retract_local); /* whoever has it sends it to the host that was asked first */
 }
 
 /* ---- dry run ---- */
@@ -182,7 +186,8 @@ static bool same_handler(struct op_call *call, const struct agent *a)
 {
     const struct work *w = a->live ? a->live->current : NULL;
     int64_t seen = gw_map_int(&call->context, "seen", 0), now = w ? (int64_t)w->stream : 0;
-    return w && (seen == 0 || now == seen) && gw_map_set(&call->context, "seen", gw_int(now)) == GW_OK;
+    return w && (seen == 0 || now == seen) &&
+           gw_map_set(&call->context, "seen", gw_int(now)) == GW_OK;
 }
 
 /* Look again a little later: a move would wait for a handler as long as this does. */
@@ -196,8 +201,8 @@ static bool foresee_later(struct node *n, struct op_call *call, struct agent *a)
            gw_map_set(&call->context, "since", gw_int(since_us)) == GW_OK;
 }
 
-static gw_err foresee(struct node *n, struct op_call *call, struct agent *a, bool clone, struct peer **ret_to,
-                      struct gw_error *why)
+static gw_err foresee(struct node *n, struct op_call *call, struct agent *a, bool clone,
+                      struct peer **ret_to, struct gw_error *why)
 {
     const struct runner *r = a->type->runner;
     GW_TRY(travel_pick(n, call, clone, ret_to, why));
@@ -325,7 +330,8 @@ static void resolve_write(struct resolving *r)
     struct buf value = {0};
     if (r->higher > r->from || agent_find(n, &r->agent)) {
         store_batch_free(batch);
-        resolve_refuse(r, GW_EREFUSED, "the agent is known elsewhere at a higher epoch: it is not lost");
+        resolve_refuse(r, GW_EREFUSED,
+                       "the agent is known elsewhere at a higher epoch: it is not lost");
         return;
     }
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
@@ -336,10 +342,13 @@ static void resolve_write(struct resolving *r)
     store_batch_put_take(batch, TABLE_AGENTS, new, &value);
     buf_free(&value);
     location_write(batch, &r->agent, r->to, n->self, false);
-    event_put(n, batch, &(struct event){.kind = "moves.resolved", .agent = &r->agent, .type = r->row.type,
-                                        .ticket = &r->ticket,
-                                        .text = r->source ? "taken back at the source"
-                                                          : "activated: the source is destroyed"});
+    event_put(n, batch,
+              &(struct event){.kind = "moves.resolved",
+                              .agent = &r->agent,
+                              .type = r->row.type,
+                              .ticket = &r->ticket,
+                              .text = r->source ? "taken back at the source"
+                                                : "activated: the source is destroyed"});
     node_commit(n, batch, resolved, r);
 }
 
@@ -396,12 +405,14 @@ static void resolve_out(struct node *n, struct move_out *m, struct op_call *call
 {
     struct gw_error why;
     if (m->phase != OUT_DEPARTED) {
-        gw_fail(&why, GW_ECONFLICT, "the move is under way (%s), not in doubt", out_phase_name(m->phase));
+        gw_fail(&why, GW_ECONFLICT, "the move is under way (%s), not in doubt",
+                out_phase_name(m->phase));
         op_fail(call, &why);
         return;
     }
     if (m->to->up && !m->answered_unknown) {
-        gw_fail(&why, GW_EREFUSED, "host \"%s\" is reachable: the move ends by itself", peer_label(m->to));
+        gw_fail(&why, GW_EREFUSED, "host \"%s\" is reachable: the move ends by itself",
+                peer_label(m->to));
         op_fail(call, &why);
         return;
     }
@@ -428,7 +439,8 @@ static void resolve_in(struct node *n, struct move_in *m, struct op_call *call)
         gw_hint(&why, "when host \"%s\" is gone for ever: --source-destroyed", peer_label(m->from));
         op_fail(call, &why);
     } else if (m->phase != IN_STAGED || m->from->up) {
-        gw_fail(&why, GW_EREFUSED, "host \"%s\" is reachable: the move ends by itself", peer_label(m->from));
+        gw_fail(&why, GW_EREFUSED, "host \"%s\" is reachable: the move ends by itself",
+                peer_label(m->from));
         op_fail(call, &why);
     } else {
         struct resolving *r = resolving_new(n, call, &m->ticket, &m->agent, m->epoch, m->epoch + 1);

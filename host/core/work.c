@@ -1,14 +1,16 @@
-/* An agent does one thing at a time: its queue, and the way of one piece of work through the runner.
+/* An agent does one thing at a time: its queue, and the way of one piece of work through the
+ * runner.
  *
  *   push -> [queue] -> pump -> read what is missing (state, recorded requests) -> run -> DONE
  *        -> commit (commit.c) -> done(), next
  *
- * A runner that ends takes what it ran with it. Work that nobody would repeat (accepted messages, hooks) is run
- * again; three crashes end it, and count only when it ran alone: after the second one the runner is given one
- * thing at a time (suspects), so that what merely ran beside the culprit is not taken for it.
+ * A runner that ends takes what it ran with it. Work that nobody would repeat (accepted messages,
+ * hooks) is run again; three crashes end it, and count only when it ran alone: after the second one
+ * the runner is given one thing at a time (suspects), so that what merely ran beside the culprit is
+ * not taken for it.
  *
- * While an agent moves only its snapshot runs; messages stay parked in the queue, unacknowledged. A request
- * whose key has a recorded answer is answered from the record and not run again. */
+ * While an agent moves only its snapshot runs; messages stay parked in the queue, unacknowledged. A
+ * request whose key has a recorded answer is answered from the record and not run again. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -24,7 +26,8 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
     w->hook = hook;
     w->taken_us = node_turn_us(n);
     if (hook != HOOK_METHOD && hook != HOOK_NONE) {
-        node_random(n, w->key, sizeof w->key); /* of its asks: those of another hook are other requests */
+        node_random(n, w->key,
+                    sizeof w->key); /* of its asks: those of another hook are other requests */
     }
     return w;
 }
@@ -80,8 +83,7 @@ void work_push_snapshot(struct work *w)
 {
     struct live *live = agent_live(w->agent);
     struct work *after = NULL, *o;
-    TAILQ_FOREACH(o, &live->queue, link)
-    {
+    TAILQ_FOREACH (o, &live->queue, link) {
         if (!opens(o)) {
             break;
         }
@@ -145,7 +147,8 @@ void work_fail(struct work *w, const struct gw_error *why)
 
 /* ---- what has to be read before work can run ---- */
 
-void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms, size_t bytes)
+void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms,
+                 size_t bytes)
 {
     if (live->request_count == live->request_cap) {
         size_t cap = live->request_cap ? live->request_cap * 2 : 8;
@@ -182,7 +185,8 @@ static void known_row(struct live *live, const struct storage_row *row)
         if (mp_read_uint(&m, &mark) == GW_OK) {
             gw_id other;
             memcpy(other.b, row->key.p + ROW_KEY_BYTES, GW_ID_BYTES);
-            stream_of(live, &other, row->key.p[ROW_KEY_BYTES + GW_ID_BYTES] == STREAM_OUT)->mark = mark;
+            stream_of(live, &other, row->key.p[ROW_KEY_BYTES + GW_ID_BYTES] == STREAM_OUT)->mark =
+                mark;
         }
     } else if (row->key.n == ROW_KEY_BYTES + 8) {
         uint64_t next = load_u64(row->key.p + ROW_KEY_BYTES) + 1;
@@ -277,15 +281,16 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
     struct run_result r = {0};
     if (err == GW_OK && n == 1) {
         struct mp m = mp_over(rows[0].value);
-        if (mp_read_array(&m, &fields) == GW_OK && fields >= 2 && mp_read_int(&m, &at_ms) == GW_OK &&
-            mp_read_bin(&m, &r.reply) == GW_OK) {
+        if (mp_read_array(&m, &fields) == GW_OK && fields >= 2 &&
+            mp_read_int(&m, &at_ms) == GW_OK && mp_read_bin(&m, &r.reply) == GW_OK) {
             r.flags = DONE_READ;
             work_finish(w, GW_OK, &r, NULL);
             return;
         }
         err = GW_ECORRUPT;
     }
-    gw_fail(&why, err == GW_OK ? GW_ECORRUPT : err, "the recorded answer of this request cannot be read");
+    gw_fail(&why, err == GW_OK ? GW_ECORRUPT : err,
+            "the recorded answer of this request cannot be read");
     work_fail(w, &why);
 }
 
@@ -348,11 +353,14 @@ static bool refuse_without_runner(struct work *w)
         return false;
     }
     if (!r) {
-        gw_fail(&why, GW_ETYPE_NOT_FOUND, "no plugin of this host offers type \"%s\"", a->type->name);
+        gw_fail(&why, GW_ETYPE_NOT_FOUND, "no plugin of this host offers type \"%s\"",
+                a->type->name);
         gw_hint(&why, "start the host with --plugin for it");
     } else {
-        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" is down: %s", a->type->name, r->problem);
-        gw_hint(&why, "the agent keeps its last committed state; `godwit types %s` shows the runner",
+        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" is down: %s", a->type->name,
+                r->problem);
+        gw_hint(&why,
+                "the agent keeps its last committed state; `godwit types %s` shows the runner",
                 a->type->name);
     }
     unqueue(a->live, w);
@@ -387,7 +395,7 @@ void work_release(struct node *n)
         return;
     }
     n->any_held = false;
-    HASH_ITER(hh, n->agents, a, next) {
+    HASH_ITER (hh, n->agents, a, next) {
         gw_id id = a->id;
         if (a->live && a->live->held) {
             a->live->held = false;
@@ -400,7 +408,8 @@ void work_release(struct node *n)
     }
 }
 
-/* What may begin now. While the agent moves: the hooks that begin its life here, and the snapshot. */
+/* What may begin now. While the agent moves: the hooks that begin its life here, and the snapshot.
+ */
 static struct work *next_of(const struct agent *a)
 {
     struct work *w = TAILQ_FIRST(&a->live->queue);
@@ -428,14 +437,15 @@ void work_refuse_callers(struct agent *a, const struct gw_error *why)
 static void wake_for(struct node *n, struct agent *a, const struct work *w)
 {
     const struct runner *r = a->type->runner;
-    if (a->no_wake && !a->waking && !timers_wake(a)) { /* what was accepted stays until it is woken */
+    if (a->no_wake && !a->waking &&
+        !timers_wake(a)) { /* what was accepted stays until it is woken */
         struct gw_error why;
         gw_fail(&why, GW_EINACTIVE, "the agent fell asleep before this message");
         gw_hint(&why, "`godwit activate` wakes it");
         work_refuse_callers(a, &why);
     } else if (!work_waits(w) || (r && runner_usable(r))) {
         agent_wake(n, a); /* it comes before w now, and has pumped */
-    } /* else: when the runner is up */
+    }                     /* else: when the runner is up */
 }
 
 /* Begin, or end, the work whose turn it is. */
@@ -528,7 +538,8 @@ void work_drop_all(struct agent *a)
 
 /* ---- making requests and streams known ---- */
 
-static void learnt(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
+static void learnt(struct work *w, gw_err err, const struct run_result *r,
+                   const struct gw_error *why)
 {
     (void)r;
     if (err != GW_OK) {
@@ -617,7 +628,8 @@ static void lost_one(struct work *w, const char *reason, bool alone)
 {
     struct gw_error why;
     if (w->probe) {
-        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended: %s", w->agent->type->name, reason);
+        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended: %s", w->agent->type->name,
+                reason);
         w->probe(w, GW_ECRASHED, &why);
         work_free(w);
         return;
@@ -636,8 +648,10 @@ static void lost_one(struct work *w, const char *reason, bool alone)
     }
     gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended while it ran %s%s: %s",
             w->agent->type->name,
-            !w->method ? "a hook" : w->hook == HOOK_TIMER ? "timer " : "method ", w->method ? w->method : "",
-            reason);
+            !w->method              ? "a hook"
+            : w->hook == HOOK_TIMER ? "timer "
+                                    : "method ",
+            w->method ? w->method : "", reason);
     gw_hint(&why, "the agent keeps the state of its last commit and is served again");
     if (again) {
         w->poison = true;
@@ -691,13 +705,14 @@ void work_done_frame(struct runner *r, const struct frame *f)
         work_fail(w, &w->result.why);
         return;
     }
-    commit_result(w); /* a failed hook or tell is committed as done, too: it is not tried for ever */
+    commit_result(
+        w); /* a failed hook or tell is committed as done, too: it is not tried for ever */
 }
 void work_runner_lost(struct runner *r, const char *reason)
 {
     struct work *w, *next;
     bool alone = runner_unchained(r) <= 1;
-    HASH_ITER(hh, r->in_flight, w, next) {
+    HASH_ITER (hh, r->in_flight, w, next) {
         HASH_DEL(r->in_flight, w);
         lost_one(w, reason, alone);
     }
@@ -711,8 +726,8 @@ static void hook_done(struct work *w, gw_err err, const struct run_result *r,
     (void)r;
     if (err != GW_OK) {
         char id[GW_ID_TEXT];
-        log_warn("agent.hook", "agent=%s hook=%d error=%s %s", gw_id_text(&w->agent->id, id), w->hook,
-                 gw_err_name(err), why ? why->text : "");
+        log_warn("agent.hook", "agent=%s hook=%d error=%s %s", gw_id_text(&w->agent->id, id),
+                 w->hook, gw_err_name(err), why ? why->text : "");
     }
 }
 
@@ -723,7 +738,8 @@ void work_push_pending(struct node *n, struct agent *a)
 
 void work_push_arrival(struct node *n, struct agent *a, const char *from)
 {
-    static const frame_hook order[] = {HOOK_ARRIVE, HOOK_RETRACT, HOOK_CLONE, HOOK_ACTIVATE, HOOK_RUN};
+    static const frame_hook order[] = {HOOK_ARRIVE, HOOK_RETRACT, HOOK_CLONE, HOOK_ACTIVATE,
+                                       HOOK_RUN};
     struct work *after = NULL;
     struct live *live = agent_live(a);
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
@@ -732,7 +748,8 @@ void work_push_arrival(struct node *n, struct agent *a, const char *from)
         }
         struct work *w = work_new(n, a, order[i]);
         w->done = hook_done;
-        (void)span_text((struct span){(const uint8_t *)from, strlen(from)}, w->from, sizeof w->from);
+        (void)span_text((struct span){(const uint8_t *)from, strlen(from)}, w->from,
+                        sizeof w->from);
         if (after) {
             TAILQ_INSERT_AFTER(&live->queue, after, w, link);
         } else {

@@ -70,8 +70,8 @@ void sample_free(struct samples *s)
 
 /* ---- results ---- */
 
-void report(const char *name, double value, const char *unit, double p99, size_t count, const char *peer,
-            double peer_value)
+void report(const char *name, double value, const char *unit, double p99, size_t count,
+            const char *peer, double peer_value)
 {
     if (result_count == RESULTS_MAX) {
         abort();

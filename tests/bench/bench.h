@@ -1,5 +1,6 @@
-/* The bench: starts real hosts in a folder of its own, measures through the client library, prints a table and
- * writes build/bench.json. One case = one function in a cases_*.c file and a row in bench.c. */
+/* The bench: starts real hosts in a folder of its own, measures through the client library, prints
+ * a table and writes build/bench.json. One case = one function in a cases_*.c file and a row in
+ * bench.c. */
 #ifndef TESTS_BENCH_BENCH_H
 #define TESTS_BENCH_BENCH_H
 
@@ -25,8 +26,8 @@ double sample_at(struct samples *s, double quantile); /* sorts */
 void sample_free(struct samples *s);
 
 /* Report one figure. p99 < 0 = none; peer NULL = none, ratio = value / peer value. */
-void report(const char *name, double value, const char *unit, double p99, size_t count, const char *peer,
-            double peer_value);
+void report(const char *name, double value, const char *unit, double p99, size_t count,
+            const char *peer, double peer_value);
 
 double now_us(void);
 void must(gw_err err, const struct gw_error *why, const char *what);

@@ -63,7 +63,8 @@ void case_create(struct bench *b)
         sample_add(&one, create_rate(b->alpha, 1000, 1));
         sample_add(&many, create_rate(b->alpha, 6000, 64));
     }
-    report("create_per_s_c1", sample_at(&one, 0.5), "1/s", -1, one.n, "append+fdatasync", 1e6 / b->raw_sync_us);
+    report("create_per_s_c1", sample_at(&one, 0.5), "1/s", -1, one.n, "append+fdatasync",
+           1e6 / b->raw_sync_us);
     report("create_per_s", sample_at(&many, 0.5), "1/s", -1, many.n, NULL, 0);
     sample_free(&one);
     sample_free(&many);
@@ -71,7 +72,8 @@ void case_create(struct bench *b)
 
 /* ---- messages ---- */
 
-static void message_us(struct gw_client *c, const char *agent, const char *method, struct samples *s, int n)
+static void message_us(struct gw_client *c, const char *agent, const char *method,
+                       struct samples *s, int n)
 {
     struct gw_error why;
     gw_value result = gw_nil();
@@ -85,8 +87,8 @@ static void message_us(struct gw_client *c, const char *agent, const char *metho
     gw_value_free(&result);
 }
 
-static double message_rate(struct gw_client *c, char ids[][GW_ID_TEXT], int agents, int total, int window,
-                           const char *method)
+static double message_rate(struct gw_client *c, char ids[][GW_ID_TEXT], int agents, int total,
+                           int window, const char *method)
 {
     struct gw_error why;
     gw_value result = gw_nil();
@@ -120,24 +122,25 @@ void case_message(struct bench *b)
     }
     double pair = b->raw_unix_us + b->raw_pair_us;
     message_us(b->alpha, local[0], "get", &s, 3000);
-    report("message_local_runner_us", sample_at(&s, 0.5), "us", sample_at(&s, 0.99), s.n, "raw hops", pair);
+    report("message_local_runner_us", sample_at(&s, 0.5), "us", sample_at(&s, 0.99), s.n,
+           "raw hops", pair);
     sample_free(&s);
     message_us(b->alpha, local[0], "increment", &s, 3000);
-    report("message_local_durable_us", sample_at(&s, 0.5), "us", sample_at(&s, 0.99), s.n, "raw hops + sync",
-           pair + b->raw_sync_us);
+    report("message_local_durable_us", sample_at(&s, 0.5), "us", sample_at(&s, 0.99), s.n,
+           "raw hops + sync", pair + b->raw_sync_us);
     sample_free(&s);
     message_us(b->alpha, remote[0], "get", &s, 3000);
     report("message_remote_us", sample_at(&s, 0.5), "us", sample_at(&s, 0.99), s.n, "raw hops",
            pair + b->raw_tcp_us);
     sample_free(&s);
     message_us(b->alpha, remote[0], "increment", &s, 3000);
-    report("message_remote_durable_us", sample_at(&s, 0.5), "us", sample_at(&s, 0.99), s.n, "raw hops + sync",
-           pair + b->raw_tcp_us + b->raw_sync_us);
+    report("message_remote_durable_us", sample_at(&s, 0.5), "us", sample_at(&s, 0.99), s.n,
+           "raw hops + sync", pair + b->raw_tcp_us + b->raw_sync_us);
     sample_free(&s);
-    report("message_durable_per_s", message_rate(b->alpha, local, 64, 20000, 64, "increment"), "1/s", -1, 20000,
-           NULL, 0);
-    report("message_remote_per_s", message_rate(b->alpha, remote, 64, 20000, 64, "get"), "1/s", -1, 20000, NULL,
-           0);
+    report("message_durable_per_s", message_rate(b->alpha, local, 64, 20000, 64, "increment"),
+           "1/s", -1, 20000, NULL, 0);
+    report("message_remote_per_s", message_rate(b->alpha, remote, 64, 20000, 64, "get"), "1/s", -1,
+           20000, NULL, 0);
 }
 
 /* ---- deactivate, activate ---- */
@@ -159,9 +162,10 @@ void case_sleep(struct bench *b)
         must(gw_client_send(b->alpha, id, "get", NULL, FIVE_S, &r, &why), &why, "get");
         sample_add(&wake, now_us() - began);
     }
-    report("deactivate_activate_ms", sample_at(&s, 0.5), "ms", sample_at(&s, 0.99), s.n, "two syncs",
-           2 * b->raw_sync_us / 1e3);
-    report("wake_on_message_us", sample_at(&wake, 0.5), "us", sample_at(&wake, 0.99), wake.n, NULL, 0);
+    report("deactivate_activate_ms", sample_at(&s, 0.5), "ms", sample_at(&s, 0.99), s.n,
+           "two syncs", 2 * b->raw_sync_us / 1e3);
+    report("wake_on_message_us", sample_at(&wake, 0.5), "us", sample_at(&wake, 0.99), wake.n, NULL,
+           0);
     gw_value_free(&r);
     sample_free(&s);
     sample_free(&wake);
@@ -176,7 +180,8 @@ static void bounce(struct bench *b, const char *id, int n, struct samples *s)
     for (int i = 0; i < n; i++) {
         bool there = i % 2 == 0;
         double began = now_us();
-        must(gw_client_dispatch(there ? b->alpha : b->beta, id, there ? "beta" : "alpha", NULL, 20000, &r, &why),
+        must(gw_client_dispatch(there ? b->alpha : b->beta, id, there ? "beta" : "alpha", NULL,
+                                20000, &r, &why),
              &why, "dispatch");
         sample_add(s, (now_us() - began) / 1e3);
     }
@@ -213,8 +218,8 @@ void case_move(struct bench *b)
     gw_value r = gw_nil();
     make_agent(b->alpha, "counter", id);
     bounce(b, id, 400, &s);
-    report("move_small_ms", sample_at(&s, 0.5), "ms", sample_at(&s, 0.99), s.n, "three syncs, two round trips",
-           (3 * b->raw_sync_us + 2 * b->raw_tcp_us) / 1e3);
+    report("move_small_ms", sample_at(&s, 0.5), "ms", sample_at(&s, 0.99), s.n,
+           "three syncs, two round trips", (3 * b->raw_sync_us + 2 * b->raw_tcp_us) / 1e3);
     sample_free(&s);
     move_large(b, "move_1mib_mb_s", 1 << 20, 20);
     move_large(b, "move_16mib_mb_s", 16 << 20, 10);
@@ -239,14 +244,16 @@ void case_memory(struct bench *b)
     double before = family_pss_kb(pid);
     create_rate(c, count, 64);
     double after = family_pss_kb(pid);
-    report("bytes_per_active_agent", (after - before) * 1024 / count, "B", -1, (size_t)count, NULL, 0);
+    report("bytes_per_active_agent", (after - before) * 1024 / count, "B", -1, (size_t)count, NULL,
+           0);
     gw_value list = gw_nil(), args = gw_nil(), r = gw_nil();
     must(gw_map_set(&args, "limit", gw_int(1000)), NULL, "args");
     for (bool more = true; more;) {
         must(gw_client_call(c, "agents", &args, FIVE_S, &list, &why), &why, "agents");
         const gw_value *agents = gw_map_get(&list, "agents");
         for (size_t i = 0; i < agents->list.n; i++) {
-            must(gw_client_deactivate(c, gw_map_str(&agents->list.items[i], "agent", ""), true, FIVE_S, &r, &why),
+            must(gw_client_deactivate(c, gw_map_str(&agents->list.items[i], "agent", ""), true,
+                                      FIVE_S, &r, &why),
                  &why, "deactivate");
         }
         const char *next = gw_map_str(&list, "next", NULL);
@@ -259,7 +266,8 @@ void case_memory(struct bench *b)
     gw_value_free(&args);
     gw_value_free(&r);
     gw_client_close(c);
-    /* Inactive ones live only in the host: a fresh start shows what they take, beside one without them. */
+    /* Inactive ones live only in the host: a fresh start shows what they take, beside one without
+     * them. */
     host_stop(b, "memory");
     host_start(b, "memory", NULL, &pid);
     double with = rss_kb(pid);
@@ -267,6 +275,6 @@ void case_memory(struct bench *b)
     host_start(b, "empty", NULL, &pid);
     double without = rss_kb(pid);
     host_stop(b, "empty");
-    report("bytes_per_inactive_agent", (with - without) * 1024 / (count + 500), "B", -1, (size_t)count + 500,
-           NULL, 0);
+    report("bytes_per_inactive_agent", (with - without) * 1024 / (count + 500), "B", -1,
+           (size_t)count + 500, NULL, 0);
 }

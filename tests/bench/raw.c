@@ -117,6 +117,7 @@ void raw_floors(struct bench *b)
     b->raw_pair_us = b->raw_unix_us = over_pair();
     b->raw_tcp_us = over_tcp();
     b->raw_sync_us = append_sync(b->home);
-    printf("floors of this run: unix socket %.1f us, tcp %.1f us a round trip, append+fdatasync %.1f us\n",
+    printf("floors of this run: unix socket %.1f us, tcp %.1f us a round trip, append+fdatasync "
+           "%.1f us\n",
            b->raw_unix_us, b->raw_tcp_us, b->raw_sync_us);
 }

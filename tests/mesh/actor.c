@@ -256,14 +256,17 @@ struct mesh *actor_mesh(uint64_t seed, size_t hosts)
     return m;
 }
 
-gw_err actor_send(struct mesh *m, size_t via, const gw_id *agent, const char *method, const char *args)
+gw_err actor_send(struct mesh *m, size_t via, const gw_id *agent, const char *method,
+                  const char *args)
 {
     char id[GW_ID_TEXT];
-    return mesh_op(m, via, NULL, "send", "{'agent': '%s', 'method': '%s', 'args': %s, 'text': true}",
+    return mesh_op(m, via, NULL, "send",
+                   "{'agent': '%s', 'method': '%s', 'args': %s, 'text': true}",
                    gw_id_text(agent, id), method, args);
 }
 
-void actor_must(struct mesh *m, size_t via, const gw_id *agent, const char *method, const char *args)
+void actor_must(struct mesh *m, size_t via, const gw_id *agent, const char *method,
+                const char *args)
 {
     gw_err err = actor_send(m, via, agent, method, args);
     if (err != GW_OK) {
@@ -271,13 +274,15 @@ void actor_must(struct mesh *m, size_t via, const gw_id *agent, const char *meth
     }
 }
 
-gw_err actor_relay(struct mesh *m, size_t via, const gw_id *from, const gw_id *to, int number, const char *key)
+gw_err actor_relay(struct mesh *m, size_t via, const gw_id *from, const gw_id *to, int number,
+                   const char *key)
 {
     char a[GW_ID_TEXT], b[GW_ID_TEXT];
-    return mesh_op(m, via, NULL, "send",
-                   "{'agent': '%s', 'method': 'relay', 'args': {'to': '%s', 'number': %d}, 'text': true, "
-                   "'key': '%s'}",
-                   gw_id_text(from, a), gw_id_text(to, b), number, key);
+    return mesh_op(
+        m, via, NULL, "send",
+        "{'agent': '%s', 'method': 'relay', 'args': {'to': '%s', 'number': %d}, 'text': true, "
+        "'key': '%s'}",
+        gw_id_text(from, a), gw_id_text(to, b), number, key);
 }
 
 const char *actor_history(struct mesh *m, size_t via, const gw_id *agent)
@@ -290,7 +295,8 @@ const char *actor_history(struct mesh *m, size_t via, const gw_id *agent)
     size_t at = 0;
     text[0] = '\0';
     for (size_t i = 0; log && log->kind == GW_LIST && i < log->list.n && at < sizeof text; i++) {
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i ? " " : "", log->list.items[i].s.p);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i ? " " : "",
+                               log->list.items[i].s.p);
     }
     gw_value_free(&v);
     return text;
@@ -350,8 +356,9 @@ static mesh_fate on_frame(void *arg, size_t from, size_t to, const struct frame 
     struct wire *w = arg;
     struct mp m = frame->rest;
     uint32_t code;
-    if (frame->kind == FRAME_REPLY && from == w->to && to == w->from && frame->stream >= 1000000000 &&
-        mp_read_u32(&m, &code) == GW_OK && w->count < sizeof w->answers / sizeof w->answers[0]) {
+    if (frame->kind == FRAME_REPLY && from == w->to && to == w->from &&
+        frame->stream >= 1000000000 && mp_read_u32(&m, &code) == GW_OK &&
+        w->count < sizeof w->answers / sizeof w->answers[0]) {
         w->answers[w->count].stream = frame->stream;
         w->answers[w->count++].code = gw_err_from_wire(code);
     }
@@ -380,10 +387,12 @@ uint64_t wire_call(struct wire *w, const char *op, gw_value args, gw_value conte
     return stream;
 }
 
-uint64_t wire_accept(struct wire *w, const gw_id *to, const gw_id *sender, int64_t seq, int64_t since, int number)
+uint64_t wire_accept(struct wire *w, const gw_id *to, const gw_id *sender, int64_t seq,
+                     int64_t since, int number)
 {
     char text[GW_ID_TEXT];
-    gw_value args = gw_nil(), context = gw_nil(), inner = gw_nil(), packed = gw_nil(), key = gw_nil();
+    gw_value args = gw_nil(), context = gw_nil(), inner = gw_nil(), packed = gw_nil(),
+             key = gw_nil();
     struct buf bytes = {0};
     uint8_t raw[16] = {(uint8_t)seq, (uint8_t)number, 7};
     gw_err err = gw_map_set(&inner, "number", gw_int(number));

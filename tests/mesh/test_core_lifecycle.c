@@ -1,5 +1,6 @@
-/* Lives of agents and of their runners: sleep, wake, end, what an agent asks about itself, creation under a key,
- * transactions that are rolled back (memory is what is on disk), crashes of runners, messages that cause them. */
+/* Lives of agents and of their runners: sleep, wake, end, what an agent asks about itself, creation
+ * under a key, transactions that are rolled back (memory is what is on disk), crashes of runners,
+ * messages that cause them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -90,7 +91,8 @@ static void test_wake_on_message(void **state)
     mesh_crash(m, 0);
     mesh_start_all(m);
     expect_status(m, 0, &a, "inactive");
-    assert_int_equal(mesh_op(m, 1, NULL, "send", "{'agent': '%s', 'method': 'add', 'no_wake': true}", id_text(&a)),
+    assert_int_equal(mesh_op(m, 1, NULL, "send",
+                             "{'agent': '%s', 'method': 'add', 'no_wake': true}", id_text(&a)),
                      GW_EINACTIVE);
     actor_must(m, 1, &a, "add", "{}");
     expect_status(m, 0, &a, "active");
@@ -137,7 +139,8 @@ static void test_no_wake(void **state)
     mesh_free(m);
 }
 
-/* on_activate fails, and a message that was accepted waits: tried now and then, nothing is lost, nobody spins. */
+/* on_activate fails, and a message that was accepted waits: tried now and then, nothing is lost,
+ * nobody spins. */
 static void test_wake_that_fails(void **state)
 {
     (void)state;
@@ -157,8 +160,8 @@ static void test_wake_that_fails(void **state)
     mesh_free(m);
 }
 
-/* The runner is down for a while: who asks is told, what was accepted waits. Ten thousand may wait: the host must not
- * go deeper for each. */
+/* The runner is down for a while: who asks is told, what was accepted waits. Ten thousand may wait:
+ * the host must not go deeper for each. */
 static void test_wake_without_runner(void **state)
 {
     (void)state;
@@ -211,7 +214,8 @@ static void test_dispose(void **state)
     struct wire w;
     gw_id a = mesh_create(m, 0, "actor");
     mesh_expect_disposed(m, &a);
-    actor_must(m, 0, &a, "mood", "{'moody': 'true'}"); /* its on_dispose fails: it ends all the same */
+    actor_must(m, 0, &a, "mood",
+               "{'moody': 'true'}"); /* its on_dispose fails: it ends all the same */
     struct mesh_call *end = mesh_ask(m, 0, "dispose", "{'agent': '%s'}", id_text(&a));
     struct mesh_call *behind[3];
     for (size_t i = 0; i < 3; i++) {
@@ -227,7 +231,8 @@ static void test_dispose(void **state)
         gw_value args = gw_nil(), context = gw_nil();
         for (size_t via = 0; via < 3; via++) {
             assert_int_equal(actor_send(m, via, &a, "add", "{}"), GW_EDISPOSED);
-            assert_int_equal(mesh_op(m, via, NULL, "dispose", "{'agent': '%s'}", id_text(&a)), GW_EDISPOSED);
+            assert_int_equal(mesh_op(m, via, NULL, "dispose", "{'agent': '%s'}", id_text(&a)),
+                             GW_EDISPOSED);
         }
         wire_open(&w, m, 1, 0); /* its id stays used for ever */
         assert_int_equal(gw_map_set(&args, "type", gw_str("actor")), GW_OK);
@@ -253,7 +258,8 @@ static void test_concurrent_creates_under_one_key(void **state)
             struct mesh_call *calls[4];
             gw_id made = {{0}};
             for (size_t i = 0; i < 4; i++) {
-                calls[i] = mesh_ask(m, 0, "create", "{'type': 'actor', 'at': 'h%zu', 'key': 'k', 'state': {%s}}",
+                calls[i] = mesh_ask(m, 0, "create",
+                                    "{'type': 'actor', 'at': 'h%zu', 'key': 'k', 'state': {%s}}",
                                     at, bad ? "'nix': 1" : "");
             }
             for (size_t i = 0; i < 4; i++) {
@@ -274,7 +280,8 @@ static void test_concurrent_creates_under_one_key(void **state)
     }
 }
 
-/* A create whose answer was lost, then a destination that is only starting and refuses: still the same agent. */
+/* A create whose answer was lost, then a destination that is only starting and refuses: still the
+ * same agent. */
 static void test_a_refusal_does_not_make_an_unsure_create_sure(void **state)
 {
     (void)state;
@@ -321,7 +328,8 @@ static void test_stop_while_creating(void **state)
 /* --- what an agent asks about itself --- */
 static gw_err tour(struct mesh *m, const gw_id *a, const char *stops)
 {
-    return mesh_op(m, 0, NULL, "send", "{'agent': '%s', 'method': 'tour', 'key': 'tour', 'args': {'stops': [%s]}}",
+    return mesh_op(m, 0, NULL, "send",
+                   "{'agent': '%s', 'method': 'tour', 'key': 'tour', 'args': {'stops': [%s]}}",
                    id_text(a), stops);
 }
 
@@ -344,7 +352,8 @@ static void test_tour_with_a_crash_at_each_commit(void **state)
     (void)state;
     for (int after = 0; after < 2; after++) {
         bool fired = true;
-        for (struct trap t = {.host = 0, .fate = after ? COMMIT_CRASH_AFTER : COMMIT_CRASH_BEFORE}; fired; t.k++) {
+        for (struct trap t = {.host = 0, .fate = after ? COMMIT_CRASH_AFTER : COMMIT_CRASH_BEFORE};
+             fired; t.k++) {
             struct mesh *m = actor_mesh(110 + t.k, 3);
             gw_id a = mesh_create(m, 0, "actor");
             arm(&t, m);
@@ -361,7 +370,8 @@ static void test_tour_with_a_crash_at_each_commit(void **state)
     }
 }
 
-/* Any host crashes at any commit: it arrives, or is told that it stays; it is never lost or left without either. */
+/* Any host crashes at any commit: it arrives, or is told that it stays; it is never lost or left
+ * without either. */
 static void test_tour_with_crashes_on_the_way(void **state)
 {
     (void)state;
@@ -417,17 +427,19 @@ static void test_two_wishes(void **state)
     for (int remote = 0; remote < 2; remote++) {
         for (int after = 0; after < 2; after++) {
             bool fired = true;
-            for (struct trap t = {.host = 0, .fate = after ? COMMIT_CRASH_AFTER : COMMIT_CRASH_BEFORE}; fired;
-                 t.k++) {
+            for (struct trap t = {.host = 0,
+                                 .fate = after ? COMMIT_CRASH_AFTER : COMMIT_CRASH_BEFORE};
+                 fired; t.k++) {
                 struct mesh *m = actor_mesh(140 + t.k, 3);
                 gw_id a = mesh_create(m, 0, "actor");
                 gw_err err = GW_OK;
                 arm(&t, m);
                 for (int i = 0; i < 60; i++) {
-                    err = mesh_op(m, 0, NULL, "send",
-                                  "{'agent': '%s', 'method': 'both', 'key': 'both', 'args': {'to': 'h1', "
-                                  "'clone': 'h%d'}}",
-                                  id_text(&a), remote ? 2 : 0);
+                    err = mesh_op(
+                        m, 0, NULL, "send",
+                        "{'agent': '%s', 'method': 'both', 'key': 'both', 'args': {'to': 'h1', "
+                        "'clone': 'h%d'}}",
+                        id_text(&a), remote ? 2 : 0);
                     if (err == GW_OK) {
                         break;
                     }
@@ -467,8 +479,9 @@ static void test_own_sleep_and_end(void **state)
                 arm(&t, m);
                 gw_err err = GW_OK;
                 for (int i = 0; i < 60; i++) {
-                    err = mesh_op(m, 1, NULL, "send", "{'agent': '%s', 'method': '%s', 'key': 'own'}", id_text(&a),
-                                  end ? "end" : "nap");
+                    err =
+                        mesh_op(m, 1, NULL, "send", "{'agent': '%s', 'method': '%s', 'key': 'own'}",
+                                id_text(&a), end ? "end" : "nap");
                     if (err == GW_OK || err == GW_EDISPOSED) {
                         break;
                     }
@@ -480,7 +493,8 @@ static void test_own_sleep_and_end(void **state)
                 if (end) {
                     assert_int_equal(mesh_copies(m, &a), 0);
                     assert_int_equal(actor_rows(m, 0, TABLE_AGENTS), 0);
-                } else if (fates[f] != COMMIT_FAIL || !t.fired) { /* a message that is sent again wakes it */
+                } else if (fates[f] != COMMIT_FAIL ||
+                           !t.fired) { /* a message that is sent again wakes it */
                     assert_string_equal(actor_history(m, 1, &a), "create sleep wake");
                 }
                 mesh_free(m);
@@ -504,10 +518,12 @@ static void digest_host(struct mesh *m, size_t host, struct buf *out)
         gw_value v = gw_nil();
         buf_addf(out, "%s %s", id_text(&id), gw_map_str(&list->list.items[i], "status", ""));
         mesh_must(m, host, &v, "show", "{'agent': '%s'}", id_text(&id));
-        buf_addf(out, " queued %lld", (long long)gw_map_int(gw_map_get(&v, "mailbox"), "queued", -1));
+        buf_addf(out, " queued %lld",
+                 (long long)gw_map_int(gw_map_get(&v, "mailbox"), "queued", -1));
         gw_value_free(&v);
         if (strcmp(gw_map_str(&list->list.items[i], "status", ""), "active") == 0) {
-            buf_addf(out, " %lld %s", (long long)mesh_count(m, host, &id), actor_history(m, host, &id));
+            buf_addf(out, " %lld %s", (long long)mesh_count(m, host, &id),
+                     actor_history(m, host, &id));
         }
         buf_addf(out, "\n");
     }
@@ -534,7 +550,8 @@ static void test_roll_backs(void **state)
         struct mesh *m = actor_mesh(160 + i, 2);
         gw_id a = mesh_create(m, 0, "actor");
         char args[256];
-        (void)snprintf(args, sizeof args, at->args, id_text(&a)); /* NOLINT: the formats are above */
+        (void)snprintf(args, sizeof args, at->args,
+                       id_text(&a)); /* NOLINT: the formats are above */
         struct trap t = {.host = 0, .fate = COMMIT_FAIL};
         struct buf before = {0}, after = {0}, restarted = {0};
         digest_host(m, 0, &before);
@@ -592,7 +609,8 @@ static void test_back_off(void **state)
     gw_err err = GW_OK;
     int64_t began = mesh_now_us(m);
     size_t crashes = 0, refused = 0;
-    while (mesh_now_us(m) - began < 20000000) { /* twenty seconds of somebody who does not give up */
+    while (mesh_now_us(m) - began <
+           20000000) { /* twenty seconds of somebody who does not give up */
         err = actor_send(m, 0, &a, "crash", "{}");
         assert_int_equal(err, GW_ECRASHED);
         gw_value v = gw_nil();
@@ -610,7 +628,8 @@ static void test_back_off(void **state)
     mesh_free(m);
 }
 
-/* A message that ends its runner goes to the dead letters after three times. What ran beside it each time does not. */
+/* A message that ends its runner goes to the dead letters after three times. What ran beside it
+ * each time does not. */
 static void test_poison(void **state)
 {
     (void)state;
@@ -623,11 +642,12 @@ static void test_poison(void **state)
         }
         mesh_crash_runner(m, 0); /* so that all wait and begin together */
         mesh_run(m, 0);
-        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'crash', 'tell': true}", id_text(&a));
+        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'crash', 'tell': true}",
+                  id_text(&a));
         struct mesh_call *calls[OTHERS];
         for (size_t i = 0; i < OTHERS; i++) {
-            calls[i] =
-                mesh_ask(m, 0, "send", "{'agent': '%s', 'method': 'add', 'tell': true}", id_text(&others[i]));
+            calls[i] = mesh_ask(m, 0, "send", "{'agent': '%s', 'method': 'add', 'tell': true}",
+                                id_text(&others[i]));
         }
         for (size_t i = 0; i < OTHERS; i++) {
             assert_int_equal(mesh_wait(m, calls[i], 1000), GW_OK);
@@ -646,7 +666,8 @@ static void test_poison(void **state)
         }
         actor_must(m, 0, &a, "add", "{}");
         assert_int_equal(mesh_count(m, 0, &a), 1);
-        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'crash', 'tell': true}", id_text(&a));
+        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'crash', 'tell': true}",
+                  id_text(&a));
         mesh_run(m, 60000);
         mesh_crash(m, 0);
         mesh_start_all(m);
@@ -663,11 +684,14 @@ static void test_dispatch_repeated(void **state)
         struct mesh *m = actor_mesh(190, 5);
         gw_value first = gw_nil(), again = gw_nil();
         gw_id a = mesh_create(m, 0, "actor");
-        mesh_must(m, 0, &first, "dispatch", "{'agent': '%s', 'to': 'any', 'key': 'go'}", id_text(&a));
+        mesh_must(m, 0, &first, "dispatch", "{'agent': '%s', 'to': 'any', 'key': 'go'}",
+                  id_text(&a));
         for (size_t i = 0; i < 5; i++) {
-            mesh_must(m, i, &again, "dispatch", "{'agent': '%s', 'to': 'any', 'key': 'go'}", id_text(&a));
+            mesh_must(m, i, &again, "dispatch", "{'agent': '%s', 'to': 'any', 'key': 'go'}",
+                      id_text(&a));
             assert_string_equal(gw_map_str(&first, "host", ""), gw_map_str(&again, "host", "?"));
-            assert_string_equal(gw_map_str(&first, "ticket", ""), gw_map_str(&again, "ticket", "?"));
+            assert_string_equal(gw_map_str(&first, "ticket", ""),
+                                gw_map_str(&again, "ticket", "?"));
             assert_int_equal(gw_map_int(&again, "epoch", 0), 2);
             gw_value_free(&again);
             if (crash && i == 1) {
@@ -679,7 +703,8 @@ static void test_dispatch_repeated(void **state)
         (void)mesh_where(m, &a, &epoch);
         assert_int_equal(epoch, 2);
         mesh_must(m, 0, NULL, "dispatch", "{'agent': '%s', 'to': 'any', 'key': 'on'}", id_text(&a));
-        mesh_must(m, 1, &again, "dispatch", "{'agent': '%s', 'to': 'any', 'key': 'go'}", id_text(&a)); /* still known */
+        mesh_must(m, 1, &again, "dispatch", "{'agent': '%s', 'to': 'any', 'key': 'go'}",
+                  id_text(&a)); /* still known */
         assert_int_equal(gw_map_int(&again, "epoch", 0), 2);
         gw_value_free(&again);
         gw_value_free(&first);

@@ -1,5 +1,5 @@
-/* What others can make a host hold has an end (I8), lists and streams of answers, selectors. Each limit is met, and
- * passed by one. */
+/* What others can make a host hold has an end (I8), lists and streams of answers, selectors. Each
+ * limit is met, and passed by one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,8 +74,9 @@ static void test_mailbox_bytes(void **state)
     mesh_crash_runner(m, 0);
     mesh_run(m, 1);
     for (size_t i = 0; i < 4; i++) {
-        calls[i] = mesh_ask(m, 0, "send", "{'agent': '%s', 'method': 'shout', 'args': {'text': '%s'}}",
-                            id_text(&a), text);
+        calls[i] =
+            mesh_ask(m, 0, "send", "{'agent': '%s', 'method': 'shout', 'args': {'text': '%s'}}",
+                     id_text(&a), text);
     }
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(mesh_wait(m, calls[i], 60000), i < 3 ? GW_OK : GW_EBUSY);
@@ -88,8 +89,10 @@ static void test_mailbox_bytes(void **state)
 /* --- outboxes --- */
 static gw_err flood(struct mesh *m, const gw_id *a, const gw_id *to, int n)
 {
-    return mesh_op(m, 0, NULL, "send", "{'agent': '%s', 'method': 'flood', 'args': {'to': '%s', 'n': %d}, 'text': true}",
-                   id_text(a), id_text(to), n);
+    return mesh_op(
+        m, 0, NULL, "send",
+        "{'agent': '%s', 'method': 'flood', 'args': {'to': '%s', 'n': %d}, 'text': true}",
+        id_text(a), id_text(to), n);
 }
 
 static void test_outbox(void **state)
@@ -138,15 +141,18 @@ static void test_recorded_bytes(void **state)
     struct mesh *m = actor_mesh(205, 2);
     gw_id a = mesh_create(m, 0, "actor");
     for (int i = 0; i < 30; i++) {
-        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'big', 'args': {'bytes': 3000000}, 'key': 'k%d'}",
+        mesh_must(m, 0, NULL, "send",
+                  "{'agent': '%s', 'method': 'big', 'args': {'bytes': 3000000}, 'key': 'k%d'}",
                   id_text(&a), i);
     }
     assert_int_equal(actor_rows(m, 0, TABLE_REQUESTS), 2);
-    mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'big', 'args': {'bytes': 3000000}, 'key': 'k29'}",
+    mesh_must(m, 0, NULL, "send",
+              "{'agent': '%s', 'method': 'big', 'args': {'bytes': 3000000}, 'key': 'k29'}",
               id_text(&a));
     assert_int_equal(mesh_count(m, 0, &a), 30);
     assert_int_equal(mesh_move(m, 0, &a, 1), GW_OK);
-    mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'big', 'args': {'bytes': 3000000}, 'key': 'k29'}",
+    mesh_must(m, 0, NULL, "send",
+              "{'agent': '%s', 'method': 'big', 'args': {'bytes': 3000000}, 'key': 'k29'}",
               id_text(&a));
     assert_int_equal(mesh_count(m, 0, &a), 30);
     mesh_free(m);
@@ -278,7 +284,8 @@ static void test_unborn(void **state)
     struct mesh_call *list = mesh_ask(m, 0, "agents", "{}");
     assert_true(list->done);
     assert_int_equal(gw_map_get(&list->value, "agents")->list.n, 0);
-    struct mesh_call *tell = mesh_ask(m, 0, "send", "{'agent': 'soon', 'method': 'add', 'tell': true}");
+    struct mesh_call *tell =
+        mesh_ask(m, 0, "send", "{'agent': 'soon', 'method': 'add', 'tell': true}");
     struct mesh_call *ask = mesh_ask(m, 0, "send", "{'agent': 'soon', 'method': 'add'}");
     assert_int_equal(mesh_wait(m, create, 60000), GW_OK);
     assert_int_equal(mesh_wait(m, tell, 60000), GW_OK);
@@ -308,7 +315,8 @@ static void test_events_kept(void **state)
     mesh_start_all(m);
     gw_id a = mesh_create(m, 0, "actor");
     for (int i = 0; i < 2300; i++) {
-        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'nix', 'tell': true}", id_text(&a));
+        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'nix', 'tell': true}",
+                  id_text(&a));
     }
     mesh_run(m, 10000);
     size_t rows = actor_rows(m, 0, TABLE_EVENTS);
@@ -322,11 +330,15 @@ static void test_follow(void **state)
     struct mesh *m = actor_mesh(211, 2);
     gw_id a = mesh_create(m, 0, "actor"), b = mesh_create(m, 0, "actor");
     struct mesh_call *all = mesh_ask(m, 0, "events", "{'follow': true}");
-    struct mesh_call *one = mesh_ask(m, 0, "events", "{'follow': true, 'agent': '%s'}", id_text(&a));
-    struct mesh_call *lines = mesh_ask(m, 0, "logs", "{'follow': true, 'agent': '%s'}", id_text(&a));
+    struct mesh_call *one =
+        mesh_ask(m, 0, "events", "{'follow': true, 'agent': '%s'}", id_text(&a));
+    struct mesh_call *lines =
+        mesh_ask(m, 0, "logs", "{'follow': true, 'agent': '%s'}", id_text(&a));
     for (int i = 0; i < 30; i++) {
-        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'nix', 'tell': true}", id_text(i % 3 ? &b : &a));
-        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'shout', 'args': {'text': 'line %d'}}",
+        mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'nix', 'tell': true}",
+                  id_text(i % 3 ? &b : &a));
+        mesh_must(m, 0, NULL, "send",
+                  "{'agent': '%s', 'method': 'shout', 'args': {'text': 'line %d'}}",
                   id_text(i % 3 ? &b : &a), i);
         mesh_run(m, i % 2);
     }
@@ -371,7 +383,8 @@ struct door {
     struct op_call call;
     bool answered;
 };
-static void door_answer(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why)
+static void door_answer(struct op_call *call, gw_err err, gw_value *result,
+                        const struct gw_error *why)
 {
     struct door *d = (struct door *)call;
     (void)err, (void)why;
@@ -383,7 +396,8 @@ static void door_answer(struct op_call *call, gw_err err, gw_value *result, cons
 
 static void follow_and_leave(struct mesh *m, struct door *d, const char *op)
 {
-    *d = (struct door){.call = {.op = op_find(op), .role = ROLE_ADMIN, .answer = door_answer, .item = leave}};
+    *d = (struct door){
+        .call = {.op = op_find(op), .role = ROLE_ADMIN, .answer = door_answer, .item = leave}};
     assert_int_equal(gw_map_set(&d->call.args, "follow", gw_bool(true)), GW_OK);
     node_call(mesh_node(m, 0), &d->call);
 }
@@ -397,7 +411,8 @@ static void test_follower_that_leaves(void **state)
     for (size_t i = 0; i < 4; i++) {
         follow_and_leave(m, &doors[i], i % 2 ? "logs" : "events");
     }
-    mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'shout', 'args': {'text': 'x'}}", id_text(&a));
+    mesh_must(m, 0, NULL, "send", "{'agent': '%s', 'method': 'shout', 'args': {'text': 'x'}}",
+              id_text(&a));
     mesh_run(m, 1000);
     for (size_t i = 0; i < 4; i++) {
         assert_true(doors[i].answered);
@@ -417,12 +432,17 @@ static void test_selectors(void **state)
         const char *to;
         gw_err err;
     } rows[] = {
-        {"all", GW_EARG},       {"nix", GW_EHOST_NOT_FOUND}, {"tag:nix", GW_EHOST_NOT_FOUND},
-        {"", GW_EARG},          {"tag:", GW_EARG},           {"tag:t0,!tag:t0", GW_EHOST_NOT_FOUND},
+        {"all", GW_EARG},
+        {"nix", GW_EHOST_NOT_FOUND},
+        {"tag:nix", GW_EHOST_NOT_FOUND},
+        {"", GW_EARG},
+        {"tag:", GW_EARG},
+        {"tag:t0,!tag:t0", GW_EHOST_NOT_FOUND},
         {"tag:t0,!h2", GW_EARG},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        gw_err err = mesh_op(m, 0, NULL, "dispatch", "{'agent': '%s', 'to': '%s'}", id_text(&a), rows[i].to);
+        gw_err err =
+            mesh_op(m, 0, NULL, "dispatch", "{'agent': '%s', 'to': '%s'}", id_text(&a), rows[i].to);
         if (err != rows[i].err && rows[i].err != GW_EARG) {
             mesh_fail(m, "\"%s\" is answered by %s", rows[i].to, gw_err_name(err));
         }
@@ -442,35 +462,33 @@ static void test_selectors(void **state)
     for (size_t i = 0; i < 4; i++) {
         mesh_assert(m, seen[i] > 0); /* each has its chance */
     }
-    mesh_must(m, 0, NULL, "dispatch", "{'agent': '%s', 'to': 'tag:t0'}", id_text(&a)); /* rather another than here */
+    mesh_must(m, 0, NULL, "dispatch", "{'agent': '%s', 'to': 'tag:t0'}",
+              id_text(&a)); /* rather another than here */
     assert_int_equal(mesh_where(m, &a, NULL), 2);
-    mesh_must(m, 1, NULL, "dispatch", "{'agent': '%s', 'to': '%s'}", id_text(&a), host_id_text(&id, host));
+    mesh_must(m, 1, NULL, "dispatch", "{'agent': '%s', 'to': '%s'}", id_text(&a),
+              host_id_text(&id, host));
     assert_int_equal(mesh_where(m, &a, NULL), 3);
     mesh_must(m, 1, NULL, "dispatch", "{'agent': '%s', 'to': 'https://h1.test:7420'}", id_text(&a));
     assert_int_equal(mesh_where(m, &a, NULL), 1);
     mesh_crash(m, 3);
     mesh_run(m, 6000);
-    assert_int_equal(mesh_op(m, 1, NULL, "dispatch", "{'agent': '%s', 'to': 'h3'}", id_text(&a)), GW_EUNREACHABLE);
+    assert_int_equal(mesh_op(m, 1, NULL, "dispatch", "{'agent': '%s', 'to': 'h3'}", id_text(&a)),
+                     GW_EUNREACHABLE);
     gw_err err = mesh_op(m, 1, NULL, "dispatch", "{'agent': '%s', 'to': 'tag:t1'}", id_text(&a));
-    assert_true(err == GW_EHOST_NOT_FOUND || err == GW_EUNREACHABLE); /* the only other one is down */
+    assert_true(err == GW_EHOST_NOT_FOUND ||
+                err == GW_EUNREACHABLE); /* the only other one is down */
     mesh_free(m);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mailbox),
-        cmocka_unit_test(test_mailbox_bytes),
-        cmocka_unit_test(test_outbox),
-        cmocka_unit_test(test_recorded_answers),
-        cmocka_unit_test(test_recorded_bytes),
-        cmocka_unit_test(test_hints),
-        cmocka_unit_test(test_staged),
-        cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_unborn),
-        cmocka_unit_test(test_events_kept),
-        cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_follower_that_leaves),
+        cmocka_unit_test(test_mailbox),        cmocka_unit_test(test_mailbox_bytes),
+        cmocka_unit_test(test_outbox),         cmocka_unit_test(test_recorded_answers),
+        cmocka_unit_test(test_recorded_bytes), cmocka_unit_test(test_hints),
+        cmocka_unit_test(test_staged),         cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_unborn),         cmocka_unit_test(test_events_kept),
+        cmocka_unit_test(test_follow),         cmocka_unit_test(test_follower_that_leaves),
         cmocka_unit_test(test_selectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
-/* Messages between agents and calls on their way: once and in order (I4), nothing acknowledged that is not durable
- * (I5, H6), streams that go on behind a message that was given up, circles of asks, names that mean two agents. */
+/* Messages between agents and calls on their way: once and in order (I4), nothing acknowledged that
+ * is not durable (I5, H6), streams that go on behind a message that was given up, circles of asks,
+ * names that mean two agents. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,7 +53,8 @@ static bool is_tell(const struct frame *f)
     struct mp m = f->rest;
     char op[LIMIT_NAME_BYTES + 1];
     return f->kind == FRAME_REPLY ||
-           (f->kind == FRAME_CALL && mp_read_text(&m, op, sizeof op) == GW_OK && strcmp(op, "accept") == 0);
+           (f->kind == FRAME_CALL && mp_read_text(&m, op, sizeof op) == GW_OK &&
+            strcmp(op, "accept") == 0);
 }
 
 static mesh_fate on_frame(void *arg, size_t from, size_t to, const struct frame *frame)
@@ -128,7 +130,8 @@ static void test_tells_with_a_crash_at_each_commit(void **state)
     (void)state;
     for (size_t host = 0; host < 2; host++) {
         for (int after = 0; after < 2; after++) {
-            struct trap t = {.host = host, .fate = after ? COMMIT_CRASH_AFTER : COMMIT_CRASH_BEFORE};
+            struct trap t = {.host = host,
+                             .fate = after ? COMMIT_CRASH_AFTER : COMMIT_CRASH_BEFORE};
             while (tell_with(&t, 71 + t.k, false)) {
                 t.k++;
             }
@@ -180,10 +183,13 @@ static void test_numbers(void **state)
     assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 1, 1, 1)), GW_OK);
     assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 3, 2, 3)), GW_EGAP);
     assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 2, 2, 2)), GW_OK);
-    assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 1, 1, 1)), GW_OK); /* again: not applied */
+    assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 1, 1, 1)),
+                     GW_OK); /* again: not applied */
     assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 2, 2, 2)), GW_OK);
-    assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 7, 7, 7)), GW_OK); /* 3 to 6 were given up */
-    assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 5, 5, 5)), GW_OK); /* too late: below the mark */
+    assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 7, 7, 7)),
+                     GW_OK); /* 3 to 6 were given up */
+    assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 5, 5, 5)),
+                     GW_OK); /* too late: below the mark */
     assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 0, 0, 0)), GW_EPROTO);
     assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, -1, 0, 0)), GW_EPROTO);
     mesh_crash(m, 0);
@@ -194,7 +200,8 @@ static void test_numbers(void **state)
     mesh_free(m);
 }
 
-/* The first acceptance is on its way to the disk when the repeat comes: who is answered is answered truly. */
+/* The first acceptance is on its way to the disk when the repeat comes: who is answered is answered
+ * truly. */
 static void test_nothing_is_acknowledged_before_it_is_durable(void **state)
 {
     (void)state;
@@ -295,10 +302,11 @@ static void test_keyed_tell_is_applied_once(void **state)
     for (int round = 0; round < 3; round++) {
         struct mesh_call *calls[3];
         for (size_t i = 0; i < 3; i++) {
-            calls[i] = mesh_ask(m, i % 2, "send",
-                                "{'agent': '%s', 'method': 'add', 'args': {'number': 5}, 'tell': true, "
-                                "'key': 'once'}",
-                                id);
+            calls[i] =
+                mesh_ask(m, i % 2, "send",
+                         "{'agent': '%s', 'method': 'add', 'args': {'number': 5}, 'tell': true, "
+                         "'key': 'once'}",
+                         id);
         }
         for (size_t i = 0; i < 3; i++) {
             assert_int_equal(mesh_wait(m, calls[i], 60000), GW_OK);
@@ -347,10 +355,12 @@ static void test_chain(void **state)
     wire_open(&w, m, 1, 0);
     assert_int_equal(ask_with_chain(&w, &a, chain_of(&a, 1), false), GW_EDEADLOCK);
     assert_int_equal(ask_with_chain(&w, &a, chain_of(&a, 3), false), GW_EDEADLOCK);
-    assert_int_equal(ask_with_chain(&w, &a, chain_of(&a, 3), true), GW_OK); /* nobody waits for a tell */
+    assert_int_equal(ask_with_chain(&w, &a, chain_of(&a, 3), true),
+                     GW_OK); /* nobody waits for a tell */
     assert_int_equal(ask_with_chain(&w, &a, chain_of(&other, 3), false), GW_OK);
     assert_int_equal(ask_with_chain(&w, &a, chain_of(&other, LIMIT_CHAIN), false), GW_OK);
-    assert_int_equal(ask_with_chain(&w, &a, chain_of(&other, LIMIT_CHAIN + 1), false), GW_EDEADLOCK);
+    assert_int_equal(ask_with_chain(&w, &a, chain_of(&other, LIMIT_CHAIN + 1), false),
+                     GW_EDEADLOCK);
     mesh_run(m, 1000);
     assert_int_equal(mesh_count(m, 0, &a), 3);
     mesh_free(m);
@@ -366,10 +376,13 @@ static void test_alias(void **state)
     mesh_must(m, 0, &v, "create", "{'type': 'actor', 'alias': 'bob'}");
     gw_id bob = actor_id_of(m, &v);
     gw_value_free(&v);
-    assert_int_equal(mesh_op(m, 0, NULL, "create", "{'type': 'actor', 'alias': 'bob'}"), GW_EEXISTS);
-    assert_int_equal(mesh_op(m, 0, NULL, "create", "{'type': 'actor', 'alias': '%s'}", gw_id_text(&bob, id)),
+    assert_int_equal(mesh_op(m, 0, NULL, "create", "{'type': 'actor', 'alias': 'bob'}"),
+                     GW_EEXISTS);
+    assert_int_equal(
+        mesh_op(m, 0, NULL, "create", "{'type': 'actor', 'alias': '%s'}", gw_id_text(&bob, id)),
+        GW_EARG);
+    assert_int_equal(mesh_op(m, 0, NULL, "create", "{'type': 'actor', 'alias': 'no way'}"),
                      GW_EARG);
-    assert_int_equal(mesh_op(m, 0, NULL, "create", "{'type': 'actor', 'alias': 'no way'}"), GW_EARG);
     assert_int_equal(mesh_op(m, 0, NULL, "create", "{'type': 'actor', 'alias': ''}"), GW_EARG);
     mesh_must(m, 2, NULL, "send", "{'agent': 'bob', 'method': 'add'}"); /* found over the mesh */
     assert_int_equal(mesh_count(m, 0, &bob), 1);
@@ -378,8 +391,10 @@ static void test_alias(void **state)
     gw_value_free(&v);
     mesh_must(m, 1, NULL, "send", "{'agent': 'bob', 'method': 'add'}"); /* its own comes first */
     assert_int_equal(mesh_count(m, 0, &other), 1);
-    assert_int_equal(mesh_op(m, 2, NULL, "send", "{'agent': 'bob', 'method': 'add'}"), GW_EAMBIGUOUS);
-    /* where the name is taken, who comes goes by its id; what was asked for by the name does not reach another */
+    assert_int_equal(mesh_op(m, 2, NULL, "send", "{'agent': 'bob', 'method': 'add'}"),
+                     GW_EAMBIGUOUS);
+    /* where the name is taken, who comes goes by its id; what was asked for by the name does not
+     * reach another */
     assert_int_equal(mesh_move(m, 0, &bob, 1), GW_OK);
     mesh_must(m, 1, NULL, "send", "{'agent': 'bob', 'method': 'add'}");
     assert_int_equal(mesh_count(m, 0, &other), 2);
@@ -399,8 +414,10 @@ static void test_endings(void **state)
     mesh_must(m, 2, NULL, "send", "{'agent': '%s', 'method': 'add'}", id + 20);
     assert_int_equal(mesh_count(m, 2, &a), 1);
     assert_int_equal(mesh_count(m, 2, &b), 0);
-    assert_int_equal(mesh_op(m, 2, NULL, "send", "{'agent': '%s', 'method': 'add'}", id + 23), GW_EAGENT_NOT_FOUND);
-    assert_int_equal(mesh_op(m, 2, NULL, "send", "{'agent': '', 'method': 'add'}"), GW_EAGENT_NOT_FOUND);
+    assert_int_equal(mesh_op(m, 2, NULL, "send", "{'agent': '%s', 'method': 'add'}", id + 23),
+                     GW_EAGENT_NOT_FOUND);
+    assert_int_equal(mesh_op(m, 2, NULL, "send", "{'agent': '', 'method': 'add'}"),
+                     GW_EAGENT_NOT_FOUND);
     mesh_free(m);
 }
 

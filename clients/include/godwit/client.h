@@ -11,11 +11,11 @@
  * The operations are those of docs/operations.md; arguments and answers are maps. Agents are named
  * by id, by a unique ending of at least 4 characters, or by alias.
  *
- * Applied once: send, create, clone, dispatch and retract carry a request key (the caller's "key" argument,
- * or 16 random bytes as 32 hex digits). When the connection is lost, the client dials once more and
- * repeats such calls under the same key, and calls that only read or set a state (status, show,
- * activate …); the host answers a key that it knows from its record. What cannot be repeated fails
- * with GW_EUNREACHABLE.
+ * Applied once: send, create, clone, dispatch and retract carry a request key (the caller's "key"
+ * argument, or 16 random bytes as 32 hex digits). When the connection is lost, the client dials
+ * once more and repeats such calls under the same key, and calls that only read or set a state
+ * (status, show, activate …); the host answers a key that it knows from its record. What cannot be
+ * repeated fails with GW_EUNREACHABLE.
  *
  * Threads: one at a time, except gw_client_interrupt. All calls block at most for their time-out;
  * SIGPIPE is never raised. Time-outs are milliseconds; GW_FOREVER waits without limit. */
@@ -107,7 +107,8 @@ GW_API gw_err gw_client_wait_closed(struct gw_client *client, int64_t timeout_ms
                                     struct gw_error *why) GW_MUST_USE;
 
 /* --- the usual calls; errors and `ret` as in gw_client_call, NULL options = defaults. send,
- * dispatch, retract and clone tell the host their time-out and give its answer 250 ms more to arrive. --- */
+ * dispatch, retract and clone tell the host their time-out and give its answer 250 ms more to
+ * arrive. --- */
 struct gw_create_options {
     const gw_value *state; /* map of fields; NULL = defaults of the type */
     const char *at;        /* selector of the host; NULL = the host that is asked */
@@ -133,8 +134,8 @@ GW_API gw_err gw_client_send(struct gw_client *client, const char *agent, const 
                              gw_value *ret, struct gw_error *why) GW_MUST_USE;
 struct gw_move_options {
     const char *key;
-    bool inactive;         /* arrive asleep */
-    bool dry_run;          /* only say whether it would be done: {possible, code, reason, …} */
+    bool inactive;          /* arrive asleep */
+    bool dry_run;           /* only say whether it would be done: {possible, code, reason, …} */
     const gw_strs *require; /* tags that the host must have; NULL = none */
 };
 /* {agent, host, epoch, ticket}; `to` is a selector. */

@@ -1,14 +1,15 @@
 /* Errors: one enum, filled from protocol/base/err.def, plus a context that grows on the way up.
  *
- * Every call that can fail returns gw_err (0 = GW_OK) and its result must be used. A call may take a
- * last parameter `struct gw_error *why` (NULL allowed): on failure it holds a sentence for people. */
+ * Every call that can fail returns gw_err (0 = GW_OK) and its result must be used. A call may take
+ * a last parameter `struct gw_error *why` (NULL allowed): on failure it holds a sentence for
+ * people. */
 #ifndef GODWIT_ERR_H
 #define GODWIT_ERR_H
 
 #include <stddef.h>
 
-#define GW_API __attribute__((visibility("default")))
-#define GW_MUST_USE __attribute__((warn_unused_result))
+#define GW_API               __attribute__((visibility("default")))
+#define GW_MUST_USE          __attribute__((warn_unused_result))
 #define GW_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 typedef enum gw_err {

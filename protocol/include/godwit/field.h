@@ -6,9 +6,9 @@
  *         GW_FIELD(struct counter, events),
  *     };
  *
- * Name, offset, size and kind come from the member itself (_Generic): a member of a type that cannot
- * travel does not compile. Members that are not in the table stay behind. A struct of all zero bytes
- * is the valid default state. */
+ * Name, offset, size and kind come from the member itself (_Generic): a member of a type that
+ * cannot travel does not compile. Members that are not in the table stay behind. A struct of all
+ * zero bytes is the valid default state. */
 #ifndef GODWIT_FIELD_H
 #define GODWIT_FIELD_H
 

@@ -1,4 +1,5 @@
-/* The plain types that agents, clients and the host share: ids, time, strings, bytes, free values. */
+/* The plain types that agents, clients and the host share: ids, time, strings, bytes, free values.
+ */
 #ifndef GODWIT_TYPES_H
 #define GODWIT_TYPES_H
 
@@ -9,7 +10,7 @@
 #include <godwit/err.h>
 
 #define GW_ID_BYTES 16
-#define GW_ID_TEXT 27 /* 26 characters Crockford base32 and NUL */
+#define GW_ID_TEXT  27 /* 26 characters Crockford base32 and NUL */
 
 /* 128-bit identity, time-ordered: 48 bits of milliseconds since 1970, then 80 random bits (the
  * layout of ULID). All-zero = no id. A struct, so that _Generic tells it from other arrays. */
@@ -83,7 +84,8 @@ struct gw_member {
 /* --- ids (any thread) --- */
 /* Text form; `ret` holds GW_ID_TEXT bytes. Returns ret. */
 GW_API char *gw_id_text(const gw_id *id, char ret[GW_ID_TEXT]);
-/* Parse exactly 26 characters (either case; I, L as 1, O as 0). GW_EARG otherwise, ret untouched. */
+/* Parse exactly 26 characters (either case; I, L as 1, O as 0). GW_EARG otherwise, ret untouched.
+ */
 GW_API gw_err gw_id_parse(const char *text, gw_id *ret) GW_MUST_USE;
 GW_API bool gw_id_is_nil(const gw_id *id);
 GW_API bool gw_id_equal(const gw_id *a, const gw_id *b);
@@ -115,7 +117,8 @@ GW_API gw_err gw_value_set_bytes(gw_value *v, const void *p, size_t n) GW_MUST_U
 
 /* Append to a list (a nil becomes a list). Takes ownership of `item` whatever happens. */
 GW_API gw_err gw_list_add(gw_value *list, gw_value item) GW_MUST_USE;
-/* Set or replace a key of a map (a nil becomes a map). Takes ownership of `item` whatever happens. */
+/* Set or replace a key of a map (a nil becomes a map). Takes ownership of `item` whatever happens.
+ */
 GW_API gw_err gw_map_set(gw_value *map, const char *key, gw_value item) GW_MUST_USE;
 /* Borrowed member or NULL (also when `map` is NULL or not a map). */
 GW_API const gw_value *gw_map_get(const gw_value *map, const char *key);
