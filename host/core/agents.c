@@ -35,6 +35,14 @@ struct span row_key(uint8_t ret[ROW_KEY_BYTES], const gw_id *agent, uint64_t epo
     return (struct span){ret, ROW_KEY_BYTES};
 }
 
+struct span row_number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, uint64_t epoch,
+                           uint64_t number)
+{
+    row_key(raw, id, epoch);
+    store_u64(raw + ROW_KEY_BYTES, number);
+    return (struct span){raw, ROW_KEY_BYTES + 8};
+}
+
 #define ROW_FIELDS 13
 
 void agent_row_pack(const struct agent_row *row, struct buf *out)

@@ -417,6 +417,9 @@ void node_boot_step(struct node *n); /* a runner has answered or failed */
 /* ---- agents.c ---- */
 /* 24 bytes: agent | epoch. */
 struct span row_key(uint8_t ret[ROW_KEY_BYTES], const gw_id *agent, uint64_t epoch);
+/* 32 bytes: agent | epoch | number. */
+struct span row_number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, uint64_t epoch,
+                           uint64_t number);
 void agent_row_pack(const struct agent_row *row, struct buf *out);
 gw_err agent_row_unpack(struct span raw, struct agent_row *ret) GW_MUST_USE;
 /* Write the row of a registered agent, with this status, these pending hooks and this intent (NULL
@@ -463,10 +466,10 @@ void work_release(struct node *n); /* housekeeping */
 /* It has no caller to tell: it waits for its runner rather than failing, and is run again after a
  * crash. */
 bool work_waits(const struct work *w);
-/* DONE came. */
-void work_done_frame(struct runner *r, const struct frame *frame);
-/* The runner is gone: everything in flight on it ends with GW_ECRASHED. */
-void work_runner_lost(struct runner *r, const char *reason);
+/* It was current, and is to be begun again. */
+void work_requeue(struct work *w);
+/* The current work has what it needs, or asks for it; then it goes to the runner. */
+void work_go_on(struct work *w);
 /* End with an error; unlinks it from wherever it is. */
 void work_fail(struct work *w, const struct gw_error *why);
 /* Queue the hooks of a->pending. */
@@ -490,6 +493,12 @@ void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_
 /* End the current work of its agent, then go on with what waits. */
 void work_finish(struct work *w, gw_err err, const struct run_result *r,
                  const struct gw_error *why);
+
+/* ---- outcome.c ---- */
+/* DONE came. */
+void outcome_frame(struct runner *r, const struct frame *frame);
+/* The runner is gone: everything in flight on it ends with GW_ECRASHED, or is run again. */
+void outcome_lost(struct runner *r, const char *reason);
 
 /* ---- commit.c ---- */
 /* A handler has ended well: build its transaction, submit, then work's done and the actions. */
@@ -632,14 +641,23 @@ bool tells_fit(const struct work *w, struct gw_error *why);
 /* Its transaction is durable (or not): send what it put into the outbox (or forget it). */
 void tells_committed(struct node *n, struct agent *a);
 void tells_rolled_back(struct node *n, struct agent *a);
-/* Timers and mail of one agent, or of all (id NULL), from the store: after boot, arrival. Until
- * then nothing of them runs, since a handler may take back what a timer has sent. */
-void tells_load(struct node *n, const gw_id *id, uint64_t epoch);
 void tells_forget(struct node *n, const gw_id *sender); /* it has left, its outbox with it */
 void tells_link_up(struct node *n);
 void tells_free(struct node *n);
-/* The entry of a stream, made when there is none. Valid until the next call. */
+/* A row of TABLE_OUTBOX. */
+void tells_load_row(struct node *n, const gw_id *sender, uint64_t epoch, uint64_t number,
+                    struct span value);
+
+/* ---- streams.c ---- */
+/* The entry of a stream; stream_of makes it when there is none. Valid until the next call. */
+struct stream_mark *stream_find(struct live *live, const gw_id *other, bool out);
 struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out);
+void stream_put(struct store_batch *batch, const struct agent *a, const struct stream_mark *s);
+
+/* ---- inbox.c ---- */
+/* Timers and mail of one agent, or of all (id NULL), from the store: after boot, arrival. Until
+ * then nothing of them runs, since a handler may take back what a timer has sent. */
+void inbox_load(struct node *n, const gw_id *id, uint64_t epoch);
 /* Add the inbox row of a message to the batch and number the work. */
 void inbox_put(struct agent *a, struct work *w, struct store_batch *batch);
 void inbox_del(const struct agent *a, uint64_t number, struct store_batch *batch);

@@ -229,7 +229,7 @@ static void begin_here(struct node *n, struct agent *a, const char *from, bool m
     gw_id id = a->id;
     uint64_t epoch = a->epoch;
     if (mail) {
-        tells_load(n, &id, epoch); /* what begins below waits for it */
+        inbox_load(n, &id, epoch); /* what begins below waits for it */
     }
     if (a->status == AGENT_ACTIVE && a->pending) {
         work_push_arrival(n, a, from);

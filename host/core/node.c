@@ -152,7 +152,7 @@ static void boot_written(void *arg, gw_err err)
     }
     dead_load(n);
     runners_start(n);
-    tells_load(n, NULL, 0);
+    inbox_load(n, NULL, 0);
     for (struct agent *a = n->agents; a; a = a->hh.next) {
         if (a->status == AGENT_ACTIVE && (a->pending || a->intent)) {
             work_push_pending(n, a);
@@ -272,7 +272,7 @@ static void stop_patience(void *arg)
                  "agents keep the state of their last commit",
                  STOP_PATIENCE_MS);
         for (size_t i = 0; i < n->runner_count; i++) {
-            work_runner_lost(&n->runners[i], "the host is stopping");
+            outcome_lost(&n->runners[i], "the host is stopping");
         }
         node_check_stopped(n);
     }

@@ -1,18 +1,22 @@
 /* The node: everything a host knows and decides, as a machine without I/O.
  *
  * Inputs are the functions below, outputs go through struct gw_env. One thread. The node owns
- * agents, their queues, moves in and out, members, types and runners' states. Its files: node.c
- * life, boot from the store            agents.c   registry, rows, the state of an agent work.c an
- * agent does one thing at a time    commit.c   a handler's result as one transaction create.c
- * create, clone                        sleep.c    deactivate, activate, dispose intents.c   what
- * agents ask about themselves move_out.c  handoff at the source                move_in.c  handoff
- * at the destination runners.c   processes that run handlers          peers.c    hello, members,
- * requests to peers locations.c where agents are; two copies         route.c    calls about agents
- * elsewhere tells.c     outbox, streams, inbox               travel.c   dispatch, retract; moves in
- * doubt drain.c     all agents leave                     list.c     answers of listing operations
- *   events.c    event log and agents' log lines      select.c   which hosts a selector names
- *   metrics.c   counts and latencies                 dead.c     messages that were given up
- *   timers.c, timer_actions.c   timers of agents */
+ * agents, their queues, moves in and out, members, types and runners' states. Its files:
+ * - node.c: life, boot from the store
+ * - agents.c: registry, rows, the state of an agent
+ * - work.c: an agent does one thing at a time; outcome.c: how a run ended
+ * - commit.c: a handler's result as one transaction
+ * - create.c: create, clone; sleep.c: deactivate, activate, dispose
+ * - intents.c: what agents ask about themselves
+ * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents
+ * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up
+ * - move_out.c, move_in.c: handoff at the source, at the destination; handoff.c: what both share
+ * - travel.c: dispatch, retract, moves in doubt; drain.c: all agents leave
+ * - runners.c: processes that run handlers
+ * - peers.c: hello, members, requests to peers; select.c: which hosts a selector names
+ * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere
+ * - list.c: answers of listing operations; events.c: event log and agents' log lines
+ * - metrics.c: counts and latencies */
 #ifndef HOST_CORE_NODE_H
 #define HOST_CORE_NODE_H
 

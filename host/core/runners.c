@@ -254,7 +254,7 @@ void node_runner_frame(struct node *n, size_t index, const struct frame *f)
     struct runner *r = &n->runners[index];
     switch (f->kind) {
     case FRAME_HELLO: hello(r, f); break;
-    case FRAME_DONE: work_done_frame(r, f); break;
+    case FRAME_DONE: outcome_frame(r, f); break;
     case FRAME_LOG: log_frame(n, f); break;
     default: log_warn("runner.frame", "runner=%zu kind=%u was ignored", index, f->kind); break;
     }
@@ -274,7 +274,7 @@ void node_runner_down(struct node *n, size_t index, int pid, const char *reason)
     struct runner *r = &n->runners[index];
     bool was_up = r->state == RUNNER_UP;
     if (n->stopping || r->state == RUNNER_BROKEN) {
-        work_runner_lost(r, reason);
+        outcome_lost(r, reason);
         return;
     }
     if (was_up && n->env->mono_us(n->env->ctx) - r->up_since_us > STABLE_US) {
@@ -293,7 +293,7 @@ void node_runner_down(struct node *n, size_t index, int pid, const char *reason)
              n->cfg.plugins[index], pid, reason);
     event_now(n, &(struct event){.kind = "runner.crashed", .text = r->problem});
     r->state = r->crashes <= CRASHES_QUIET ? RUNNER_STARTING : RUNNER_BACKOFF;
-    work_runner_lost(r, reason);
+    outcome_lost(r, reason);
     if (r->state == RUNNER_STARTING) {
         start(r);
     } else {

@@ -1,4 +1,4 @@
-/* One-way messages between agents: outbox, streams, inbox.
+/* One-way messages between agents, at their sender: outboxes. (At the receiver: inbox.c.)
  *
  * A tell leaves with the transaction of the handler that sent it: {outbox row, stream number}. It
  * is offered to its target through the ordinary routing (operation `accept`), one at a time per
@@ -47,78 +47,6 @@ struct outbox {
     TAILQ_HEAD(fresh_tells, tell) fresh; /* of the transaction under way */
     size_t count;
 };
-
-/* ---- marks ---- */
-
-static int compare_mark(const struct stream_mark *s, const gw_id *other, bool out)
-{
-    int c = memcmp(&s->other, other, sizeof *other);
-    return c ? c : (int)s->out - (int)out;
-}
-
-/* Where it stands, or would stand. */
-static size_t mark_place(const struct live *live, const gw_id *other, bool out)
-{
-    size_t low = 0, high = live->stream_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (compare_mark(&live->streams[middle], other, out) < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-static struct stream_mark *stream_find(struct live *live, const gw_id *other, bool out)
-{
-    size_t at = mark_place(live, other, out);
-    bool there = at < live->stream_count && compare_mark(&live->streams[at], other, out) == 0;
-    return there ? &live->streams[at] : NULL;
-}
-
-struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out)
-{
-    struct stream_mark *s = stream_find(live, other, out);
-    if (s) {
-        return s;
-    }
-    if (live->stream_count == live->stream_cap) {
-        size_t cap = live->stream_cap ? live->stream_cap * 2 : 4;
-        s = realloc(live->streams, cap * sizeof *s);
-        if (!s) {
-            log_die("memory", "out of memory for the streams of an agent");
-        }
-        live->streams = s;
-        live->stream_cap = cap;
-    }
-    size_t at = mark_place(live, other, out);
-    s = &live->streams[at];
-    memmove(s + 1, s, (live->stream_count++ - at) * sizeof *s);
-    *s = (struct stream_mark){.other = *other, .out = out};
-    return s;
-}
-
-static void put_mark(struct store_batch *batch, const struct agent *a, const struct stream_mark *s)
-{
-    uint8_t raw[ROW_KEY_BYTES + STREAM_KEY_BYTES];
-    struct buf value = {0};
-    row_key(raw, &a->id, a->epoch);
-    memcpy(raw + ROW_KEY_BYTES, s->other.b, GW_ID_BYTES);
-    raw[ROW_KEY_BYTES + GW_ID_BYTES] = s->out ? STREAM_OUT : STREAM_IN;
-    mp_uint(&value, s->mark);
-    store_batch_put_take(batch, TABLE_STREAMS, (struct span){raw, sizeof raw}, &value);
-    buf_free(&value);
-}
-
-static struct span number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, uint64_t epoch,
-                              uint64_t number)
-{
-    row_key(raw, id, epoch);
-    store_u64(raw + ROW_KEY_BYTES, number);
-    return (struct span){raw, ROW_KEY_BYTES + 8};
-}
 
 /* ---- outboxes in memory ---- */
 
@@ -223,7 +151,7 @@ static void tell_ended(struct tell *t, const char *problem)
     uint8_t raw[ROW_KEY_BYTES + 8];
     struct store_batch *batch = store_batch_new();
     store_batch_del(batch, TABLE_OUTBOX,
-                    number_key(raw, &s->box->sender, s->box->epoch, t->number));
+                    row_number_key(raw, &s->box->sender, s->box->epoch, t->number));
     if (problem) {
         event_put(n, batch,
                   &(struct event){.kind = "message.failed", .agent = &s->target, .text = problem});
@@ -384,9 +312,9 @@ void tells_action(struct work *w, struct store_batch *batch, struct span args)
         mp_str(&t->row, method);
         mp_span(&t->row, buf_span(&packed));
         mp_bin(&t->row, key, sizeof key);
-        store_batch_put(batch, TABLE_OUTBOX, number_key(raw, &a->id, a->epoch, t->number),
+        store_batch_put(batch, TABLE_OUTBOX, row_number_key(raw, &a->id, a->epoch, t->number),
                         buf_span(&t->row));
-        put_mark(batch, a, s);
+        stream_put(batch, a, s);
         buf_free(&packed);
     }
     gw_value_free(&map);
@@ -471,204 +399,8 @@ void tells_free(struct node *n)
     }
 }
 
-/* ---- the receiver's side ---- */
-
-static void inbox_done(struct work *w, gw_err err, const struct run_result *r,
-                       const struct gw_error *why)
-{
-    (void)w, (void)err, (void)r, (void)why; /* a failure is an event (commit.c) */
-}
-
-void inbox_put(struct agent *a, struct work *w, struct store_batch *batch)
-{
-    uint8_t raw[ROW_KEY_BYTES + 8];
-    struct buf value = {0};
-    w->inbox = agent_live(a)->inbox_next++;
-    mp_array(&value, 6);
-    mp_id(&value, &w->sender);
-    mp_str(&value, w->method);
-    mp_span(&value, buf_span(&w->args));
-    mp_bin(&value, w->key, sizeof w->key);
-    mp_uint(&value, w->flags);
-    mp_uint(&value, w->hook);
-    store_batch_put_take(batch, TABLE_INBOX, number_key(raw, &a->id, a->epoch, w->inbox), &value);
-    buf_free(&value);
-}
-
-void inbox_del(const struct agent *a, uint64_t number, struct store_batch *batch)
-{
-    uint8_t raw[ROW_KEY_BYTES + 8];
-    store_batch_del(batch, TABLE_INBOX, number_key(raw, &a->id, a->epoch, number));
-}
-
-struct accepting {
-    struct node *n;
-    struct op_call *call;
-    gw_id agent;
-    uint64_t epoch;
-    uint64_t before, seq; /* the mark before and after */
-    struct work *w;
-};
-
-static void answer_accepted(struct op_call *call)
-{
-    gw_value result = gw_nil();
-    if (gw_map_set(&result, "accepted", gw_bool(true)) != GW_OK) {
-        gw_value_free(&result);
-    }
-    op_ok(call, &result);
-}
-
-static void accepted(void *arg, gw_err err)
-{
-    struct accepting *c = arg;
-    struct gw_error why;
-    struct agent *a = agent_find(c->n, &c->agent);
-    if (a && a->epoch != c->epoch) {
-        a = NULL;
-    }
-    struct stream_mark *s = a && a->live ? stream_find(a->live, &c->w->sender, false) : NULL;
-    if (s && s->accepting) { /* else read anew meanwhile, as the store has it */
-        s->accepting = false;
-        s->mark = err == GW_OK ? c->seq : c->before;
-    }
-    if (err != GW_OK) {
-        work_free(c->w);
-        gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
-        op_fail(c->call, &why);
-    } else {
-        answer_accepted(c->call);
-        if (a) {
-            work_push(c->w, false);
-        } else {
-            work_free(c->w);
-        }
-    }
-    free(c);
-}
-
-/* Row and mark in one transaction; the answer goes out when it is durable. */
-static void accept_one(struct node *n, struct op_call *call, struct agent *a, const gw_id *sender)
-{
-    struct stream_mark *s = stream_of(a->live, sender, false);
-    const gw_value *args = gw_map_get(&call->args, "args");
-    struct accepting *c = xcalloc(1, sizeof *c);
-    struct store_batch *batch = store_batch_new();
-    struct work *w = work_new(n, a, HOOK_METHOD);
-    w->method = xstrdup(gw_map_str(&call->args, "method", ""));
-    buf_add(&w->args, args->s.p, args->s.n);
-    memcpy(w->key, gw_map_get(&call->args, "key")->s.p, sizeof w->key);
-    w->sender = *sender;
-    w->done = inbox_done;
-    *c = (struct accepting){.n = n, .call = call, .agent = a->id, .epoch = a->epoch, .w = w};
-    c->before = s->mark;
-    c->seq = s->mark = (uint64_t)gw_map_int(&call->args, "seq", 0);
-    s->accepting = true;
-    put_mark(batch, a, s);
-    inbox_put(a, w, batch);
-    node_commit(n, batch, accepted, c);
-}
-
-static bool is_full(const struct node *n, const struct live *live, const struct stream_mark *s,
-                    struct gw_error *why)
-{
-    if (live->queued >= n->cfg.limits.mailbox ||
-        live->queued_bytes >= n->cfg.limits.mailbox_bytes) {
-        gw_fail(why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)",
-                live->queued);
-        return true;
-    }
-    if (!s && live->stream_count >= LIMIT_STREAMS) {
-        gw_fail(why, GW_EBUSY, "the agent has heard from, and told, %zu others",
-                live->stream_count);
-        return true;
-    }
-    return false;
-}
-
-static void accept_local(struct node *n, struct op_call *call, struct agent *a)
-{
-    struct gw_error why;
-    gw_id sender;
-    int64_t seq = gw_map_int(&call->args, "seq", 0), since = gw_map_int(&call->args, "since", 0);
-    const gw_value *args = gw_map_get(&call->args, "args");
-    const gw_value *key = gw_map_get(&call->args, "key");
-    const char *method = gw_map_str(&call->args, "method", "");
-    if (gw_id_parse(gw_map_str(&call->args, "sender", ""), &sender) != GW_OK || seq < 1 || !args ||
-        args->kind != GW_BYTES || args->s.n > LIMIT_ARGS_BYTES || !key || key->kind != GW_BYTES ||
-        key->s.n != REQUEST_KEY_BYTES || !name_is_valid(method)) {
-        gw_fail(&why, GW_EPROTO, "the one-way message is not well formed");
-        op_fail(call, &why);
-        return;
-    }
-    if (a->move || a->status == AGENT_QUARANTINED) {
-        gw_fail(&why, GW_EBUSY, "the agent does not accept messages now");
-        op_fail(call, &why);
-        return;
-    }
-    struct live *live = agent_live(a);
-    if (!live->known) {
-        work_learn(n, a, call);
-        return;
-    }
-    const struct stream_mark *s = stream_find(live, &sender, false);
-    uint64_t mark = s ? s->mark : 0;
-    if ((s && s->accepting) || a->unborn) {
-        call_again_later(n, call); /* H6: nothing is acknowledged that is not durable */
-    } else if ((uint64_t)seq <= mark) {
-        answer_accepted(call);
-    } else if ((uint64_t)seq > mark + 1 && since < seq) {
-        gw_fail(&why, GW_EGAP, "message %lld comes before message %llu", (long long)seq,
-                (unsigned long long)mark + 1);
-        op_fail(call, &why);
-    } else if (is_full(n, live, s, &why)) {
-        op_fail(call, &why);
-    } else {
-        accept_one(n, call, a, &sender);
-    }
-}
-
-void op_accept(struct node *n, struct op_call *call)
-{
-    route_call(n, call, accept_local);
-}
-
-/* ---- from the store ---- */
-
-static void load_inbox(struct node *n, struct agent *a, uint64_t number, struct span value)
-{
-    struct mp m = mp_over(value);
-    size_t fields;
-    struct span method, args;
-    struct work *w = work_new(n, a, HOOK_METHOD);
-    char name[LIMIT_NAME_BYTES + 1];
-    uint32_t hook = HOOK_METHOD;
-    if (mp_read_array(&m, &fields) == GW_OK && fields >= 5 && mp_read_id(&m, &w->sender) == GW_OK &&
-        mp_read_str(&m, &method) == GW_OK && span_text(method, name, sizeof name) &&
-        mp_read_bin(&m, &args) == GW_OK && mp_read_fixed(&m, w->key, sizeof w->key) == GW_OK &&
-        mp_read_u32(&m, &w->flags) == GW_OK && (fields == 5 || mp_read_u32(&m, &hook) == GW_OK) &&
-        (hook == HOOK_METHOD || hook == HOOK_TIMER)) {
-        w->method = xstrdup(name);
-        w->flags &= RUN_TEXT_ARGS; /* the row may have come from another host */
-        buf_add(&w->args, args.p, args.n);
-        w->inbox = number;
-        w->done = inbox_done;
-        if (hook == HOOK_TIMER) {
-            w->hook = HOOK_TIMER;
-            w->done = timers_message_done;
-            timers_load_message(n, w);
-        }
-        work_push(w, false);
-    } else {
-        char id[GW_ID_TEXT];
-        log_error("store.row", "table=inbox agent=%s a message does not decode and was skipped",
-                  gw_id_text(&a->id, id));
-        work_free(w);
-    }
-}
-
-static void load_outbox(struct node *n, const gw_id *sender, uint64_t epoch, uint64_t number,
-                        struct span value)
+void tells_load_row(struct node *n, const gw_id *sender, uint64_t epoch, uint64_t number,
+                    struct span value)
 {
     struct mp m = mp_over(value);
     size_t fields;
@@ -681,85 +413,4 @@ static void load_outbox(struct node *n, const gw_id *sender, uint64_t epoch, uin
         t->durable = true;
         stream_send(t->stream);
     }
-}
-
-/* Whether (agent, epoch) ended here: what it told others before is still delivered. */
-static bool ended_here(struct node *n, const gw_id *id, uint64_t epoch)
-{
-    const struct location *l = location_find(n, id);
-    return l && l->disposed && l->durable && l->host->self && l->fence == epoch;
-}
-
-static void load_row(struct node *n, const struct storage_row *row)
-{
-    gw_id id;
-    if (row->key.n <= ROW_KEY_BYTES ||
-        (row->table != TABLE_TIMERS && row->key.n != ROW_KEY_BYTES + 8)) {
-        return;
-    }
-    memcpy(id.b, row->key.p, GW_ID_BYTES);
-    uint64_t epoch = load_u64(row->key.p + GW_ID_BYTES);
-    struct span rest = {row->key.p + ROW_KEY_BYTES, row->key.n - ROW_KEY_BYTES};
-    struct agent *a = agent_find(n, &id);
-    bool here = a && a->epoch == epoch; /* else of a staged, departed or ended one */
-    if (here && row->table == TABLE_TIMERS) {
-        timers_load_row(n, a, rest, row->value);
-    } else if (here && row->table == TABLE_INBOX) {
-        load_inbox(n, a, load_u64(rest.p), row->value);
-    } else if (row->table == TABLE_OUTBOX && (here || (!a && ended_here(n, &id, epoch)))) {
-        load_outbox(n, &id, epoch, load_u64(rest.p), row->value);
-    }
-}
-
-struct loading {
-    struct node *n;
-    bool all;
-    gw_id id; /* not all */
-};
-
-static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t count)
-{
-    struct loading g = *(struct loading *)arg;
-    struct node *n = g.n;
-    struct agent *a, *next;
-    free(arg);
-    if (err != GW_OK) {
-        log_error("store.read", "error=%s timers and mail of %s wait for the next start",
-                  gw_err_name(err), g.all ? "all agents" : "an agent");
-    }
-    for (size_t i = 0; err == GW_OK && i < count; i++) {
-        load_row(n, &rows[i]);
-    }
-    if (g.all) {
-        n->loading = false;
-        HASH_ITER (hh, n->agents, a, next) {
-            work_pump(n, a);
-        }
-    } else if ((a = agent_find(n, &g.id))) {
-        a->loading = false;
-        work_pump(n, a);
-    }
-}
-
-void tells_load(struct node *n, const gw_id *id, uint64_t epoch)
-{
-    uint8_t raw[ROW_KEY_BYTES];
-    struct span prefix = {0};
-    struct agent *a = id ? agent_find(n, id) : NULL;
-    struct loading *g = xcalloc(1, sizeof *g);
-    *g = (struct loading){.n = n, .all = !id};
-    if (id) {
-        g->id = *id;
-        prefix = row_key(raw, id, epoch);
-    } else {
-        n->loading = true;
-    }
-    if (a) {
-        a->loading = true;
-    }
-    const struct store_range ranges[] = {
-        {.table = TABLE_TIMERS, .prefix = prefix}, /* first: messages name them */
-        {.table = TABLE_INBOX, .prefix = prefix},
-        {.table = TABLE_OUTBOX, .prefix = prefix}};
-    n->env->read(n->env->ctx, ranges, 3, loaded, g);
 }

@@ -95,9 +95,11 @@ gw_err timer_row_read(struct span value, struct timer_row *ret)
 struct span timer_key(uint8_t raw[ROW_KEY_BYTES + LIMIT_NAME_BYTES], const gw_id *id,
                       uint64_t epoch, const char *name)
 {
-    size_t n = strlen(name);
+    size_t n = 0;
     row_key(raw, id, epoch);
-    memcpy(raw + ROW_KEY_BYTES, name, n);
+    for (; name[n] && n < LIMIT_NAME_BYTES; n++) { /* a key holds no NUL */
+        raw[ROW_KEY_BYTES + n] = (uint8_t)name[n];
+    }
     return (struct span){raw, ROW_KEY_BYTES + n};
 }
 

@@ -305,7 +305,7 @@ static void resolved(void *arg, gw_err err)
     }
     location_know(n, &r->agent, r->to, n->self, false, true);
     agent_add(n, &r->agent, r->to, &r->row);
-    tells_load(n, &r->agent, r->to);
+    inbox_load(n, &r->agent, r->to);
     location_tell_home(n, &r->agent, r->to, &r->row.home, false);
     if (gw_map_set(&result, "ticket", gw_str(gw_id_text(&r->ticket, id))) != GW_OK ||
         gw_map_set(&result, "agent", gw_str(gw_id_text(&r->agent, id))) != GW_OK ||

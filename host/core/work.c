@@ -4,19 +4,12 @@
  *   push -> [queue] -> pump -> read what is missing (state, recorded requests) -> run -> DONE
  *        -> commit (commit.c) -> done(), next
  *
- * A runner that ends takes what it ran with it. Work that nobody would repeat (accepted messages,
- * hooks) is run again; three crashes end it, and count only when it ran alone: after the second one
- * the runner is given one thing at a time (suspects), so that what merely ran beside the culprit is
- * not taken for it.
- *
  * While an agent moves only its snapshot runs; messages stay parked in the queue, unacknowledged. A
  * request whose key has a recorded answer is answered from the record and not run again. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define CRASH_ATTEMPTS 3 /* work that must be done is given up after so many crashes */
 
 struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
 {
@@ -56,7 +49,7 @@ static void enqueue(struct live *live, struct work *w, bool front)
 }
 
 /* It was current, and is to be begun again. */
-static void requeue(struct work *w)
+void work_requeue(struct work *w)
 {
     w->agent->live->current = NULL;
     buf_reset(&w->kept);
@@ -214,8 +207,6 @@ void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out)
     }
 }
 
-static void go_on(struct work *w);
-
 static void have_read(void *arg, gw_err err, const struct storage_row *rows, size_t n)
 {
     struct work *w = arg;
@@ -240,7 +231,7 @@ static void have_read(void *arg, gw_err err, const struct storage_row *rows, siz
         parts_of_rows(rows, n, &live->parts);
         live->have_parts = buf_ok(&live->parts);
     }
-    go_on(w);
+    work_go_on(w);
 }
 
 static bool object_loaded(const struct work *w)
@@ -304,13 +295,13 @@ static void answer_recorded(struct work *w)
 }
 
 /* The current work has what it needs, or asks for it; then it goes to the runner. */
-static void go_on(struct work *w)
+void work_go_on(struct work *w)
 {
     struct agent *a = w->agent;
     struct live *live = a->live;
     struct runner *r = a->type->runner;
     if (!w->direct && !w->only_known && (!r || !runner_usable(r))) {
-        requeue(w); /* the runner went while something was read */
+        work_requeue(w); /* the runner went while something was read */
         work_pump(w->node, a);
         return;
     }
@@ -333,7 +324,7 @@ static void go_on(struct work *w)
         return;
     }
     if (runner_holds_back(r, w)) {
-        requeue(w); /* runner_resume */
+        work_requeue(w); /* runner_resume */
         return;
     }
     struct buf parts = buf_take(&live->parts);
@@ -383,7 +374,7 @@ bool work_hold(struct work *w)
     if (!work_waits(w) || w->node->stopping) {
         return false;
     }
-    requeue(w);
+    work_requeue(w);
     work_hold_agent(w->node, w->agent);
     return true;
 }
@@ -477,7 +468,7 @@ static void pump_one(struct node *n, struct agent *a)
     }
     unqueue(live, w);
     live->current = w;
-    go_on(w);
+    work_go_on(w);
 }
 
 /* Work may end inside: then this goes round again instead of deeper, for ten thousand may wait. */
@@ -557,165 +548,6 @@ void work_learn(struct node *n, struct agent *a, struct op_call *call)
     w->done = learnt;
     w->arg = w->call = call;
     work_push(w, true);
-}
-
-/* ---- answers of the runner ---- */
-
-/* Nil, or a map of what changed: half of one must not be written. */
-static gw_err check_parts(struct span parts)
-{
-    struct mp m = mp_over(parts);
-    size_t pairs;
-    if (mp_peek(&m) == MP_NIL) {
-        return GW_OK;
-    }
-    GW_TRY(mp_read_map(&m, &pairs));
-    for (size_t i = 0; i < pairs; i++) {
-        struct span name, value;
-        GW_TRY(mp_read_str(&m, &name));
-        if (name.n > LIMIT_NAME_BYTES) {
-            return GW_EPROTO;
-        }
-        if (mp_peek(&m) == MP_NIL) {
-            GW_TRY(mp_read_nil(&m));
-        } else {
-            GW_TRY(mp_read_bin(&m, &value));
-        }
-    }
-    return GW_OK;
-}
-
-/* [[verb, args], ...] */
-static gw_err check_actions(struct span actions)
-{
-    struct mp m = mp_over(actions);
-    size_t n, fields;
-    GW_TRY(mp_read_array(&m, &n));
-    for (size_t i = 0; i < n; i++) {
-        struct span verb;
-        GW_TRY(mp_read_array(&m, &fields));
-        if (fields < 2) {
-            return GW_EPROTO;
-        }
-        GW_TRY(mp_read_str(&m, &verb));
-        GW_TRY(mp_skip_n(&m, fields - 1));
-    }
-    return GW_OK;
-}
-
-static gw_err read_done(const struct frame *f, struct run_result *ret)
-{
-    struct run_result r = {0};
-    struct mp m = f->rest;
-    uint32_t code;
-    GW_TRY(mp_read_u32(&m, &code));
-    r.err = gw_err_from_wire(code);
-    r.why.code = r.err;
-    GW_TRY(mp_read_text_or_nil(&m, r.why.text, sizeof r.why.text));
-    GW_TRY(mp_read_text_or_nil(&m, r.why.hint, sizeof r.why.hint));
-    GW_TRY(mp_read_bin(&m, &r.reply));
-    GW_TRY(mp_skip(&m, &r.parts));
-    GW_TRY(mp_skip(&m, &r.actions));
-    GW_TRY(mp_read_u32(&m, &r.flags));
-    GW_TRY(check_parts(r.parts));
-    GW_TRY(check_actions(r.actions));
-    *ret = r;
-    return GW_OK;
-}
-
-/* What was in flight on a runner that ended. `alone`: nothing else was. */
-static void lost_one(struct work *w, const char *reason, bool alone)
-{
-    struct gw_error why;
-    if (w->probe) {
-        gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended: %s", w->agent->type->name,
-                reason);
-        w->probe(w, GW_ECRASHED, &why);
-        work_free(w);
-        return;
-    }
-    w->agent->live->incarnation = 0;
-    w->agent->live->asking = (gw_id){{0}};
-    bool again = work_waits(w) && !w->node->stopping;
-    w->attempts += w->attempts < CRASH_ATTEMPTS - 1 || alone;
-    if (again && w->attempts < CRASH_ATTEMPTS) {
-        if (w->attempts == CRASH_ATTEMPTS - 1 && !w->suspect_of) {
-            w->suspect_of = w->agent->type->runner;
-            w->suspect_of->suspects++;
-        }
-        requeue(w);
-        return;
-    }
-    gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended while it ran %s%s: %s",
-            w->agent->type->name,
-            !w->method              ? "a hook"
-            : w->hook == HOOK_TIMER ? "timer "
-                                    : "method ",
-            w->method ? w->method : "", reason);
-    gw_hint(&why, "the agent keeps the state of its last commit and is served again");
-    if (again) {
-        w->poison = true;
-        w->result = (struct run_result){.err = GW_ECRASHED, .why = why};
-        commit_result(w);
-        return;
-    }
-    work_fail(w, &why);
-}
-
-void work_done_frame(struct runner *r, const struct frame *f)
-{
-    struct work *w = NULL;
-    HASH_FIND(hh, r->in_flight, &f->stream, sizeof f->stream, w);
-    if (!w) {
-        log_warn("runner.frame", "runner=%zu an answer to nothing was ignored", r->index);
-        return;
-    }
-    HASH_DEL(r->in_flight, w);
-    if (r->suspects > 0) {
-        runner_resume(r);
-    }
-    if (w->no_commit && read_done(f, &w->result) == GW_OK && w->result.err == GW_OK) {
-        work_finish(w, GW_OK, &w->result, NULL); /* perhaps large: not copied */
-        return;
-    }
-    buf_add(&w->kept, f->raw.p, f->raw.n);
-    struct frame own;
-    if (!buf_ok(&w->kept) || frame_parse(buf_span(&w->kept), &own) != GW_OK ||
-        read_done(&own, &w->result) != GW_OK) {
-        w->node->env->runner_kill(w->node->env->ctx, r->index);
-        lost_one(w, "it answered nonsense", true);
-        return;
-    }
-    if (w->probe) {
-        w->probe(w, w->result.err, &w->result.why);
-        work_free(w);
-        return;
-    }
-    if (w->result.err == GW_EUNKNOWN && !w->reloaded) {
-        w->reloaded = true; /* it failed or was dropped there: send the last committed state */
-        w->agent->live->incarnation = 0;
-        buf_free(&w->kept);
-        go_on(w);
-        return;
-    }
-    if (w->hook != HOOK_NONE) {
-        histogram_add(&w->node->metrics.handler, node_turn_us(w->node) - w->run_us);
-    }
-    if (w->result.err != GW_OK && !work_waits(w)) {
-        work_fail(w, &w->result.why);
-        return;
-    }
-    commit_result(
-        w); /* a failed hook or tell is committed as done, too: it is not tried for ever */
-}
-void work_runner_lost(struct runner *r, const char *reason)
-{
-    struct work *w, *next;
-    bool alone = runner_unchained(r) <= 1;
-    HASH_ITER (hh, r->in_flight, w, next) {
-        HASH_DEL(r->in_flight, w);
-        lost_one(w, reason, alone);
-    }
 }
 
 /* ---- hooks that a row says are still to run ---- */

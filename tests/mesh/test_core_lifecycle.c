@@ -181,7 +181,7 @@ static void test_wake_without_runner(void **state)
 static void test_many_wait_when_the_runner_goes(void **state)
 {
     (void)state;
-    enum { N = 4000 };
+    enum { N = 9900 };
     static struct mesh_call *calls[N];
     struct mesh *m = actor_mesh(105, 1);
     gw_id a = mesh_create(m, 0, "actor");

@@ -451,7 +451,7 @@ static void test_lies_about_places(void **state)
 {
     (void)state;
     for (uint64_t kind = 1; kind <= 2; kind++) {
-        struct mesh *m = actor_mesh(83, 2);
+        struct mesh *m = actor_mesh(83, 3);
         struct wire w = {.m = m, .next = kind};
         gw_id a = mesh_create(m, 1, "actor"), nobody = make_id(9);
         char id[GW_ID_TEXT];
@@ -461,6 +461,9 @@ static void test_lies_about_places(void **state)
         assert_int_equal(mesh_op(m, 0, NULL, "send", "{'agent': '%s', 'method': 'get'}",
                                  gw_id_text(&nobody, id)),
                          GW_EAGENT_NOT_FOUND);
+        assert_int_equal(mesh_move(m, 1, &a, 2),
+                         GW_OK); /* what was heard does not outweigh what is so */
+        assert_int_equal(actor_send(m, 0, &a, "add", "{}"), GW_OK);
         assert_int_equal(mesh_move(m, 0, &a, 0), GW_OK); /* no fence was raised */
         mesh_free(m);
     }
