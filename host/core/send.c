@@ -158,14 +158,41 @@ static bool asks_in_circle(struct node *n, struct agent *asker, const struct age
     return false;
 }
 
+/* What the call asks for, as work of the agent; nothing is checked or queued yet. */
+static struct work *work_of_call(struct node *n, struct op_call *call, struct agent *a)
+{
+    const gw_value *args = gw_map_get(&call->args, "args");
+    const char *key = gw_map_str(&call->args, "key", NULL);
+    const gw_value *sender = gw_map_get(&call->context, "agent");
+    const gw_value *chain = gw_map_get(&call->context, "chain");
+    struct work *w = work_new(n, a, HOOK_METHOD);
+    w->method = xstrdup(gw_map_str(&call->args, "method", ""));
+    if (args && args->kind != GW_NIL) {
+        value_pack(args, &w->args);
+    }
+    if (sender && sender->kind == GW_ID) {
+        w->sender = sender->id;
+    }
+    if (chain && chain->kind == GW_LIST) {
+        value_pack(chain, &w->chain);
+    }
+    w->flags = gw_map_bool(&call->args, "text", false) ? RUN_TEXT_ARGS : 0;
+    if (key) {
+        request_key_of(key, w->key);
+        w->has_key = true;
+    } else {
+        node_random(n, w->key, sizeof w->key);
+    }
+    w->done = send_done;
+    w->arg = call;
+    w->call = call;
+    return w;
+}
+
 static void send_local(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
-    const gw_value *args = gw_map_get(&call->args, "args");
-    const char *key = gw_map_str(&call->args, "key", NULL);
-    const char *method = gw_map_str(&call->args, "method", "");
     const gw_value *sender = gw_map_get(&call->context, "agent");
-    const gw_value *chain = gw_map_get(&call->context, "chain");
     bool tell = gw_map_bool(&call->args, "tell", false);
     if (!admit(n, call, a)) {
         return;
@@ -194,30 +221,7 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         work_learn(n, a, call);
         return;
     }
-    struct work *w = work_new(n, a, HOOK_METHOD);
-    w->method = xstrdup(method);
-    if (args && args->kind != GW_NIL) {
-        value_pack(args, &w->args);
-    }
-    if (sender && sender->kind == GW_ID) {
-        w->sender = sender->id;
-    }
-    if (chain && chain->kind == GW_LIST) {
-        value_pack(chain, &w->chain);
-    }
-    w->flags = gw_map_bool(&call->args, "text", false) ? RUN_TEXT_ARGS : 0;
-    if (key) {
-        request_key_of(key, w->key);
-        w->has_key = true;
-    } else {
-        node_random(n, w->key, sizeof w->key);
-    }
-    if (asker && asker->live && !tell) {
-        asker->live->asking = a->id;
-    }
-    w->done = send_done;
-    w->arg = call;
-    w->call = call;
+    struct work *w = work_of_call(n, call, a);
     if (!buf_ok(&w->args) || !buf_ok(&w->chain) || w->args.len > LIMIT_ARGS_BYTES) {
         gw_fail(&why, GW_ETOO_BIG, "the arguments have %zu bytes, the limit is %u", w->args.len,
                 LIMIT_ARGS_BYTES);
@@ -225,7 +229,11 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         op_fail(call, &why);
         return;
     }
-    struct seen_request *seen = tell && key && !a->move ? request_find(a->live, w->key) : NULL;
+    if (asker && asker->live && !tell) {
+        asker->live->asking = a->id; /* until send_done */
+    }
+    struct seen_request *seen =
+        tell && w->has_key && !a->move ? request_find(a->live, w->key) : NULL;
     if (seen) {
         work_free(w);
         if (seen->at_ms < 0) {
