@@ -103,6 +103,11 @@ test-system:
 	$(SUB) build-system
 	$(Q)tests/run.sh $(RUN_SYSTEM)
 
+# Named together with -j they still run one after the other: they share objects and logs.
+test-mesh: | $(filter test-unit,$(MAKECMDGOALS))
+test-fuzz: | $(filter test-unit test-mesh,$(MAKECMDGOALS))
+test-system: | $(filter test-unit test-mesh test-fuzz,$(MAKECMDGOALS))
+
 FORMAT_SRC = $(sort $(LIB_SRC) $(PLUGIN_SRC) host/main.c $(filter %.h,$(PUBLIC_H)) \
              $(wildcard protocol/*.h protocol/base/*.h persistence/*.h agents/*/*.h host/*.h host/*/*.h \
              clients/*/*.h tests/*/*.[ch] tests/unit/*/*.[ch]))
