@@ -12,6 +12,8 @@ FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=build/fuzz/tests/fuzz/fuzz_%)
 # Plugins that only tests load: right ones, wrong ones.
 TEST_PLUGIN_SRC := $(wildcard tests/plugins/*.c)
 TEST_PLUGINS := $(TEST_PLUGIN_SRC:%.c=$(B)/%.so)
+# Programs that system tests drive hosts with.
+TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 BENCH_SRC := $(wildcard tests/bench/*.c)
 BENCH_BIN := $(if $(BENCH_SRC),build/bench)
 # Tests of code with threads, run once more under the thread sanitizer.
@@ -46,6 +48,10 @@ $(B)/tests/plugins/%.so: tests/plugins/%.c $(PUBLIC_H)
 
 $(B)/tests/unit/agents/test_runner: | $(TEST_PLUGINS)
 
+$(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libgodwit.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -60,7 +66,7 @@ build-unit: $(UNIT_BIN) $(TEST_PLUGINS)
 build-mesh: $(MESH_BIN)
 build-replay: $(REPLAY_BIN)
 build-thread: $(THREAD_BIN) $(TEST_PLUGINS)
-build-system: all $(TEST_PLUGINS)
+build-system: all $(TEST_PLUGINS) $(TOOL_BIN)
 build-fuzz: $(FUZZ_BIN)
 bench-run: all $(BENCH_BIN) $(TEST_PLUGINS)
 	$(Q)tests/bench/bench.sh
@@ -94,6 +100,16 @@ test-unit:
 test-mesh:
 	$(SUB) SAN=$(ASAN) build-mesh
 	$(Q)tests/run.sh $(RUN_MESH)
+
+# Programs that tell one story under many seeds; without sanitizers, for their number.
+SIM_BIN := $(B)/tests/mesh/test_conversation $(B)/tests/mesh/test_random
+.PHONY: sim sim-run
+sim:
+	$(Q)tools/deps.sh ensure build test
+	$(SUB) sim-run
+
+sim-run: $(SIM_BIN)
+	$(Q)tests/sim.sh $(or $(SEEDS),1000) $^
 
 test-fuzz:
 	$(SUB) SAN=$(ASAN) build-replay

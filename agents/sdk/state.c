@@ -325,8 +325,10 @@ static gw_err pass_result(const struct pass *p, struct gw_error *why)
         return gw_fail(why, p->err, "%s", gw_err_text(p->err));
     }
     if (p->total > LIMIT_STATE_BYTES) {
-        return gw_fail(why, GW_ETOO_BIG, "the packed state has %zu bytes, the limit is %u bytes",
-                       p->total, LIMIT_STATE_BYTES);
+        gw_fail(why, GW_ETOO_BIG, "the packed state has %zu bytes, the limit is %u bytes", p->total,
+                LIMIT_STATE_BYTES);
+        gw_hint(why, "keep what is larger in a file or an artifact, and its name in the state");
+        return GW_ETOO_BIG;
     }
     return GW_OK;
 }

@@ -131,6 +131,7 @@ struct mesh {
     uint64_t digest;
     bool print;
     bool ending;
+    char again[256]; /* the command that repeats it; may be empty */
     char trace[TRACE_LINES][TRACE_LINE_BYTES];
     uint64_t trace_count;
 };

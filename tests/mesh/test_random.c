@@ -4,7 +4,7 @@
  *
  *   SEEDS=N   so many seeds (default 200)        SEED=n   this one alone
  *   FIRST=n   the first of them (default 1)      MESH_TRACE=1   all that happens
- * A failure prints its seed. */
+ * A failure prints the command that repeats it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "tests/mesh/scene.h"
+#include "tests/mesh/seeds.h"
 
 #define HOSTS_MOST  5
 #define AGENTS_MOST 4
@@ -324,6 +325,7 @@ static void one_life(uint64_t seed)
     assert_non_null(w);
     size_t hosts = 2 + seed % (HOSTS_MOST - 1);
     w->m = mesh_new(seed, hosts);
+    seeds_tell_again(w->m, seed);
     w->hosts = hosts;
     w->agents = 1 + mesh_random(w->m, AGENTS_MOST);
     mesh_start_all(w->m);
@@ -353,23 +355,10 @@ static void one_life(uint64_t seed)
     free(w);
 }
 
-static uint64_t number_of(const char *name, uint64_t fallback)
-{
-    const char *text = getenv(name);
-    return text ? strtoull(text, NULL, 10) : fallback;
-}
-
 static void test_random_lives(void **state)
 {
     (void)state;
-    if (getenv("SEED")) {
-        one_life(number_of("SEED", 1));
-        return;
-    }
-    uint64_t first = number_of("FIRST", 1), seeds = number_of("SEEDS", 200);
-    for (uint64_t seed = first; seed < first + seeds; seed++) {
-        one_life(seed);
-    }
+    seeds_each(200, one_life);
 }
 
 int main(void)

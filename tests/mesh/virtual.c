@@ -263,6 +263,11 @@ void __asan_on_error(void)
 
 static bool has_failed;
 
+void mesh_set_again(struct mesh *m, const char *command)
+{
+    (void)snprintf(m->again, sizeof m->again, "%s", command);
+}
+
 void mesh_fail(struct mesh *m, const char *fmt, ...)
 {
     char text[1024];
@@ -273,6 +278,9 @@ void mesh_fail(struct mesh *m, const char *fmt, ...)
     show(m);
     (void)fprintf(stderr, "FAILED under seed %llu at %.3f ms: %s\n", (unsigned long long)m->seed,
                   (double)m->now_us / 1000, text);
+    if (m->again[0]) {
+        (void)fprintf(stderr, "FAILED again by: %s\n", m->again);
+    }
     has_failed = true;
     fail_msg("seed %llu: %s", (unsigned long long)m->seed, text);
     abort();

@@ -155,6 +155,8 @@ uint64_t mesh_digest(const struct mesh *m);
 uint64_t mesh_events(const struct mesh *m);
 /* Add a line to the trace. */
 void mesh_note(struct mesh *m, const char *fmt, ...) GW_PRINTF(2, 3);
+/* The command that runs this mesh again, for mesh_fail to print. Copied. */
+void mesh_set_again(struct mesh *m, const char *command);
 /* Print seed and end of the trace, and fail the test. */
 void mesh_fail(struct mesh *m, const char *fmt, ...) GW_PRINTF(2, 3) __attribute__((noreturn));
 #define mesh_assert(m, cond)                                                                       \

@@ -132,3 +132,6 @@ api_tls() {
         --key "$GODWIT_HOME/mesh/operator.key" -H 'Content-Type: application/json' "$@"
 }
 lives() { [ "$(api "$1" GET /v1/health | head -n 1)" = 200 ]; }
+# A plugin, a program that only tests use.
+plugin() { echo "$root/build/plain/tests/plugins/$1.so"; }
+tool() { echo "$root/build/plain/tests/tools/$1"; }

@@ -6,7 +6,6 @@ load helpers
 setup() { system_setup; }
 teardown() { system_teardown; }
 
-plugin() { echo "$root/build/plain/tests/plugins/$1.so"; }
 count_is() { [ "$(field .reply.count send "$1" get)" = "$2" ]; }
 
 @test "a repeated one-way message under one key is applied once, also after kill -9" {
