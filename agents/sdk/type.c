@@ -5,6 +5,7 @@
 
 #include "protocol/base/id.h"
 #include "protocol/base/log.h"
+#include "protocol/limits.h"
 
 gw_handler type_hook(const struct gw_type *def, uint32_t hook)
 {
@@ -103,6 +104,15 @@ static gw_err check_def(const struct gw_type *def, struct gw_error *why)
         return gw_fail(why, GW_EPLUGIN, "type \"%s\" counts fields or methods but has no table",
                        def->name);
     }
+    if (def->idle_timeout_ms < 0 || def->idle_timeout_ms > LIMIT_TIMER_MS) {
+        return gw_fail(why, GW_EPLUGIN, "type \"%s\" cannot be idle for %lld ms", def->name,
+                       (long long)def->idle_timeout_ms);
+    }
+    if (def->sleep & ~(GW_SLEEP_QUEUE | GW_SLEEP_WAKE | GW_SLEEP_AT_START) ||
+        (def->sleep & GW_SLEEP_QUEUE && def->sleep & GW_SLEEP_WAKE)) {
+        return gw_fail(why, GW_EPLUGIN, "type \"%s\" sleeps with flags 0x%x, which cannot be",
+                       def->name, def->sleep);
+    }
     if ((unsigned)def->durability > GW_VOLATILE) {
         return gw_fail(why, GW_EPLUGIN, "type \"%s\" has unknown durability %d", def->name,
                        (int)def->durability);
@@ -165,6 +175,25 @@ static gw_err describe_methods(const struct type *type, gw_value *ret)
     return GW_OK;
 }
 
+/* {wake_on_message?, at_start?}: as the arguments of a deactivate. */
+static gw_err describe_sleep(const struct gw_type *def, gw_value *ret)
+{
+    gw_value sleep = {.kind = GW_MAP};
+    gw_err err = GW_OK;
+    if (def->sleep & (GW_SLEEP_QUEUE | GW_SLEEP_WAKE)) {
+        err = gw_map_set(&sleep, "wake_on_message", gw_bool(def->sleep & GW_SLEEP_WAKE));
+    }
+    if (err == GW_OK && def->sleep & GW_SLEEP_AT_START) {
+        err = gw_map_set(&sleep, "at_start", gw_bool(true));
+    }
+    if (err != GW_OK) {
+        gw_value_free(&sleep);
+        return err;
+    }
+    GW_TRY(gw_map_set(ret, "sleep", sleep));
+    return gw_map_set(ret, "idle_timeout_ms", gw_int(def->idle_timeout_ms));
+}
+
 static gw_err describe_into(const struct type *type, gw_value *ret)
 {
     static const char *const durability[] = {"every_message", "transitions", "volatile"};
@@ -184,6 +213,7 @@ static gw_err describe_into(const struct type *type, gw_value *ret)
     }
     GW_TRY(gw_map_set(ret, "methods", methods));
     GW_TRY(gw_map_set(ret, "hooks", gw_int(hooks)));
+    GW_TRY(describe_sleep(type->def, ret));
     return gw_map_set(ret, "durability", gw_str(durability[type->def->durability]));
 }
 

@@ -89,6 +89,51 @@ gw_err gw_deactivate(struct gw_call *call)
     return record_leave(call, "deactivate", gw_nil());
 }
 
+static gw_err sleep_check(struct gw_call *call, const struct gw_sleep *sleep)
+{
+    uint32_t known = GW_SLEEP_QUEUE | GW_SLEEP_WAKE | GW_SLEEP_AT_START;
+    if (sleep->wake_after_ms < 0 || sleep->wake_after_ms > LIMIT_TIMER_MS ||
+        sleep->wake_at.ms < 0 || sleep->wake_at.ms > LIMIT_TIMER_AT_MS) {
+        return gw_call_fail(call, GW_EARG, "the time to wake is out of range");
+    }
+    if (sleep->wake_after_ms > 0 && sleep->wake_at.ms > 0) {
+        return gw_call_fail(call, GW_EARG, "sleep has both a time to sleep and a time to wake");
+    }
+    if (sleep->flags & ~known || (sleep->flags & GW_SLEEP_QUEUE && sleep->flags & GW_SLEEP_WAKE)) {
+        return gw_call_fail(call, GW_EARG, "the flags 0x%x of a sleep cannot be", sleep->flags);
+    }
+    return GW_OK;
+}
+
+/* Into `map`: {wake_on_message?, at_start?, wake_after?, wake_at?}. */
+static gw_err sleep_args(const struct gw_sleep *sleep, gw_value *map)
+{
+    if (sleep->flags & (GW_SLEEP_QUEUE | GW_SLEEP_WAKE)) {
+        GW_TRY(gw_map_set(map, "wake_on_message", gw_bool(sleep->flags & GW_SLEEP_WAKE)));
+    }
+    if (sleep->flags & GW_SLEEP_AT_START) {
+        GW_TRY(gw_map_set(map, "at_start", gw_bool(true)));
+    }
+    if (sleep->wake_after_ms > 0) {
+        GW_TRY(gw_map_set(map, "wake_after", gw_int(sleep->wake_after_ms)));
+    }
+    return sleep->wake_at.ms > 0 ? gw_map_set(map, "wake_at", gw_time_value(sleep->wake_at))
+                                 : GW_OK;
+}
+
+gw_err gw_deactivate_with(struct gw_call *call, const struct gw_sleep *sleep)
+{
+    gw_value args = {0};
+    GW_TRY(sleep_check(call, sleep));
+    gw_err err = sleep_args(sleep, &args);
+    if (err != GW_OK) {
+        gw_value_free(&args);
+        return err;
+    }
+    bool only_how = call->run->hook == HOOK_DEACTIVATE;
+    return only_how ? record(call, "deactivate", args) : record_leave(call, "deactivate", args);
+}
+
 gw_err gw_dispose(struct gw_call *call)
 {
     return record_leave(call, "dispose", gw_nil());
@@ -477,6 +522,23 @@ gw_err gw_clone_of(struct gw_call *call, gw_id agent, const char *selector, gw_i
 gw_err gw_deactivate_other(struct gw_call *call, gw_id agent)
 {
     return about_quiet(call, "deactivate", agent, NULL);
+}
+
+gw_err gw_deactivate_other_with(struct gw_call *call, gw_id agent, const struct gw_sleep *sleep)
+{
+    gw_value args = {0}, answer = {0};
+    GW_TRY(sleep_check(call, sleep));
+    gw_err err = gw_map_set(&args, "agent", agent_text(&agent));
+    if (err == GW_OK) {
+        err = sleep_args(sleep, &args);
+    }
+    if (err != GW_OK) {
+        gw_value_free(&args);
+        return err;
+    }
+    GW_TRY(blocking(call, "deactivate", &agent, false, args, &answer));
+    gw_value_free(&answer);
+    return GW_OK;
 }
 
 gw_err gw_activate_other(struct gw_call *call, gw_id agent)

@@ -6,6 +6,7 @@
 #include "clients/cli/output.h"
 #include "clients/cli/table.h"
 #include "protocol/base/buf.h"
+#include "protocol/text.h"
 
 static struct gw_move_options read_move(const struct cli *cli)
 {
@@ -181,17 +182,45 @@ gw_err drain_run(struct cli *cli, struct gw_error *why)
 /* ---- sleep, wake, end ---- */
 
 const struct cli_option deactivate_options[] = {
-    {"no-wake-on-message", 0, OPTION_FLAG, NULL, "messages wait until it is activated"},
+    {"wake-after", 0, OPTION_DURATION, "DURATION",
+     "it wakes by itself when so much time has passed"},
+    {"wake-at", 0, OPTION_TEXT, "TIME", "it wakes at this time of its host's clock"},
+    {"wake-at-start", 0, OPTION_FLAG, NULL, "it wakes when its host starts"},
+    {"no-wake-on-message", 0, OPTION_FLAG, NULL, "messages wait until it is awake"},
+    {"wake-on-message", 0, OPTION_FLAG, NULL, "a message wakes it, whatever its type says"},
     {0},
 };
+
+static gw_err read_sleep(const struct cli *cli, struct gw_sleep_options *ret, struct gw_error *why)
+{
+    struct gw_sleep_options o = {
+        .no_wake_on_message = option_given(&cli->options, "no-wake-on-message"),
+        .wake_on_message = option_given(&cli->options, "wake-on-message"),
+        .at_start = option_given(&cli->options, "wake-at-start"),
+    };
+    const char *at = option_text(&cli->options, "wake-at");
+    o.wake_after_ms = option_int(&cli->options, "wake-after", 0);
+    if (at && text_time(at, &o.wake_at) != GW_OK) {
+        return gw_fail(why, GW_EARG, "\"%s\" is not a time like 2026-12-24T18:00:00Z", at);
+    }
+    if (at && o.wake_after_ms > 0) {
+        return gw_fail(why, GW_EARG, "give either --wake-after or --wake-at");
+    }
+    if (o.no_wake_on_message && o.wake_on_message) {
+        return gw_fail(why, GW_EARG, "give either --wake-on-message or --no-wake-on-message");
+    }
+    *ret = o;
+    return GW_OK;
+}
 
 gw_err deactivate_run(struct cli *cli, struct gw_error *why)
 {
     struct gw_client *client;
     GW_AUTO(gw_value_free) gw_value result = gw_nil();
-    bool wake = !option_given(&cli->options, "no-wake-on-message");
+    struct gw_sleep_options o;
+    GW_TRY(read_sleep(cli, &o, why));
     GW_TRY(cli_client(cli, &client, why));
-    GW_TRY(gw_client_deactivate(client, cli->argv[0], wake, cli->timeout_ms, &result, why));
+    GW_TRY(gw_client_deactivate(client, cli->argv[0], &o, cli->timeout_ms, &result, why));
     return output_result(cli, &result, why);
 }
 

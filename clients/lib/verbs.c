@@ -161,12 +161,24 @@ gw_err gw_client_clone(struct gw_client *client, const char *agent, const char *
     return move(client, "clone", agent, to, options, timeout_ms, ret, why);
 }
 
-gw_err gw_client_deactivate(struct gw_client *client, const char *agent, bool wake_on_message,
-                            int64_t timeout_ms, gw_value *ret, struct gw_error *why)
+gw_err gw_client_deactivate(struct gw_client *client, const char *agent,
+                            const struct gw_sleep_options *o, int64_t timeout_ms, gw_value *ret,
+                            struct gw_error *why)
 {
     GW_AUTO(args_free) struct args a = {0};
     add_text(&a, "agent", agent);
-    add(&a, "wake_on_message", gw_bool(wake_on_message));
+    if (o && (o->no_wake_on_message || o->wake_on_message)) {
+        add(&a, "wake_on_message", gw_bool(o->wake_on_message));
+    }
+    if (o && o->wake_after_ms > 0) {
+        add(&a, "wake_after", gw_int(o->wake_after_ms));
+    }
+    if (o && o->wake_at.ms > 0) {
+        add(&a, "wake_at", gw_time_value(o->wake_at));
+    }
+    if (o && o->at_start) {
+        add(&a, "at_start", gw_bool(true));
+    }
     return call(client, "deactivate", &a, timeout_ms, ret, why);
 }
 

@@ -43,11 +43,11 @@ struct span row_number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, uint
     return (struct span){raw, ROW_KEY_BYTES + 8};
 }
 
-#define ROW_FIELDS 13
+#define ROW_FIELDS 13 /* and one more, which rows of the first build do not have */
 
 void agent_row_pack(const struct agent_row *row, struct buf *out)
 {
-    mp_array(out, ROW_FIELDS);
+    mp_array(out, ROW_FIELDS + 1);
     mp_uint(out, row->status);
     mp_str(out, row->type);
     mp_bin(out, row->home.b, HOST_ID_BYTES);
@@ -61,6 +61,7 @@ void agent_row_pack(const struct agent_row *row, struct buf *out)
     mp_bin(out, row->nonce, TICKET_NONCE_BYTES);
     mp_uint(out, row->then);
     mp_bin(out, row->intent.data, row->intent.len);
+    mp_bool(out, row->wake_at_start);
 }
 
 void agent_row_clear(struct agent_row *row)
@@ -103,7 +104,11 @@ static gw_err read_row(struct mp *m, struct agent_row *row)
     GW_TRY(mp_read_bin(m, &intent));
     buf_add(&row->intent, intent.p, intent.n);
     GW_TRY(buf_ok(&row->intent) ? GW_OK : GW_ENOMEM);
-    return mp_skip_n(m, n - ROW_FIELDS);
+    if (n == ROW_FIELDS) {
+        return GW_OK;
+    }
+    GW_TRY(mp_read_bool(m, &row->wake_at_start));
+    return mp_skip_n(m, n - ROW_FIELDS - 1);
 }
 
 gw_err agent_row_unpack(struct span raw, struct agent_row *ret)
@@ -131,6 +136,7 @@ static void row_of(const struct agent *a, struct agent_row *ret)
         .created_ms = a->created_ms,
         .pending = a->pending,
         .no_wake = a->no_wake,
+        .wake_at_start = a->wake_at_start,
     };
     memcpy(ret->type, a->type->name, sizeof ret->type);
     if (a->alias) {
@@ -210,6 +216,7 @@ struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
     a->created_ms = row->created_ms;
     a->pending = row->pending;
     a->no_wake = row->no_wake;
+    a->wake_at_start = row->wake_at_start;
     a->status = row->status;
     if (row->intent.len > 0) {
         a->intent = xcalloc(1, sizeof *a->intent);
@@ -217,6 +224,9 @@ struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
     }
     HASH_ADD(hh, n->agents, id, sizeof a->id, a);
     count(n, a, true);
+    if (a->status == AGENT_ACTIVE) {
+        idle_add(n, a);
+    }
     struct alias *alias = NULL;
     if (row->alias[0]) {
         a->alias = xstrdup(row->alias);
@@ -243,6 +253,12 @@ void agent_remove(struct node *n, struct agent *a)
     }
     if (a->type->runner && a->live && a->live->incarnation == a->type->runner->incarnation) {
         runner_unload(a->type->runner, &a->id);
+    }
+    if (a->status == AGENT_ACTIVE) {
+        idle_remove(a);
+    }
+    if (a->starting) {
+        starts_end(n, a);
     }
     count(n, a, false);
     HASH_DEL(n->agents, a);
@@ -275,6 +291,11 @@ void agent_set_status(struct node *n, struct agent *a, agent_status status)
     log_debug("agent.status", "agent=%s from=%s to=%s", gw_id_text(&a->id, id),
               agent_status_names[a->status], agent_status_names[status]);
     bool thaws = a->status == AGENT_MOVING && (status == AGENT_ACTIVE || status == AGENT_INACTIVE);
+    if (a->status == AGENT_ACTIVE) {
+        idle_remove(a);
+    } else if (status == AGENT_ACTIVE) {
+        idle_add(n, a);
+    }
     count(n, a, false);
     a->status = status;
     count(n, a, true);

@@ -254,8 +254,12 @@ static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t
     if (g.all) {
         n->loading = false;
         HASH_ITER (hh, n->agents, a, next) {
-            work_pump(n, a);
+            if (a->live && !TAILQ_EMPTY(&a->live->queue)) {
+                starts_add(n, a, false);
+                work_pump(n, a);
+            }
         }
+        starts_go(n);
     } else if ((a = agent_find(n, &g.id))) {
         a->loading = false;
         work_pump(n, a);

@@ -410,12 +410,23 @@ static void make_known(struct node *n, struct agent *a)
     work_push(w, true);
 }
 
+static void sleep_as_wished(struct node *n, struct agent *a, const gw_value *args, uint64_t number)
+{
+    struct sleep_wish asked;
+    struct gw_error why;
+    if (sleep_wish_read(args, &asked, &why) != GW_OK) {
+        intent_failed(n, a, number, &why);
+    } else {
+        deactivate_here(n, a, NULL, &asked, number);
+    }
+}
+
 void intent_run(struct node *n, struct agent *a)
 {
     struct wish x;
     gw_value args = gw_nil();
     if (!a->intent || a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping ||
-        !a->type->runner || !runner_usable(a->type->runner) ||
+        a->start_waits || !a->type->runner || !runner_usable(a->type->runner) ||
         (a->live && (a->live->current || a->live->held))) {
         return;
     }
@@ -430,7 +441,7 @@ void intent_run(struct node *n, struct agent *a)
     } else if (span_is(x.verb, "dispatch") || span_is(x.verb, "clone")) {
         travel(n, a, &x, &args);
     } else if (span_is(x.verb, "deactivate")) {
-        deactivate_here(n, a, NULL, !gw_map_bool(&args, "wake_on_message", true), x.number);
+        sleep_as_wished(n, a, &args, x.number);
     } else if (span_is(x.verb, "dispose")) {
         dispose_here(n, a, NULL, x.number);
     } else {

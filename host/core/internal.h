@@ -59,6 +59,15 @@ struct runner {
     char hint[200];       /* more of it: the place of a fault in a signature */
 };
 
+/* ---- what is said about a sleep (sleep.c) ---- */
+typedef enum says { SAYS_NOTHING, SAYS_NO, SAYS_YES } says;
+struct sleep_wish { /* by one side; what it leaves open the next one decides */
+    says on_message, at_start;
+    enum { WAKE_NEVER, WAKE_AFTER, WAKE_AT } when;
+    int64_t ms; /* WAKE_AFTER: from now on; WAKE_AT: since 1970 */
+};
+struct sleeping; /* what a deactivation or activation has to remember */
+
 struct type {
     UT_hash_handle hh;
     char name[LIMIT_NAME_BYTES + 1];
@@ -68,6 +77,9 @@ struct type {
     const gw_value *about;             /* in runner->about, or NULL */
     size_t counts[AGENT_STATUS_COUNT]; /* of its agents in the registry */
     LIST_HEAD(live_list, live) lives;  /* of its agents that have one */
+    TAILQ_HEAD(idle_list, agent) idle; /* its active agents, by last use, oldest first (idle.c) */
+    int64_t idle_ms;                   /* so long without work, and it sleeps; 0 = never */
+    struct sleep_wish sleep;           /* where nobody else says */
 };
 
 /* What stands in a row of TABLE_AGENTS besides its key. */
@@ -79,7 +91,8 @@ struct agent_row {
     gw_id of; /* cloned from */
     int64_t created_ms;
     uint32_t pending;    /* bit per frame_hook that still has to run (arrive, activate, run) */
-    bool no_wake;        /* a message does not wake it */
+    bool no_wake;        /* a message does not wake it: queued, or refused */
+    bool wake_at_start;  /* it is woken when its host starts */
     gw_id ticket;        /* staged, departed */
     struct host_id peer; /* staged: source; departed: destination */
     uint8_t nonce[TICKET_NONCE_BYTES]; /* staged: ours; departed: the destination's */
@@ -101,13 +114,16 @@ struct agent {
     struct move_out *move;       /* AGENT_MOVING */
     struct buf *intent;          /* as in the row; NULL = none */
     struct agent_timers *timers; /* timers.c; NULL = none */
+    TAILQ_ENTRY(agent) idle;     /* in type->idle while AGENT_ACTIVE */
+    int64_t used_us;             /* when it last ended a piece of work */
     gw_id of;
     int64_t created_ms;
     uint32_t pending; /* as in the row */
     agent_status status;
-    bool no_wake;
-    bool waking;        /* an activation is queued or runs */
-    bool intent_busy;   /* one of intent is being carried out */
+    bool no_wake, wake_at_start;             /* as in the row, while it sleeps */
+    bool start_waits, wake_wanted, starting; /* starts.c */
+    bool waking;                             /* an activation is queued or runs */
+    bool intent_busy;                        /* one of intent is being carried out */
     bool unborn;        /* its create is not durable yet: nobody may know of it */
     uint8_t wish_tries; /* of the wish that is tried again */
     bool loading;       /* its timers and mail are being read: nothing runs before */
@@ -199,7 +215,7 @@ struct work {
     uint32_t cleared;            /* hook bit that its commit wrote, for a roll-back */
     uint64_t wish_from, wish_to; /* numbers of the wishes that it added */
     uint64_t wish;          /* lifecycle work: number of the wish that it carries out, 0 = none */
-    bool flag, flag_before; /* no_wake of a deactivation, for a roll-back */
+    struct sleeping *sleep; /* of a deactivation, an activation; owned, one block */
     bool rolled_back;       /* it failed by its transaction, not by its handler */
     bool reads_state;
     bool dead;                /* its transaction makes it a dead letter */
@@ -392,7 +408,10 @@ struct node {
     uint32_t wishes;                        /* numbers given (intents.c) */
     bool wishes_wait;                       /* some wait for links */
     int64_t ready_us;
-    bool loading;          /* timers and mail of all agents are being read, after boot */
+    bool loading;  /* timers and mail of all agents are being read, after boot */
+    gw_id *starts; /* starts.c: a ring of those that wait to begin */
+    size_t start_head, start_count, start_cap, starting;
+    bool starts_deferred;
     struct timer **timers; /* timers.c: heap of those that wait for their time */
     size_t timer_count, timer_cap;
     struct env_timer *timers_alarm;
@@ -713,6 +732,30 @@ gw_err timers_store(struct store_batch *batch, const gw_id *agent, uint64_t epoc
 /* List of {name, due, period_ms, clock} for `show`. */
 gw_err timers_describe(struct node *n, const struct agent *a, gw_value *ret) GW_MUST_USE;
 
+/* The wake-up of a sleeping agent: a timer with a name that no handler can give. Into the
+ * transaction of its sleep, or of its waking (w NULL: none any more); then what became of that. */
+void timers_wake_put(struct node *n, struct agent *a, struct store_batch *batch,
+                     const struct sleep_wish *w);
+void timers_wake_settled(struct node *n, struct agent *a, const struct sleep_wish *w,
+                         int64_t set_us, bool durable);
+/* When the agent wakes by itself, as wall time; false: not. */
+bool timers_wake_time(const struct node *n, const struct agent *a, int64_t *ret_ms);
+
+/* ---- idle.c: agents that have nothing to do fall asleep ---- */
+void idle_add(struct node *n, struct agent *a);   /* it has become active */
+void idle_remove(struct agent *a);                /* it is not any more */
+void idle_touch(struct node *n, struct agent *a); /* it has ended a piece of work */
+void idle_housekeeping(struct node *n);
+
+/* ---- starts.c: agents that begin by themselves, a bounded number at a time ---- */
+/* It waits its turn. wake: it is to be woken then, if it still sleeps. */
+void starts_add(struct node *n, struct agent *a, bool wake);
+void starts_go(struct node *n);
+/* Whether it may begin now: its turn has come, or somebody waits for an answer. */
+bool starts_may(struct node *n, struct agent *a);
+void starts_end(struct node *n, struct agent *a); /* it has come to rest, or leaves */
+void starts_free(struct node *n);
+
 /* ---- create.c, sleep.c ---- */
 void created_boot_row(struct node *n, struct span key, struct span value);
 void created_free(struct node *n);
@@ -734,8 +777,15 @@ void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_
 /* Wake an inactive agent (its row becomes active with its first commit). */
 void agent_wake(struct node *n, struct agent *a);
 /* call NULL: its own wish, by its number. */
-void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake,
-                     uint64_t wish);
+/* `asked`: what the caller, or the wish, says about the sleep; NULL: nothing. */
+void deactivate_here(struct node *n, struct agent *a, struct op_call *call,
+                     const struct sleep_wish *asked, uint64_t wish);
+/* From the arguments of a deactivate: wake_on_message, at_start, wake_after or wake_at. */
+gw_err sleep_wish_read(const gw_value *args, struct sleep_wish *ret,
+                       struct gw_error *why) GW_MUST_USE;
+/* How an agent sleeps that arrives asleep: as it did, or as its type says. */
+void sleep_travels(const struct agent *a, bool slept, struct agent_row *row);
+gw_err sleep_describe(struct node *n, const struct agent *a, gw_value *ret) GW_MUST_USE;
 void dispose_here(struct node *n, struct agent *a, struct op_call *call, uint64_t wish);
 
 /* ---- intents.c ---- */

@@ -400,8 +400,10 @@ static gw_err seal(struct move_out *m, struct gw_error *why)
                             .of = m->clone ? a->id : a->of,
                             .created_ms = m->clone ? node_now_ms(n) : a->created_ms,
                             .pending = m->retract ? 1u << HOOK_RETRACT : 0,
-                            .no_wake = !m->clone && a->no_wake,
                             .then = m->inactive ? AGENT_INACTIVE : AGENT_ACTIVE};
+    if (m->inactive) {
+        sleep_travels(a, !m->clone && m->before == AGENT_INACTIVE, &row);
+    }
     memcpy(row.type, m->type, sizeof row.type);
     if (!m->clone && a->alias) {
         (void)span_text((struct span){(const uint8_t *)a->alias, strlen(a->alias)}, row.alias,

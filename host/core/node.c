@@ -155,7 +155,10 @@ static void boot_written(void *arg, gw_err err)
     inbox_load(n, NULL, 0);
     for (struct agent *a = n->agents; a; a = a->hh.next) {
         if (a->status == AGENT_ACTIVE && (a->pending || a->intent)) {
+            starts_add(n, a, false);
             work_push_pending(n, a);
+        } else if (a->status == AGENT_INACTIVE && a->wake_at_start) {
+            starts_add(n, a, true);
         }
     }
     node_boot_step(n);
@@ -204,6 +207,7 @@ void node_boot_step(struct node *n)
     n->ready = true;
     n->ready_us = n->env->mono_us(n->env->ctx);
     n->cfg.on_ready(n->env->ctx, GW_OK, NULL);
+    starts_go(n);
 }
 
 static void housekeeping(void *arg)
@@ -214,6 +218,8 @@ static void housekeeping(void *arg)
     runners_resume(n);
     intents_retry(n);
     timers_housekeeping(n);
+    idle_housekeeping(n);
+    starts_go(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
 
@@ -405,6 +411,7 @@ void node_free(struct node *n)
         agent_remove(n, a);
     }
     timers_free(n);
+    starts_free(n);
     created_free(n);
     events_free(n);
     dead_free(n);

@@ -7,6 +7,7 @@
  * - work.c: an agent does one thing at a time; outcome.c: how a run ended
  * - commit.c: a handler's result as one transaction
  * - create.c: create, clone; sleep.c: deactivate, activate, dispose
+ * - idle.c: agents without work fall asleep; starts.c: those that begin by themselves
  * - intents.c: what agents ask about themselves
  * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents
  * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up

@@ -47,8 +47,9 @@ const struct op ops_table[] = {
      "dry_run: bool = false, key: string?, timeout: duration?)",
      op_clone, "copy an agent under a new id, here or there"},
     {"deactivate", "POST /v1/agents/{agent}/deactivate", ROLE_OPERATOR,
-     "deactivate(agent: string, wake_on_message: bool = true)", op_deactivate,
-     "put an agent to sleep on disk"},
+     "deactivate(agent: string, wake_on_message: bool?, wake_after: duration?, wake_at: time?, "
+     "at_start: bool?)",
+     op_deactivate, "put an agent to sleep on disk"},
     {"activate", "POST /v1/agents/{agent}/activate", ROLE_OPERATOR, "activate(agent: string)",
      op_activate, "wake a sleeping agent"},
     {"dispose", "DELETE /v1/agents/{agent}", ROLE_OPERATOR, "dispose(agent: string)", op_dispose,

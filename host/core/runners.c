@@ -43,6 +43,7 @@ struct type *type_intern(struct node *n, const char *name)
         bool fits =
             span_text((struct span){(const uint8_t *)name, strlen(name)}, t->name, sizeof t->name);
         gw_assert(fits);
+        TAILQ_INIT(&t->idle);
         HASH_ADD_STR(n->types, name, t);
     }
     return t;
@@ -77,6 +78,14 @@ static void add_type(struct runner *r, const gw_value *about)
     t->about = about;
     t->version = (uint32_t)version;
     t->hooks = (uint32_t)gw_map_int(about, "hooks", 0);
+    t->idle_ms = gw_map_int(about, "idle_timeout_ms", 0);
+    const gw_value *sleep = gw_map_get(about, "sleep");
+    t->sleep = (struct sleep_wish){0};
+    if (t->idle_ms < 0 || t->idle_ms > LIMIT_TIMER_MS ||
+        (sleep && sleep_wish_read(sleep, &t->sleep, NULL) != GW_OK)) {
+        t->idle_ms = 0;
+        log_warn("type.sleep", "type=%s what it says about sleep cannot be, and is ignored", name);
+    }
 }
 
 /* ---- life ---- */

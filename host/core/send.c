@@ -112,7 +112,8 @@ static bool admit(struct node *n, struct op_call *call, struct agent *a)
         gw_fail(&why, GW_ECORRUPT, "the agent is quarantined");
         gw_hint(&why, "`godwit events --agent …` says why; it is kept as it is, not run");
     } else if (a->status == AGENT_INACTIVE &&
-               (a->no_wake || gw_map_bool(&call->args, "no_wake", false))) {
+               ((a->no_wake && !gw_map_bool(&call->args, "tell", false)) ||
+                gw_map_bool(&call->args, "no_wake", false))) {
         gw_fail(&why, GW_EINACTIVE, "the agent is inactive and is not woken by this message");
         gw_hint(&why, "`godwit activate` wakes it");
     } else if (live && (live->queued >= n->cfg.limits.mailbox ||

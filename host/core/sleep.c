@@ -1,6 +1,12 @@
 /* Sleep and end: deactivate, activate, wake on message, dispose.
  *
- * An inactive agent is a row: nothing of it is in memory but its entry in the registry. */
+ * An inactive agent is a row: nothing of it is in memory but its entry in the registry. How it
+ * sleeps (whether a message wakes it, whether its host's start does, when it wakes by itself) is
+ * decided for each of the three by the first that says something: who puts it to sleep (a caller,
+ * or the agent by a wish), its on_deactivate, its type. on_deactivate may refuse: then it stays
+ * awake, whoever asked. Being woken ends what was said. The time to wake is a row of its timers
+ * (timers.c); so it travels, and a time that was missed while the host was down is due at its
+ * start. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -88,17 +94,188 @@ static void lifecycle_end(struct work *w, gw_err err, const struct gw_error *why
     } /* a wish that was granted went with the row */
 }
 
+/* ---- how it sleeps ---- */
+
+struct sleeping {
+    struct sleep_wish asked, now; /* by who puts it to sleep; what came of it */
+    int64_t set_us;
+    bool no_wake_before, at_start_before; /* for a roll-back */
+};
+
+static gw_err read_when(const gw_value *args, struct sleep_wish *w, struct gw_error *why)
+{
+    const gw_value *after = gw_map_get(args, "wake_after"), *at = gw_map_get(args, "wake_at");
+    bool has_after = after && after->kind != GW_NIL, has_at = at && at->kind != GW_NIL;
+    if (has_after && has_at) {
+        return gw_fail(why, GW_EARG, "give either the time to sleep or the time to wake, not both");
+    }
+    if (has_after) {
+        if (after->kind != GW_INT || after->i < 0 || after->i > LIMIT_TIMER_MS) {
+            return gw_fail(why, GW_EARG, "the time to sleep is out of range");
+        }
+        w->when = WAKE_AFTER;
+        w->ms = after->i;
+    } else if (has_at) {
+        if (at->kind != GW_TIME || at->time.ms < 0 || at->time.ms > LIMIT_TIMER_AT_MS) {
+            return gw_fail(why, GW_EARG, "the time to wake is out of range");
+        }
+        w->when = WAKE_AT;
+        w->ms = at->time.ms;
+    }
+    return GW_OK;
+}
+
+static says says_of(const gw_value *args, const char *key)
+{
+    const gw_value *v = gw_map_get(args, key);
+    return !v || v->kind != GW_BOOL ? SAYS_NOTHING : v->b ? SAYS_YES : SAYS_NO;
+}
+
+gw_err sleep_wish_read(const gw_value *args, struct sleep_wish *ret, struct gw_error *why)
+{
+    struct sleep_wish w = {.on_message = says_of(args, "wake_on_message"),
+                           .at_start = says_of(args, "at_start")};
+    GW_TRY(read_when(args, &w, why));
+    *ret = w;
+    return GW_OK;
+}
+
+static bool says_something(const struct sleep_wish *w)
+{
+    return w->on_message || w->at_start || w->when;
+}
+
+/* What on_deactivate has recorded, if anything: the last "deactivate" of its actions. */
+static struct sleep_wish said_by_hook(const struct run_result *r)
+{
+    struct sleep_wish w = {0};
+    struct mp m = mp_over(r->actions);
+    size_t n = 0, fields;
+    if (r->actions.n == 0 || mp_read_array(&m, &n) != GW_OK) {
+        return w;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct span raw, verb, packed;
+        gw_value args = gw_nil();
+        struct sleep_wish one;
+        if (mp_skip(&m, &raw) != GW_OK) {
+            break;
+        }
+        struct mp action = mp_over(raw);
+        if (mp_read_array(&action, &fields) == GW_OK && mp_read_str(&action, &verb) == GW_OK &&
+            mp_skip(&action, &packed) == GW_OK && span_is(verb, "deactivate") &&
+            value_unpack_span(packed, &args) == GW_OK &&
+            sleep_wish_read(&args, &one, NULL) == GW_OK) {
+            w = one;
+        }
+        gw_value_free(&args);
+    }
+    return w;
+}
+
+/* What `w` leaves open, `next` decides. */
+static void fill_in(struct sleep_wish *w, const struct sleep_wish *next)
+{
+    w->on_message = w->on_message ? w->on_message : next->on_message;
+    w->at_start = w->at_start ? w->at_start : next->at_start;
+    if (w->when == WAKE_NEVER) {
+        w->when = next->when;
+        w->ms = next->ms;
+    }
+}
+
+void sleep_travels(const struct agent *a, bool slept, struct agent_row *row)
+{
+    struct sleep_wish w = a->type->sleep;
+    row->no_wake = slept ? a->no_wake : w.on_message == SAYS_NO;
+    row->wake_at_start = slept ? a->wake_at_start : w.at_start == SAYS_YES;
+}
+
+gw_err sleep_describe(struct node *n, const struct agent *a, gw_value *ret)
+{
+    gw_value v = gw_nil();
+    int64_t at;
+    if (a->status != AGENT_INACTIVE) {
+        *ret = v;
+        return GW_OK;
+    }
+    bool wakes = timers_wake_time(n, a, &at);
+    gw_err err = gw_map_set(&v, "wake_on_message", gw_bool(!a->no_wake));
+    if (err == GW_OK) {
+        err = gw_map_set(&v, "at_start", gw_bool(a->wake_at_start));
+    }
+    if (err == GW_OK) {
+        err = gw_map_set(&v, "wake_at", wakes ? gw_time_value((gw_time){at}) : gw_nil());
+    }
+    if (err != GW_OK) {
+        gw_value_free(&v);
+        return err;
+    }
+    *ret = v;
+    return GW_OK;
+}
+
+static void set_policy(struct agent *a, bool no_wake, bool at_start)
+{
+    a->no_wake = no_wake;
+    a->wake_at_start = at_start;
+}
+
+static struct sleeping *remember_policy(const struct agent *a)
+{
+    struct sleeping *s = xcalloc(1, sizeof *s);
+    s->no_wake_before = a->no_wake;
+    s->at_start_before = a->wake_at_start;
+    return s;
+}
+
 /* ---- deactivate ---- */
 
 static void sleep_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
 {
+    struct node *n = w->node;
     struct agent *a = w->agent;
-    (void)r;
-    w->flag_before = a->no_wake;
-    a->no_wake = w->flag;
+    struct sleeping *s = w->sleep;
+    struct sleep_wish hook = said_by_hook(r);
+    s->now = s->asked;
+    fill_in(&s->now, &hook);
+    fill_in(&s->now, &a->type->sleep);
+    s->set_us = n->env->mono_us(n->env->ctx);
+    set_policy(a, s->now.on_message == SAYS_NO, s->now.at_start == SAYS_YES);
+    timers_wake_put(n, a, batch, &s->now);
+    if (a->status == AGENT_INACTIVE) { /* it sleeps on, otherwise than before */
+        agent_put_row(batch, a, AGENT_INACTIVE, a->pending, a->intent);
+        return;
+    }
     agent_put_row(batch, a, AGENT_INACTIVE, 0, NULL);
-    event_put(w->node, batch,
+    event_put(n, batch,
               &(struct event){.kind = "agent.deactivate", .agent = &a->id, .type = a->type->name});
+}
+
+/* What on_deactivate says against it, for who asked. */
+static gw_err refused(const struct work *w, gw_err err, const struct gw_error *why,
+                      struct gw_error *ret)
+{
+    if (w->rolled_back || w->result.err != err || err == GW_EDECODE || err == GW_ECRASHED) {
+        return err;
+    }
+    *ret = *why;
+    ret->code = GW_EREFUSED;
+    return GW_EREFUSED;
+}
+
+static void fell_asleep(struct node *n, struct agent *a)
+{
+    if (a->status == AGENT_INACTIVE) {
+        return; /* as before */
+    }
+    agent_set_status(n, a, AGENT_INACTIVE);
+    a->pending = 0;
+    intent_forget(a);
+    if (a->type->runner && a->live->incarnation == a->type->runner->incarnation) {
+        runner_unload(a->type->runner, &a->id);
+    }
+    a->live->incarnation = 0;
 }
 
 static void sleep_done(struct work *w, gw_err err, const struct run_result *r,
@@ -106,27 +283,27 @@ static void sleep_done(struct work *w, gw_err err, const struct run_result *r,
 {
     struct node *n = w->node;
     struct agent *a = w->agent;
+    const struct sleeping *s = w->sleep;
+    struct gw_error said;
     (void)r;
-    if (err != GW_OK) {
-        a->no_wake = w->flag_before;
+    if (err == GW_OK) {
+        fell_asleep(n, a);
     } else {
-        agent_set_status(n, a, AGENT_INACTIVE);
-        a->pending = 0;
-        intent_forget(a);
-        if (a->type->runner && a->live->incarnation == a->type->runner->incarnation) {
-            runner_unload(a->type->runner, &a->id);
-        }
-        a->live->incarnation = 0;
+        set_policy(a, s->no_wake_before, s->at_start_before);
+        err = refused(w, err, why, &said);
+        why = err == GW_EREFUSED ? &said : why;
     }
+    timers_wake_settled(n, a, &s->now, s->set_us, err == GW_OK);
     lifecycle_end(w, err, why, &a->id, a->epoch, "inactive");
 }
 
-void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool no_wake,
-                     uint64_t wish)
+void deactivate_here(struct node *n, struct agent *a, struct op_call *call,
+                     const struct sleep_wish *asked, uint64_t wish)
 {
     struct work *w = lifecycle(n, a, HOOK_DEACTIVATE);
-    w->flag = no_wake;
-    w->flag_before = a->no_wake;
+    w->direct |= a->status == AGENT_INACTIVE; /* only its policy changes */
+    w->sleep = remember_policy(a);
+    w->sleep->asked = asked ? *asked : (struct sleep_wish){0};
     w->wish = wish;
     w->prepare = sleep_prepare;
     w->done = sleep_done;
@@ -137,14 +314,16 @@ void deactivate_here(struct node *n, struct agent *a, struct op_call *call, bool
 static void deactivate_local(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
-    if (agent_check_free(n, a, &why) != GW_OK) {
+    struct sleep_wish asked;
+    if (agent_check_free(n, a, &why) != GW_OK ||
+        sleep_wish_read(&call->args, &asked, &why) != GW_OK) {
         op_fail(call, &why);
     } else if (agent_is_changing(a)) {
         call_again_later(n, call);
-    } else if (a->status == AGENT_INACTIVE) {
+    } else if (a->status == AGENT_INACTIVE && !says_something(&asked)) {
         answer_status(call, n, &a->id, a->epoch, "inactive");
     } else {
-        deactivate_here(n, a, call, !gw_map_bool(&call->args, "wake_on_message", true), 0);
+        deactivate_here(n, a, call, &asked, 0);
     }
 }
 
@@ -159,6 +338,8 @@ static void wake_prepare(struct work *w, const struct run_result *r, struct stor
 {
     struct agent *a = w->agent;
     (void)r;
+    set_policy(a, false, false);
+    timers_wake_put(w->node, a, batch, NULL);
     agent_put_row(batch, a, AGENT_ACTIVE, hooks_to_run(a->type, 0), a->intent); /* of on_activate */
     event_put(w->node, batch,
               &(struct event){.kind = "agent.activate", .agent = &a->id, .type = a->type->name});
@@ -171,6 +352,10 @@ static void wake_done(struct work *w, gw_err err, const struct run_result *r,
     struct agent *a = w->agent;
     (void)r;
     a->waking = false;
+    if (err != GW_OK) {
+        set_policy(a, w->sleep->no_wake_before, w->sleep->at_start_before);
+    }
+    timers_wake_settled(n, a, NULL, 0, err == GW_OK);
     if (err == GW_OK && a->status == AGENT_INACTIVE) {
         agent_set_status(n, a, AGENT_ACTIVE);
         a->pending = hooks_to_run(a->type, 0);
@@ -190,6 +375,7 @@ static void activate_here(struct node *n, struct agent *a, struct op_call *call)
 {
     struct work *w = lifecycle(n, a, HOOK_ACTIVATE);
     a->waking = true;
+    w->sleep = remember_policy(a);
     w->prepare = wake_prepare;
     w->done = wake_done;
     w->arg = w->call = call;

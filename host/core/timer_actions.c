@@ -93,7 +93,9 @@ gw_err timers_check(const struct work *w, struct gw_error *why)
     }
     for (const struct timer *t = w->agent->timers ? w->agent->timers->first : NULL; t;
          t = t->next) {
-        memcpy(names[count++], t->name, sizeof t->name);
+        if (!timer_is_wake(t)) {
+            memcpy(names[count++], t->name, sizeof t->name);
+        }
     }
     while (next_action(&m, &verb, &args)) {
         if (++seen > ACTIONS_MAX) {
@@ -268,9 +270,9 @@ gw_err timers_store(struct store_batch *batch, const gw_id *agent, uint64_t epoc
                     int64_t now_ms)
 {
     struct mp m = mp_over(list);
-    size_t n, two;
+    size_t n, two, given = 0;
     GW_TRY(mp_read_array(&m, &n));
-    if (n > LIMIT_TIMERS_PER_AGENT) {
+    if (n > LIMIT_TIMERS_PER_AGENT + 1) { /* and the wake-up */
         return GW_EPROTO;
     }
     for (size_t i = 0; i < n; i++) {
@@ -281,7 +283,11 @@ gw_err timers_store(struct store_batch *batch, const gw_id *agent, uint64_t epoc
         GW_TRY(mp_read_array(&m, &two));
         GW_TRY(mp_read_bin(&m, &name));
         GW_TRY(mp_read_bin(&m, &value));
-        if (two != 2 || !span_text(name, text, sizeof text) || !name_is_valid(text)) {
+        if (two != 2 || !span_text(name, text, sizeof text) || !timer_name_is_valid(text)) {
+            return GW_EPROTO;
+        }
+        given += strcmp(text, TIMER_WAKE) != 0;
+        if (given > LIMIT_TIMERS_PER_AGENT) {
             return GW_EPROTO;
         }
         GW_TRY(timer_row_read(value, &r));
@@ -310,6 +316,9 @@ gw_err timers_describe(struct node *n, const struct agent *a, gw_value *ret)
     for (const struct timer *t = a->timers ? a->timers->first : NULL; err == GW_OK && t;
          t = t->next) {
         gw_value one = {0};
+        if (timer_is_wake(t)) {
+            continue; /* sleep_describe */
+        }
         err = describe(n, t, &one);
         if (err == GW_OK) {
             err = gw_list_add(&list, one);

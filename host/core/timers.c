@@ -432,8 +432,25 @@ static void learn(struct node *n, struct agent *a)
     work_push(w, true);
 }
 
+/* The agent has slept long enough: it is woken in its turn. Until then, and when it cannot be
+ * woken, this comes again. */
+static void wake_due(struct node *n, struct timer *t)
+{
+    struct agent *a = t->agent;
+    t->wake_us = timers_mono(n) + RETRY_US;
+    timer_settle(n, t);
+    if (!a->waking && !a->start_waits && !a->starting) {
+        starts_add(n, a, true);
+        starts_go(n);
+    }
+}
+
 static void come_due(struct node *n, struct timer *t)
 {
+    if (timer_is_wake(t)) {
+        wake_due(n, t);
+        return;
+    }
     struct live *live = agent_live(t->agent);
     if (!live->known) {
         learn(n, t->agent);
@@ -491,12 +508,15 @@ void timers_load_row(struct node *n, struct agent *a, struct span name, struct s
 {
     char text[LIMIT_NAME_BYTES + 1], id[GW_ID_TEXT];
     struct timer_row r;
-    if (!span_text(name, text, sizeof text) || !name_is_valid(text) ||
+    if (!span_text(name, text, sizeof text) || !timer_name_is_valid(text) ||
         timer_row_read(value, &r) != GW_OK || timer_find(a, text) ||
-        (a->timers && a->timers->count >= LIMIT_TIMERS_PER_AGENT)) {
+        (a->timers && a->timers->count > LIMIT_TIMERS_PER_AGENT)) {
         log_error("store.row", "table=timers agent=%s a row does not decode and was skipped",
                   gw_id_text(&a->id, id));
         return;
+    }
+    if (a->status != AGENT_INACTIVE && strcmp(text, TIMER_WAKE) == 0) {
+        return; /* it is awake */
     }
     if (!r.wall) {
         int64_t passed = apart(r.base_ms, node_now_ms(n));
@@ -515,6 +535,74 @@ void timers_load_message(struct node *n, struct work *w)
         t->waiting = w->inbox;
         timer_settle(n, t);
     }
+}
+
+/* ---- the wake-up of a sleeping agent ---- */
+
+bool timer_is_wake(const struct timer *t)
+{
+    return strcmp(t->name, TIMER_WAKE) == 0;
+}
+
+bool timer_name_is_valid(const char *name)
+{
+    return name_is_valid(name) || strcmp(name, TIMER_WAKE) == 0;
+}
+
+static struct timer_row wake_row(const struct node *n, const struct sleep_wish *w)
+{
+    bool wall = w->when == WAKE_AT;
+    return (struct timer_row){.wall = wall, .when_ms = w->ms, .base_ms = wall ? 0 : node_now_ms(n)};
+}
+
+void timers_wake_put(struct node *n, struct agent *a, struct store_batch *batch,
+                     const struct sleep_wish *w)
+{
+    uint8_t raw[ROW_KEY_BYTES + LIMIT_NAME_BYTES];
+    struct timer *t = timer_find(a, TIMER_WAKE);
+    struct span key = timer_key(raw, &a->id, a->epoch, TIMER_WAKE);
+    if (t) {
+        t->held = true;
+        timer_rest(n, t);
+    }
+    if (w && w->when != WAKE_NEVER) {
+        struct buf value = {0};
+        struct timer_row row = wake_row(n, w);
+        timer_row_pack(&row, &value);
+        store_batch_put_take(batch, TABLE_TIMERS, key, &value);
+        buf_free(&value);
+    } else if (t) {
+        store_batch_del(batch, TABLE_TIMERS, key);
+    }
+}
+
+void timers_wake_settled(struct node *n, struct agent *a, const struct sleep_wish *w,
+                         int64_t set_us, bool durable)
+{
+    struct timer *t = timer_find(a, TIMER_WAKE);
+    if (durable && w && w->when != WAKE_NEVER) {
+        struct timer_row row = wake_row(n, w);
+        t = t ? t : timer_add(a, TIMER_WAKE);
+        timer_set(t, &row, set_us);
+    } else if (durable && t) {
+        timer_drop(n, t);
+        t = NULL;
+    }
+    if (t) {
+        t->held = false;
+        timer_settle(n, t);
+        timers_arm(n);
+    }
+}
+
+bool timers_wake_time(const struct node *n, const struct agent *a, int64_t *ret_ms)
+{
+    const struct timer *t = timer_find(a, TIMER_WAKE);
+    if (!t) {
+        return false;
+    }
+    *ret_ms = t->wall ? t->at_ms : node_now_ms(n) + timer_left_ms(n, t->due_us);
+    return true;
 }
 
 /* ---- the two clocks ---- */

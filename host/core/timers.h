@@ -6,6 +6,7 @@
 #include "host/core/internal.h"
 
 #define TIMER_RESTS SIZE_MAX /* place of a timer that is not in the heap */
+#define TIMER_WAKE  "~wake"  /* of a sleeping agent: no name that a handler can give */
 
 struct timer {
     struct timer *next; /* of the same agent */
@@ -50,6 +51,8 @@ struct span timer_key(uint8_t raw[ROW_KEY_BYTES + LIMIT_NAME_BYTES], const gw_id
 /* Time left of an elapsed timer; rounded up, so that no one fires early. */
 int64_t timer_left_ms(const struct node *n, int64_t due_us);
 
+bool timer_is_wake(const struct timer *t);
+bool timer_name_is_valid(const char *name);                        /* of a row: TIMER_WAKE, too */
 struct timer *timer_find(const struct agent *a, const char *name); /* NULL: none */
 struct timer *timer_add(struct agent *a, const char *name);
 void timer_drop(struct node *n, struct timer *t); /* may free a->timers with it */

@@ -31,6 +31,7 @@ void work_free(struct work *w)
         w->suspect_of->suspects--; /* what was held back goes on: runners_resume */
     }
     free(w->method);
+    free(w->sleep);
     buf_free(&w->args);
     buf_free(&w->chain);
     buf_free(&w->kept);
@@ -124,7 +125,13 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
         intent_run(n, a);
         work_pump(n, a);
     }
-    if (slept && (a = agent_find(n, &id))) {
+    if ((a = agent_find(n, &id))) {
+        idle_touch(n, a);
+        if (a->starting && !(a->live && a->live->current)) {
+            starts_end(n, a);
+        }
+    }
+    if (slept && a) {
         agent_rest(a);
     }
     if (suspected) {
@@ -447,7 +454,8 @@ static void pump_one(struct node *n, struct agent *a)
         return;
     }
     struct work *w = next_of(a);
-    if (!w || a->status == AGENT_DISPOSED || (a->status == AGENT_QUARANTINED && !w->lifecycle)) {
+    if (!w || a->status == AGENT_DISPOSED || (a->status == AGENT_QUARANTINED && !w->lifecycle) ||
+        !starts_may(n, a)) {
         return;
     }
     if (a->status == AGENT_INACTIVE && !w->lifecycle) {

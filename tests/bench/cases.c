@@ -154,10 +154,10 @@ void case_sleep(struct bench *b)
     make_agent(b->alpha, "counter", id);
     for (int i = 0; i < 300; i++) {
         double began = now_us();
-        must(gw_client_deactivate(b->alpha, id, true, FIVE_S, &r, &why), &why, "deactivate");
+        must(gw_client_deactivate(b->alpha, id, NULL, FIVE_S, &r, &why), &why, "deactivate");
         must(gw_client_activate(b->alpha, id, FIVE_S, &r, &why), &why, "activate");
         sample_add(&s, (now_us() - began) / 1e3);
-        must(gw_client_deactivate(b->alpha, id, true, FIVE_S, &r, &why), &why, "deactivate");
+        must(gw_client_deactivate(b->alpha, id, NULL, FIVE_S, &r, &why), &why, "deactivate");
         began = now_us();
         must(gw_client_send(b->alpha, id, "get", NULL, FIVE_S, &r, &why), &why, "get");
         sample_add(&wake, now_us() - began);
@@ -279,7 +279,7 @@ void case_memory(struct bench *b)
         must(gw_client_call(c, "agents", &args, FIVE_S, &list, &why), &why, "agents");
         const gw_value *agents = gw_map_get(&list, "agents");
         for (size_t i = 0; i < agents->list.n; i++) {
-            must(gw_client_deactivate(c, gw_map_str(&agents->list.items[i], "agent", ""), true,
+            must(gw_client_deactivate(c, gw_map_str(&agents->list.items[i], "agent", ""), NULL,
                                       FIVE_S, &r, &why),
                  &why, "deactivate");
         }

@@ -20,7 +20,7 @@ reported() { # PLUGIN PART...
 }
 
 @test "a plugin of another ABI: both numbers are named" {
-    reported wrong_abi 42 1
+    reported wrong_abi 43 2
 }
 @test "a plugin with types of another size" {
     reported wrong_size

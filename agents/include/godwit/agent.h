@@ -22,7 +22,7 @@
 
 /* Raised whenever a structure of these headers changes; a plugin runs only where the number is
  * equal. */
-#define GW_ABI 1
+#define GW_ABI 2
 
 struct gw_call;
 
@@ -37,6 +37,17 @@ struct gw_method {
         *signature; /* "increment(by: int = 1) -> (count: int)"; the contract, checked for you */
     gw_handler handler;
     uint32_t flags; /* GW_READ or 0 */
+};
+
+/* How an agent sleeps. Who puts it to sleep decides; what he leaves open its on_deactivate decides,
+ * then its type; else a message wakes it and nothing else does. */
+#define GW_SLEEP_QUEUE    1u /* no message wakes it: one-way ones wait, others are told `inactive` */
+#define GW_SLEEP_WAKE     2u /* a message wakes it, whatever on_deactivate or the type say */
+#define GW_SLEEP_AT_START 4u /* wakes also when the host where it sleeps starts */
+struct gw_sleep {
+    int64_t wake_after_ms; /* wakes by itself when so much time has passed [1 .. 100 y]; 0: not */
+    gw_time wake_at;       /* or when the clock of the host where it is shows this; ms 0: not */
+    uint32_t flags;        /* GW_SLEEP_..., or 0 */
 };
 
 /* When the state is made durable. */
@@ -61,7 +72,8 @@ struct gw_type {
     gw_handler on_arrive;     /* on the new host */
     gw_handler on_clone;      /* in the copy, on its host */
     gw_handler on_retract;    /* instead of on_arrive, when it was called back to this host */
-    gw_handler on_deactivate; /* before it goes to disk */
+    gw_handler on_deactivate; /* before it goes to disk; failing keeps it awake, and who asked is
+                                 told `refused` with the sentence */
     gw_handler on_activate;   /* back from disk */
     gw_handler on_dispose;    /* before its end; failing does not prevent it */
     gw_handler on_timer; /* a timer has fired: gw_timer_name; gw_arg_... is what was set with it */
@@ -73,6 +85,9 @@ struct gw_type {
      * the meaning of a field changes: renamed and added fields are seen to by the table. */
     gw_err (*upgrade)(void *state, uint32_t from);
     gw_durability durability;
+    int64_t
+        idle_timeout_ms; /* an agent that had nothing to do for so long falls asleep; 0: never */
+    uint32_t sleep;      /* GW_SLEEP_...: how agents of this type sleep, where nobody else says */
 };
 
 #define GW_FIELDS(table)  .fields = (table), .field_count = sizeof(table) / sizeof((table)[0])
@@ -159,6 +174,8 @@ GW_API gw_err gw_dispatch(struct gw_call *call, const char *selector) GW_MUST_US
 GW_API gw_err gw_clone(struct gw_call *call, const char *selector) GW_MUST_USE;
 /* Put this agent to sleep on disk; the next message wakes it. */
 GW_API gw_err gw_deactivate(struct gw_call *call) GW_MUST_USE;
+/* The same, and how it sleeps. In on_deactivate: only how, for what the one who asked left open. */
+GW_API gw_err gw_deactivate_with(struct gw_call *call, const struct gw_sleep *sleep) GW_MUST_USE;
 GW_API gw_err gw_dispose(struct gw_call *call) GW_MUST_USE;
 /* Send a message without waiting for an answer. Takes ownership of `args` (a map or nil). */
 GW_API gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method,
@@ -212,6 +229,8 @@ GW_API gw_err gw_retract(struct gw_call *call, gw_id agent, const char *selector
 GW_API gw_err gw_clone_of(struct gw_call *call, gw_id agent, const char *selector,
                           gw_id *ret_clone) GW_MUST_USE;
 GW_API gw_err gw_deactivate_other(struct gw_call *call, gw_id agent) GW_MUST_USE;
+GW_API gw_err gw_deactivate_other_with(struct gw_call *call, gw_id agent,
+                                       const struct gw_sleep *sleep) GW_MUST_USE;
 GW_API gw_err gw_activate_other(struct gw_call *call, gw_id agent) GW_MUST_USE;
 GW_API gw_err gw_dispose_other(struct gw_call *call, gw_id agent) GW_MUST_USE;
 

@@ -151,9 +151,17 @@ GW_API gw_err gw_client_clone(struct gw_client *client, const char *agent, const
                               const struct gw_move_options *options, int64_t timeout_ms,
                               gw_value *ret, struct gw_error *why) GW_MUST_USE;
 /* {agent, status, host, epoch} each. */
+/* How it sleeps; what is not said, its on_deactivate or its type decides. */
+struct gw_sleep_options {
+    int64_t wake_after_ms; /* > 0: wakes by itself when so much time has passed */
+    gw_time wake_at;       /* ms > 0: when the clock of its host shows this; not both */
+    bool no_wake_on_message, wake_on_message; /* not both */
+    bool at_start;                            /* wakes when its host starts */
+};
+/* `o` may be NULL. GW_EREFUSED: the agent will not sleep, and says why. */
 GW_API gw_err gw_client_deactivate(struct gw_client *client, const char *agent,
-                                   bool wake_on_message, int64_t timeout_ms, gw_value *ret,
-                                   struct gw_error *why) GW_MUST_USE;
+                                   const struct gw_sleep_options *o, int64_t timeout_ms,
+                                   gw_value *ret, struct gw_error *why) GW_MUST_USE;
 GW_API gw_err gw_client_activate(struct gw_client *client, const char *agent, int64_t timeout_ms,
                                  gw_value *ret, struct gw_error *why) GW_MUST_USE;
 GW_API gw_err gw_client_dispose(struct gw_client *client, const char *agent, int64_t timeout_ms,

@@ -184,6 +184,21 @@ static gw_err odd_act(struct gw_call *call)
     assert_int_equal(gw_dispose(call), GW_ECONFLICT);
     return GW_OK;
 }
+static gw_err odd_rest(struct gw_call *call)
+{
+    struct gw_sleep both = {.wake_after_ms = 1, .wake_at = {1}}, odd = {.flags = 8};
+    struct gw_sleep early = {.wake_after_ms = -1}, torn = {.flags = 3};
+    struct gw_sleep fine = {.wake_after_ms = 5, .flags = GW_SLEEP_QUEUE | GW_SLEEP_AT_START};
+    struct gw_sleep wall = {.wake_at = {7}, .flags = GW_SLEEP_WAKE};
+    assert_int_equal(gw_deactivate_with(call, &both), GW_EARG);
+    assert_int_equal(gw_deactivate_with(call, &odd), GW_EARG);
+    assert_int_equal(gw_deactivate_with(call, &early), GW_EARG);
+    assert_int_equal(gw_deactivate_other_with(call, rig_id(7), &torn), GW_EARG);
+    GW_TRY(gw_deactivate_other_with(call, rig_id(7), &wall));
+    GW_TRY(gw_deactivate_with(call, &fine));
+    assert_int_equal(gw_dispatch(call, "beta"), GW_ECONFLICT);
+    return GW_OK;
+}
 static gw_err odd_flood(struct gw_call *call)
 {
     gw_err err = GW_OK;
@@ -236,6 +251,7 @@ static const struct gw_method odd_methods[] = {
     {"cheat()", odd_cheat, GW_READ},
     {"read_dispatch()", odd_read_dispatch, GW_READ},
     {"act()", odd_act},
+    {"rest()", odd_rest},
     {"flood()", odd_flood},
     {"ask(whom: agent) -> (got: any, made: agent, hosts: int)", odd_ask},
     {"where() -> (host: string, home: string, sender: agent, now: time, epoch: uint)", odd_where,
@@ -818,6 +834,53 @@ static void actions_are_recorded(void **state)
     engine_free(e);
 }
 
+static void sleep_is_recorded(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    quiet(e, NULL, GW_OK, HOOK("odd", HOOK_CREATE));
+    host.calls = gw_nil();
+    struct rig_done d = want(e, NULL, GW_OK, METHOD("odd", "rest"));
+    assert_int_equal(d.actions.list.n, 1);
+    const gw_value *how = &d.actions.list.items[0].list.items[1];
+    assert_string_equal(d.actions.list.items[0].list.items[0].s.p, "deactivate");
+    assert_int_equal(gw_map_int(how, "wake_after", 0), 5);
+    assert_false(gw_map_bool(how, "wake_on_message", true));
+    assert_true(gw_map_bool(how, "at_start", false));
+    assert_int_equal(host.calls.list.n, 1);
+    const gw_value *asked = gw_map_get(&host.calls.list.items[0], "args");
+    assert_int_equal(gw_map_get(asked, "wake_at")->time.ms, 7);
+    assert_true(gw_map_bool(asked, "wake_on_message", false));
+    gw_value_free(&host.calls);
+    host.calls = gw_nil();
+    rig_done_free(&d);
+    engine_free(e);
+}
+
+static void sleep_of_types_is_checked(void **state)
+{
+    (void)state;
+    static const struct engine_io io;
+    struct engine *e = engine_new(&io, NULL);
+    struct gw_error why = {0};
+    struct gw_type t = gw_agent_odd;
+    gw_value about = gw_nil();
+    t.idle_timeout_ms = -1;
+    assert_int_equal(engine_add_type(e, &t, &why), GW_EPLUGIN);
+    t.idle_timeout_ms = 1500;
+    t.sleep = GW_SLEEP_QUEUE | GW_SLEEP_WAKE;
+    assert_int_equal(engine_add_type(e, &t, &why), GW_EPLUGIN);
+    t.sleep = GW_SLEEP_QUEUE | GW_SLEEP_AT_START;
+    assert_int_equal(engine_add_type(e, &t, &why), GW_OK);
+    assert_int_equal(engine_describe(e, &about), GW_OK);
+    const gw_value *one = &about.list.items[0], *sleep = gw_map_get(one, "sleep");
+    assert_int_equal(gw_map_int(one, "idle_timeout_ms", 0), 1500);
+    assert_false(gw_map_bool(sleep, "wake_on_message", true));
+    assert_true(gw_map_bool(sleep, "at_start", false));
+    gw_value_free(&about);
+    engine_free(e);
+}
+
 /* --- timers --- */
 struct bell {
     int64_t rung;
@@ -1047,8 +1110,8 @@ static void bad_types_are_refused(void **state)
     struct gw_type t = gw_agent_counter;
     t.abi = GW_ABI + 6;
     assert_int_equal(engine_add_type(e, &t, &why), GW_EABI);
-    assert_non_null(strstr(why.text, "ABI 7"));
-    assert_non_null(strstr(why.text, "ABI 1"));
+    assert_non_null(strstr(why.text, "ABI 8"));
+    assert_non_null(strstr(why.text, "ABI 2"));
     t = gw_agent_counter;
     t.size += 8;
     assert_int_equal(engine_add_type(e, &t, &why), GW_EABI);
@@ -1134,6 +1197,8 @@ static void malformed_run_is_answered(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sleep_is_recorded),
+        cmocka_unit_test(sleep_of_types_is_checked),
         cmocka_unit_test(counter_counts),
         cmocka_unit_test(arguments_are_checked),
         cmocka_unit_test(create_sets_fields),
