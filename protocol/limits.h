@@ -69,6 +69,8 @@
 #define LIMIT_STAGED_PER_PEER 4096            /* staged agents one peer may have here */
 #define LIMIT_EPOCH (1ULL << 53)              /* exact in JSON numbers */
 #define LIMIT_RUNNER_BLOCKED 64               /* handlers of one runner blocked in an ask */
+#define LIMIT_ASKS_PER_HANDLER 256            /* asks of one handler that were not waited for: a fan-out over
+                                                 a mesh of 200 hosts, and room */
 #define LIMIT_PAGE 1000                       /* rows of one list answer */
 
 /* -- mesh -- */

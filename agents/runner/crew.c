@@ -46,6 +46,16 @@ void crew_deinit(struct crew *c)
     pthread_cond_destroy(&c->benched);
 }
 
+bool crew_wait(struct crew *c, pthread_cond_t *cond, int64_t until_ms)
+{
+    if (until_ms == INT64_MAX) {
+        pthread_cond_wait(cond, &c->lock);
+        return true;
+    }
+    struct timespec until = {until_ms / 1000, until_ms % 1000 * 1000000};
+    return pthread_cond_timedwait(cond, &c->lock, &until) != ETIMEDOUT;
+}
+
 /* false: the time is over. */
 static bool wait_ms(struct crew *c, pthread_cond_t *cond, int64_t ms)
 {

@@ -37,6 +37,9 @@ void crew_deinit(struct crew *c);
 void crew_cond_init(pthread_cond_t *cond); /* on the clock of crew_now_ms */
 int64_t crew_now_ns(void);
 int64_t crew_now_ms(void);
+/* Wait until `cond` is signalled (perhaps for nothing); false: crew_now_ms has come to until_ms
+ * (INT64_MAX: never). */
+bool crew_wait(struct crew *c, pthread_cond_t *cond, int64_t until_ms);
 
 /* Start a thread unless there are CREW_THREADS_MAX. */
 void crew_spawn(struct crew *c);

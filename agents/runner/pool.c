@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <uthash.h>
+
 #include "agents/runner/crew.h"
 #include "agents/runner/lane.h"
 #include "protocol/base/log.h"
@@ -14,12 +16,21 @@
 #define POOL_COMPANY_BYTES 4096  /* a larger answer gains nothing from leaving with others */
 #define POOL_KEEP_BYTES    (1024u * 1024) /* an answer buffer larger than this is not kept */
 
-/* A handler that waits for the answer to its CALL. */
-struct ask {
+/* A handler that waits for answers. */
+struct waiter {
+    pthread_cond_t here;
+    size_t missing;      /* answers that it still needs */
+    int64_t deadline_ms; /* of crew_now_ms; INT64_MAX = none */
+    LIST_ENTRY(waiter) next;
+};
+
+/* A CALL of a handler; belongs to its thread. */
+struct engine_ask {
+    UT_hash_handle hh; /* by stream, until it is answered */
     uint64_t stream;
     struct packet *answer; /* NULL until it is here */
-    pthread_cond_t here;
-    LIST_ENTRY(ask) next;
+    struct waiter *waiter; /* who waits for it just now, or NULL */
+    bool reserved;         /* counts among the blocked ones from its start on */
 };
 
 /* All but `wire` and `engine` under the lock of the crew, which is never held while reading or in a
@@ -29,7 +40,8 @@ struct pool {
     struct engine *engine;
     struct crew crew;
     struct lanes lanes;
-    LIST_HEAD(, ask) asks;
+    struct engine_ask *asks; /* not answered */
+    LIST_HEAD(, waiter) waiters;
     uint64_t streams; /* of our CALLs */
     int64_t slow_ns;  /* running mean of the time in handlers */
     unsigned at_work; /* handlers that run and do not wait for an answer */
@@ -70,10 +82,10 @@ static void send_or_die(gw_err err)
 static void leave_seat(struct pool *p)
 {
     crew_leave_seat(&p->crew);
-    struct ask *a;
-    LIST_FOREACH (a, &p->asks, next) {
-        if (!a->answer) {
-            pthread_cond_signal(&a->here);
+    struct waiter *w;
+    LIST_FOREACH (w, &p->waiters, next) {
+        if (w->missing > 0) {
+            pthread_cond_signal(&w->here);
             return;
         }
     }
@@ -83,15 +95,17 @@ static void leave_seat(struct pool *p)
 
 static bool deliver(struct pool *p, struct packet *packet)
 {
-    struct ask *a;
-    LIST_FOREACH (a, &p->asks, next) {
-        if (a->stream == packet->frame.stream && !a->answer) {
-            a->answer = packet;
-            pthread_cond_signal(&a->here);
-            return true;
-        }
+    struct engine_ask *a;
+    HASH_FIND(hh, p->asks, &packet->frame.stream, sizeof a->stream, a);
+    if (!a) {
+        return false; /* of nobody: late, or not of us */
     }
-    return false; /* of nobody: late, or not of us */
+    HASH_DEL(p->asks, a);
+    a->answer = packet;
+    if (a->waiter && a->waiter->missing > 0 && --a->waiter->missing == 0) {
+        pthread_cond_signal(&a->waiter->here);
+    }
+    return true;
 }
 
 static void answer_other(struct pool *p, const struct frame *f)
@@ -133,17 +147,36 @@ static struct lane *sort(struct pool *p, struct packet *packet)
     }
 }
 
+/* Whether there is something to read before the deadline of `mine`. What is at hand when it passes
+ * is still read, as far as it is whole, and what comes with one more look (`*late`). */
+static bool input_in_time(struct pool *p, const struct waiter *mine, bool *late)
+{
+    if (!mine || mine->deadline_ms == INT64_MAX || wire_ready(p->wire)) {
+        return true;
+    }
+    int64_t left_ms = mine->deadline_ms - crew_now_ms();
+    bool again = *late;
+    *late = left_ms <= 0;
+    return !again && wire_wait(p->wire, left_ms);
+}
+
 /* Read as the leader (lock held, seat empty): until a lane can run, which is returned, or with
- * `mine` until its answer is here; lanes then go to `ready`. The seat is empty again on return. */
-static struct lane *lead(struct pool *p, struct ask *mine)
+ * `mine` until its answers are here or its time is over; lanes then go to `ready`. The seat is
+ * empty again on return. */
+static struct lane *lead(struct pool *p, struct waiter *mine)
 {
     struct lane *lane = NULL;
+    bool late = false;
     p->crew.seat_taken = true;
-    while (!lane && !(mine && mine->answer)) {
+    while (!lane && !(mine && mine->missing == 0)) {
         struct packet *packet;
         unlock(p);
         if (!wire_ready(p->wire)) { /* nothing more is at hand: answers that wait for company go */
             send_or_die(wire_flush(p->wire));
+        }
+        if (!input_in_time(p, mine, &late)) {
+            lock(p);
+            break;
         }
         gw_err err = wire_read(p->wire, &packet);
         if (err != GW_OK) {
@@ -266,7 +299,7 @@ struct pool *pool_new(struct wire *wire)
     struct pool *p = xcalloc(1, sizeof *p);
     p->wire = wire;
     crew_init(&p->crew, thread_main, p);
-    LIST_INIT(&p->asks);
+    LIST_INIT(&p->waiters);
     return p;
 }
 
@@ -290,22 +323,27 @@ void pool_serve(struct pool *p, struct engine *engine)
     }
 }
 
-/* --- blocking verbs --- */
+/* --- asks of handlers --- */
 
-/* Wait for the answer, as the leader when nobody else reads. Lock held. */
-static void await(struct pool *p, struct ask *ask)
+/* Until its answers are here or its time is over, as the leader when nobody else reads. Lock held.
+ */
+static void await(struct pool *p, struct waiter *w)
 {
+    bool late = false;
     p->at_work--;
+    LIST_INSERT_HEAD(&p->waiters, w, next);
     if (!STAILQ_EMPTY(&p->lanes.ready)) {
         crew_summon(&p->crew);
     }
-    while (!ask->answer) {
+    while (w->missing > 0 && !late) {
         if (p->crew.seat_taken) {
-            pthread_cond_wait(&ask->here, &p->crew.lock);
+            late = !crew_wait(&p->crew, &w->here, w->deadline_ms);
         } else {
-            (void)lead(p, ask);
+            (void)lead(p, w);
+            late = crew_now_ms() >= w->deadline_ms;
         }
     }
+    LIST_REMOVE(w, next);
     p->at_work++;
 }
 
@@ -342,25 +380,56 @@ static void pack_call(struct buf *out, uint64_t stream, const char *op, const gw
     frame_end(out, at);
 }
 
-static gw_err call(void *ctx, const char *op, const gw_value *args, const gw_value *context,
-                   gw_value *ret, struct gw_error *why)
+static gw_err too_many(struct gw_error *why)
+{
+    return gw_fail(why, GW_EBUSY, "%d handlers of this runner wait for answers already",
+                   LIMIT_RUNNER_BLOCKED);
+}
+
+static gw_err ask_new(struct pool *p, bool waits, struct engine_ask **ret, struct gw_error *why)
+{
+    struct engine_ask *ask = calloc(1, sizeof *ask);
+    if (!ask) {
+        return gw_fail(why, GW_ENOMEM, "out of memory for an ask");
+    }
+    lock(p);
+    bool room = !waits || p->blocked < LIMIT_RUNNER_BLOCKED;
+    if (room) {
+        p->blocked += waits; /* before the host can know of it */
+        ask->reserved = waits;
+        ask->stream = ++p->streams;
+        HASH_ADD(hh, p->asks, stream, sizeof ask->stream, ask);
+    }
+    unlock(p);
+    if (!room) {
+        free(ask);
+        return too_many(why);
+    }
+    *ret = ask;
+    return GW_OK;
+}
+
+static void ask_drop(void *ctx, struct engine_ask *ask)
 {
     struct pool *p = ctx;
-    struct ask ask = {0};
     lock(p);
-    if (p->blocked >= LIMIT_RUNNER_BLOCKED) {
-        unlock(p);
-        return gw_fail(why, GW_EBUSY, "%d handlers of this runner wait for answers already",
-                       LIMIT_RUNNER_BLOCKED);
+    if (!ask->answer) {
+        HASH_DEL(p->asks, ask);
     }
-    p->blocked++; /* before the host can know of it */
-    crew_cond_init(&ask.here);
-    ask.stream = ++p->streams;
-    LIST_INSERT_HEAD(&p->asks, &ask, next);
+    p->blocked -= ask->reserved;
     unlock(p);
+    free(ask->answer);
+    free(ask);
+}
 
+static gw_err ask_start(void *ctx, const char *op, const gw_value *args, const gw_value *context,
+                        bool waits, struct engine_ask **ret, struct gw_error *why)
+{
+    struct pool *p = ctx;
+    struct engine_ask *ask = NULL;
+    GW_TRY(ask_new(p, waits, &ask, why));
     struct buf out = {0};
-    pack_call(&out, ask.stream, op, args, context);
+    pack_call(&out, ask->stream, op, args, context);
     gw_err err = buf_ok(&out) ? GW_OK : gw_fail(why, GW_ENOMEM, "out of memory");
     if (err == GW_OK && out.len - 4 > LIMIT_MESSAGE_BYTES) {
         err = gw_fail(why, GW_ETOO_BIG, "the call has %zu bytes, the limit is %u bytes",
@@ -368,22 +437,70 @@ static gw_err call(void *ctx, const char *op, const gw_value *args, const gw_val
     }
     if (err == GW_OK) {
         send_or_die(wire_write(p->wire, &out));
+        *ret = ask;
+    } else {
+        ask_drop(p, ask);
     }
     buf_free(&out);
-
-    lock(p);
-    if (err == GW_OK) {
-        await(p, &ask);
-    }
-    LIST_REMOVE(&ask, next);
-    p->blocked--;
-    unlock(p);
-    if (err == GW_OK) {
-        err = parse_reply(&ask.answer->frame, ret, why);
-        free(ask.answer);
-    }
-    pthread_cond_destroy(&ask.here);
     return err;
+}
+
+/* How many of them have to be answered yet (lock held); with `w`, they tell it. */
+static size_t open_asks(struct engine_ask *const *asks, size_t n, struct waiter *w)
+{
+    size_t open = 0;
+    for (size_t i = 0; i < n; i++) {
+        open += !asks[i]->answer && (!w || asks[i]->waiter != w);
+        asks[i]->waiter = w;
+    }
+    return open;
+}
+
+static gw_err ask_wait(void *ctx, struct engine_ask *const *asks, size_t n, bool all,
+                       int64_t timeout_ms, struct gw_error *why)
+{
+    struct pool *p = ctx;
+    struct waiter w = {.deadline_ms = INT64_MAX};
+    int64_t now_ms = crew_now_ms();
+    if (timeout_ms >= 0 && timeout_ms < INT64_MAX - now_ms) {
+        w.deadline_ms = now_ms + timeout_ms;
+    }
+    bool reserved = n == 1 && asks[0]->reserved, answered = false;
+    gw_err err = GW_OK;
+    crew_cond_init(&w.here);
+    lock(p);
+    for (size_t i = 0; i < n; i++) {
+        answered = answered || asks[i]->answer;
+    }
+    size_t open = open_asks(asks, n, &w);
+    w.missing = all ? open : answered ? 0 : 1;
+    if (w.missing > 0 && !reserved && p->blocked >= LIMIT_RUNNER_BLOCKED) {
+        err = too_many(why);
+    } else if (w.missing > 0) {
+        p->blocked += !reserved;
+        await(p, &w);
+        p->blocked -= !reserved;
+        err = w.missing > 0 ? GW_ETIMEOUT : GW_OK;
+    }
+    (void)open_asks(asks, n, NULL);
+    unlock(p);
+    pthread_cond_destroy(&w.here);
+    return err;
+}
+
+static bool ask_answered(void *ctx, const struct engine_ask *ask)
+{
+    struct pool *p = ctx;
+    lock(p);
+    bool answered = ask->answer;
+    unlock(p);
+    return answered;
+}
+
+static gw_err ask_take(void *ctx, struct engine_ask *ask, gw_value *ret, struct gw_error *why)
+{
+    (void)ctx; /* it is answered: nobody else touches it */
+    return parse_reply(&ask->answer->frame, ret, why);
 }
 
 static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text)
@@ -401,4 +518,9 @@ static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *
     buf_free(&out);
 }
 
-const struct engine_io pool_io = {.call = call, .log = log_line};
+const struct engine_io pool_io = {.start = ask_start,
+                                  .wait = ask_wait,
+                                  .answered = ask_answered,
+                                  .take = ask_take,
+                                  .drop = ask_drop,
+                                  .log = log_line};

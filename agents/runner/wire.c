@@ -1,6 +1,8 @@
 #include "agents/runner/wire.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -114,6 +116,12 @@ bool wire_ready(const struct wire *w)
 {
     size_t have = w->in_end - w->in_at;
     return have >= 4 && have - 4 >= load_u32(w->in + w->in_at);
+}
+
+bool wire_wait(const struct wire *w, int64_t ms)
+{
+    struct pollfd p = {.fd = w->fd, .events = POLLIN};
+    return poll(&p, 1, ms < 0 ? 0 : ms > INT_MAX ? INT_MAX : (int)ms) > 0;
 }
 
 /* --- writing --- */

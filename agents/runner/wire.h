@@ -33,6 +33,9 @@ void wire_deinit(struct wire *w);
 gw_err wire_read(struct wire *w, struct packet **ret) GW_MUST_USE;
 /* Whether a whole frame is in the buffer already. By the one who may read. */
 bool wire_ready(const struct wire *w);
+/* Whether there is something to read from the socket (its end, too) within ms; perhaps false before
+ * that. By the one who may read. */
+bool wire_wait(const struct wire *w, int64_t ms);
 /* Append whole frames to the queue; it goes out by itself when it grows. Any thread. */
 gw_err wire_queue(struct wire *w, const struct buf *frames) GW_MUST_USE;
 /* Write what is queued. Any thread. GW_EIO: the other end is gone. */

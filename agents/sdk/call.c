@@ -42,6 +42,7 @@ gw_err run_parse(const struct frame *frame, struct run *ret, struct gw_error *wh
 
 void call_deinit(struct gw_call *call)
 {
+    futures_deinit(call);
     gw_value_free(&call->args);
     gw_value_free(&call->reply);
     gw_value_free(&call->context);

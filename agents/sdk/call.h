@@ -2,6 +2,8 @@
 #ifndef AGENTS_SDK_CALL_H
 #define AGENTS_SDK_CALL_H
 
+#include <sys/queue.h>
+
 #include "agents/sdk/state.h"
 #include "protocol/limits.h"
 
@@ -34,13 +36,35 @@ struct gw_call {
     bool leaves;        /* dispatch, deactivate or dispose is recorded */
     struct buf actions; /* packed [verb, args] one after the other */
     size_t action_count;
-    uint64_t asks;       /* blocking verbs so far: the n of their keys */
-    struct gw_error why; /* of the handler, or of the last failing verb */
-    struct gw_error bug; /* first misuse: fails the handler whatever it returns */
+    uint64_t asks;                    /* blocking verbs and asks so far: the n of their keys */
+    STAILQ_HEAD(, gw_future) futures; /* future.c */
+    size_t futures_open;              /* of them, those whose outcome was not taken */
+    struct gw_error why;              /* of the handler, or of the last failing verb */
+    struct gw_error bug;              /* first misuse: fails the handler whatever it returns */
 };
 void call_deinit(struct gw_call *call);
 /* Context of RUN, unpacked. */
 const gw_value *call_context(struct gw_call *call);
 bool call_reads(const struct gw_call *call); /* of a GW_READ method */
+
+/* ---- future.c ---- */
+void futures_init(struct gw_call *call);
+void futures_deinit(struct gw_call *call); /* what was not waited for goes on without us */
+
+/* ---- verbs.c ---- */
+/* {agent, method, args}: the address of a message; takes ownership of agent and args. */
+gw_err verbs_message(struct gw_call *call, gw_value agent, const char *method, gw_value args,
+                     gw_value *ret) GW_MUST_USE;
+/* The operations of a host name agents by text, as people and tools do. */
+gw_value verbs_agent_text(const gw_id *id);
+/* What goes with a CALL: its key into args, chain and caller into the context. `target`: the agent
+ * that will be at work meanwhile, or NULL. GW_EINLINE, GW_EDEADLOCK. */
+gw_err verbs_prepare(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
+                     gw_value *args, gw_value *ret_context) GW_MUST_USE;
+/* A sentence in call->why for every failure; returns err. */
+gw_err verbs_outcome(struct gw_call *call, const char *op, gw_err err);
+/* Move one member out of a map that is then freed; `whole` when it is not a map with that member.
+ */
+gw_value verbs_take_member(gw_value whole, const char *key);
 
 #endif

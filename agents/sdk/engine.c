@@ -409,6 +409,7 @@ static gw_err execute(struct engine *e, struct state *s, const struct run *run, 
 {
     struct gw_call call = {.run = run, .io = &e->io, .io_ctx = e->ctx, .state = s};
     gw_handler handler = NULL;
+    futures_init(&call);
     bool touched = false; /* the object may differ from what the host was told */
     gw_err err = prepare_state(e, s, run, why);
     if (err == GW_OK) {

@@ -37,11 +37,14 @@
 struct engine;
 struct engine_agent;
 
-/* What the engine needs from whoever runs it. All but `call` may be NULL. Called in the thread that
- * executes the handler; `ctx` is the one of engine_new. */
+struct engine_ask; /* a CALL under way; whoever runs the engine knows what is in it */
+
+/* What the engine needs from whoever runs it. Called in the thread that executes the handler; `ctx`
+ * is the one of engine_new. Without `start` (then `wait`, `take` and `drop` are not needed either)
+ * verbs that ask answer GW_EINLINE; `log` and `now_ms` may be NULL. */
 struct engine_io {
-    /* A blocking verb: send CALL, wait for the REPLY. `args` and `context` are borrowed; `ret` is
-     * written only on success, `why` (not NULL) on failure. NULL: blocking verbs answer GW_EINLINE.
+    /* Send CALL. `args` and `context` are borrowed. `waits`: the handler waits for it next;
+     * GW_EBUSY when too many do already, and nothing was sent then. `why` is never NULL.
      * Operations as in the host's table; agents are texts there:
      *    "send"    {agent, method, args, key: text}      -> map with `reply`
      *    "create"  {type, state, at?, key: text}         -> map with `agent`
@@ -50,8 +53,17 @@ struct engine_io {
      * "activate", "dispose" {agent} `key` follows from the key of RUN and the number of the verb in
      * its handler: a re-run repeats it, and gets the answer that was recorded the first time.
      * context {agent: id of the caller, chain: [ids that wait, the caller last]}. */
-    gw_err (*call)(void *ctx, const char *op, const gw_value *args, const gw_value *context,
-                   gw_value *ret, struct gw_error *why);
+    gw_err (*start)(void *ctx, const char *op, const gw_value *args, const gw_value *context,
+                    bool waits, struct engine_ask **ret, struct gw_error *why);
+    /* Until one of them (`all`: each of them) is answered. GW_ETIMEOUT; GW_EBUSY too many wait
+     * already. timeout_ms 0 only looks, GW_FOREVER has no limit. */
+    gw_err (*wait)(void *ctx, struct engine_ask *const *asks, size_t n, bool all,
+                   int64_t timeout_ms, struct gw_error *why);
+    bool (*answered)(void *ctx, const struct engine_ask *ask);
+    /* The outcome of one that is answered, once: `ret` is written only on success. */
+    gw_err (*take)(void *ctx, struct engine_ask *ask, gw_value *ret, struct gw_error *why);
+    /* Free it, answered or not. */
+    void (*drop)(void *ctx, struct engine_ask *ask);
     void (*log)(void *ctx, const gw_id *agent, unsigned level, const char *text);
     int64_t (*now_ms)(void *ctx); /* NULL: the clock of the machine */
 };

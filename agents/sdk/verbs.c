@@ -139,9 +139,8 @@ gw_err gw_dispose(struct gw_call *call)
     return record_leave(call, "dispose", gw_nil());
 }
 
-/* {agent, method, args}: the address of a message; takes ownership of agent and args. */
-static gw_err message(struct gw_call *call, gw_value agent, const char *method, gw_value args,
-                      gw_value *ret)
+gw_err verbs_message(struct gw_call *call, gw_value agent, const char *method, gw_value args,
+                     gw_value *ret)
 {
     gw_value map = {0};
     gw_err err = GW_OK;
@@ -178,7 +177,7 @@ gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value a
                             "gw_tell cannot be used in on_dispatch or on_dispose");
     }
     gw_value map;
-    GW_TRY(message(call, gw_id_value(&agent), method, args, &map));
+    GW_TRY(verbs_message(call, gw_id_value(&agent), method, args, &map));
     return record(call, "tell", map);
 }
 
@@ -327,8 +326,7 @@ static gw_err set_key(struct gw_call *call, gw_value *args)
     return gw_map_set(args, "key", gw_str(text));
 }
 
-/* The operations of a host name agents by text, as people and tools do. */
-static gw_value agent_text(const gw_id *id)
+gw_value verbs_agent_text(const gw_id *id)
 {
     char text[GW_ID_TEXT];
     return gw_str(gw_id_text(id, text));
@@ -374,42 +372,59 @@ static gw_err call_chain(struct gw_call *call, const gw_id *target, gw_value *re
     return GW_OK;
 }
 
+gw_err verbs_prepare(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
+                     gw_value *args, gw_value *ret_context)
+{
+    if (!call->io->start) {
+        return gw_call_fail(call, GW_EINLINE, "\"%s\" would block, and this type runs inline", op);
+    }
+    if (args->kind == GW_NIL) {
+        args->kind = GW_MAP; /* an empty map */
+    }
+    call->asks++;
+    if (keyed) {
+        GW_TRY(set_key(call, args));
+    }
+    return call_chain(call, target, ret_context);
+}
+
+gw_err verbs_outcome(struct gw_call *call, const char *op, gw_err err)
+{
+    if (err != GW_OK && !call->why.text[0]) {
+        gw_fail(&call->why, err, "%s: %s", op, gw_err_text(err));
+    }
+    call->why.code = err;
+    return err;
+}
+
 /* Make the call; takes ownership of args. `target`: the agent that will be at work meanwhile, or
  * NULL. */
 static gw_err blocking(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
                        gw_value args, gw_value *ret)
 {
     gw_value context = {0};
-    gw_err err = GW_OK;
-    if (!call->io->call) {
-        err = gw_call_fail(call, GW_EINLINE, "\"%s\" would block, and this type runs inline", op);
-    }
-    if (args.kind == GW_NIL) {
-        args.kind = GW_MAP; /* an empty map */
-    }
-    call->asks++;
-    if (err == GW_OK && keyed) {
-        err = set_key(call, &args);
-    }
-    if (err == GW_OK) {
-        err = call_chain(call, target, &context);
-    }
+    struct engine_ask *ask = NULL;
+    gw_err err = verbs_prepare(call, op, target, keyed, &args, &context);
     if (err == GW_OK) {
         call->why = (struct gw_error){0};
-        err = call->io->call(call->io_ctx, op, &args, &context, ret, &call->why);
-        if (err != GW_OK && !call->why.text[0]) {
-            gw_fail(&call->why, err, "%s: %s", op, gw_err_text(err));
+        err = call->io->start(call->io_ctx, op, &args, &context, true, &ask, &call->why);
+        if (err == GW_OK) {
+            err = call->io->wait(call->io_ctx, &ask, 1, false, GW_FOREVER, &call->why);
         }
-        call->why.code = err;
+        if (err == GW_OK) {
+            err = call->io->take(call->io_ctx, ask, ret, &call->why);
+        }
+        if (ask) {
+            call->io->drop(call->io_ctx, ask);
+        }
+        err = verbs_outcome(call, op, err);
     }
     gw_value_free(&args);
     gw_value_free(&context);
     return err;
 }
 
-/* Move one member out of a map that is then freed; `whole` when it is not a map with that member.
- */
-static gw_value take_member(gw_value whole, const char *key)
+gw_value verbs_take_member(gw_value whole, const char *key)
 {
     gw_value out = whole;
     if (whole.kind == GW_MAP) {
@@ -429,16 +444,16 @@ gw_err gw_ask(struct gw_call *call, gw_id agent, const char *method, gw_value ar
               gw_value *ret_reply)
 {
     gw_value map, answer;
-    GW_TRY(message(call, agent_text(&agent), method, args, &map));
+    GW_TRY(verbs_message(call, verbs_agent_text(&agent), method, args, &map));
     GW_TRY(blocking(call, "send", &agent, true, map, &answer));
-    *ret_reply = take_member(answer, "reply");
+    *ret_reply = verbs_take_member(answer, "reply");
     return GW_OK;
 }
 
 /* An id that an answer gives as id or as text under `agent`. */
 static gw_err take_agent(struct gw_call *call, gw_value answer, gw_id *ret)
 {
-    gw_value v = take_member(answer, "agent");
+    gw_value v = verbs_take_member(answer, "agent");
     gw_err err = GW_OK;
     if (v.kind == GW_ID) {
         *ret = v.id;
@@ -474,7 +489,7 @@ gw_err gw_hosts(struct gw_call *call, gw_value *ret_hosts)
 {
     gw_value answer;
     GW_TRY(blocking(call, "hosts", NULL, false, gw_nil(), &answer));
-    *ret_hosts = take_member(answer, "hosts");
+    *ret_hosts = verbs_take_member(answer, "hosts");
     return GW_OK;
 }
 
@@ -485,7 +500,7 @@ static gw_err about(struct gw_call *call, const char *op, gw_id agent, const cha
     gw_value args = {0};
     gw_err err = with_text("to", to, &args);
     if (err == GW_OK) {
-        err = gw_map_set(&args, "agent", agent_text(&agent));
+        err = gw_map_set(&args, "agent", verbs_agent_text(&agent));
     }
     if (err != GW_OK) {
         gw_value_free(&args);
@@ -528,7 +543,7 @@ gw_err gw_deactivate_other_with(struct gw_call *call, gw_id agent, const struct 
 {
     gw_value args = {0}, answer = {0};
     GW_TRY(sleep_check(call, sleep));
-    gw_err err = gw_map_set(&args, "agent", agent_text(&agent));
+    gw_err err = gw_map_set(&args, "agent", verbs_agent_text(&agent));
     if (err == GW_OK) {
         err = sleep_args(sleep, &args);
     }

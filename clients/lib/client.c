@@ -82,7 +82,31 @@ size_t gw_client_in_flight(const struct gw_client *client)
 
 /* ---- waiting ---- */
 
-/* Until the call (NULL-safe by its number; 0 = any) is done or wants no more items. */
+/* One step of waiting: take what has come, else wait for more. `late` begins as false. */
+static gw_err step(struct session *s, int64_t deadline_ms, bool *late, struct gw_error *why)
+{
+    if (session_interrupted(s)) {
+        return gw_fail(why, GW_ECANCELLED, "interrupted");
+    }
+    struct gw_error fault = {0};
+    gw_err err = session_take_frame(s, &fault);
+    if (err == GW_EAGAIN) {
+        if (*late) { /* one look after the deadline; more would let a chatty host hold us */
+            return gw_fail(why, GW_ETIMEOUT, "no answer in time");
+        }
+        *late = deadline_ms != CONN_NEVER && conn_now_ms() >= deadline_ms;
+        err = session_exchange(s, deadline_ms, why);
+        if (err == GW_ECANCELLED) {
+            session_interrupted(s);
+        }
+        GW_TRY(err);
+    } else if (err != GW_OK) {
+        session_lost(s, &fault);
+    }
+    return GW_OK;
+}
+
+/* Until the call (by its number; 0 = any) is done or wants no more items. */
 static gw_err await(struct session *s, gw_ticket ticket, int64_t deadline_ms, struct call **ret,
                     struct gw_error *why)
 {
@@ -95,24 +119,7 @@ static gw_err await(struct session *s, gw_ticket ticket, int64_t deadline_ms, st
         if (ticket ? !call : s->calls.count == 0) {
             return gw_fail(why, GW_ENOT_FOUND, "no such call is in flight");
         }
-        if (session_interrupted(s)) {
-            return gw_fail(why, GW_ECANCELLED, "interrupted");
-        }
-        struct gw_error fault = {0};
-        gw_err err = session_take_frame(s, &fault);
-        if (err == GW_EAGAIN) {
-            if (late) { /* one look after the deadline; more would let a chatty host hold us */
-                return gw_fail(why, GW_ETIMEOUT, "no answer in time");
-            }
-            late = deadline_ms != CONN_NEVER && conn_now_ms() >= deadline_ms;
-            err = session_exchange(s, deadline_ms, why);
-            if (err == GW_ECANCELLED) {
-                session_interrupted(s);
-            }
-            GW_TRY(err);
-        } else if (err != GW_OK) {
-            session_lost(s, &fault);
-        }
+        GW_TRY(step(s, deadline_ms, &late, why));
     }
 }
 
@@ -210,6 +217,45 @@ gw_err gw_client_wait(struct gw_client *client, gw_ticket *ticket, int64_t timeo
     GW_TRY(await(&client->session, wanted, conn_deadline(timeout_ms), &call, why));
     *ticket = call->stream;
     return take(&client->session, call, ret, why);
+}
+
+gw_err gw_client_wait_any(struct gw_client *client, const gw_ticket *tickets, size_t n,
+                          int64_t timeout_ms, size_t *ret_index, struct gw_error *why)
+{
+    struct session *s = &client->session;
+    int64_t deadline = conn_deadline(timeout_ms);
+    for (bool late = false;;) {
+        size_t open = 0;
+        for (size_t i = 0; i < n; i++) {
+            const struct call *call = tickets[i] ? calls_find(&s->calls, tickets[i]) : NULL;
+            if (call && call->done) {
+                *ret_index = i;
+                return GW_OK;
+            }
+            open += call != NULL;
+        }
+        if (open == 0) {
+            return gw_fail(why, GW_ENOT_FOUND, "none of these calls is in flight");
+        }
+        GW_TRY(step(s, deadline, &late, why));
+    }
+}
+
+gw_err gw_client_wait_all(struct gw_client *client, const gw_ticket *tickets, size_t n,
+                          int64_t timeout_ms, struct gw_error *why)
+{
+    struct session *s = &client->session;
+    int64_t deadline = conn_deadline(timeout_ms);
+    bool late = false;
+    for (size_t i = 0; i < n;) {
+        const struct call *call = tickets[i] ? calls_find(&s->calls, tickets[i]) : NULL;
+        if (!call || call->done) {
+            i++;
+        } else {
+            GW_TRY(step(s, deadline, &late, why));
+        }
+    }
+    return GW_OK;
 }
 
 gw_err gw_client_flush(struct gw_client *client, int64_t timeout_ms, struct gw_error *why)

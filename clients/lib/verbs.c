@@ -102,25 +102,43 @@ gw_err gw_client_create(struct gw_client *client, const char *type,
     return call(client, "create", &a, timeout_ms, ret, why);
 }
 
+static void add_send(struct args *a, const char *agent, const char *method,
+                     const struct gw_send_options *options, int64_t timeout_ms)
+{
+    static const struct gw_send_options none;
+    const struct gw_send_options *o = options ? options : &none;
+    add_text(a, "agent", agent);
+    add_text(a, "method", method);
+    add_copy(a, "args", o->args);
+    add_flag(a, "tell", o->tell);
+    add_flag(a, "no_wake", o->no_wake);
+    if (o->priority) {
+        add(a, "priority", gw_int(o->priority));
+    }
+    add_text(a, "key", o->key);
+    add_timeout(a, timeout_ms);
+    add_flag(a, "text", o->text);
+}
+
 gw_err gw_client_send(struct gw_client *client, const char *agent, const char *method,
                       const struct gw_send_options *options, int64_t timeout_ms, gw_value *ret,
                       struct gw_error *why)
 {
-    static const struct gw_send_options none;
-    const struct gw_send_options *o = options ? options : &none;
     GW_AUTO(args_free) struct args a = {0};
-    add_text(&a, "agent", agent);
-    add_text(&a, "method", method);
-    add_copy(&a, "args", o->args);
-    add_flag(&a, "tell", o->tell);
-    add_flag(&a, "no_wake", o->no_wake);
-    if (o->priority) {
-        add(&a, "priority", gw_int(o->priority));
-    }
-    add_text(&a, "key", o->key);
-    add_timeout(&a, timeout_ms);
-    add_flag(&a, "text", o->text);
+    add_send(&a, agent, method, options, timeout_ms);
     return call(client, "send", &a, timeout_ms, ret, why);
+}
+
+gw_err gw_client_ask_async(struct gw_client *client, const char *agent, const char *method,
+                           const struct gw_send_options *options, int64_t timeout_ms,
+                           gw_ticket *ret, struct gw_error *why)
+{
+    GW_AUTO(args_free) struct args a = {0};
+    add_send(&a, agent, method, options, timeout_ms);
+    if (a.err != GW_OK) {
+        return gw_fail(why, a.err, "out of memory for the arguments of \"send\"");
+    }
+    return gw_client_start(client, "send", &a.map, ret, why);
 }
 
 static gw_err move(struct gw_client *client, const char *op, const char *agent, const char *to,

@@ -410,6 +410,7 @@ void live_free(struct live *live)
         buf_free(&live->parts);
         free(live->requests);
         free(live->streams);
+        free(live->asks);
         free(live);
     }
 }

@@ -158,7 +158,12 @@ struct live {
     size_t request_count, request_cap;
     struct stream_mark *streams; /* by other, out */
     size_t stream_count, stream_cap;
-    gw_id asking;         /* the agent whose answer its handler waits for; nil = none */
+    struct asking { /* agents of this host that its handler has asked (send.c) */
+        gw_id whom;
+        uint64_t number;
+    } * asks;
+    uint32_t ask_count, ask_cap;
+    uint64_t circle_seen; /* of the last walk that came by */
     uint64_t outbox_next; /* number of the next tell */
     uint64_t inbox_next;
 };
@@ -185,6 +190,7 @@ struct work {
     gw_id sender;                    /* agent; nil = a client */
     char from[LIMIT_NAME_BYTES + 1]; /* previous host, of HOOK_ARRIVE */
     struct buf chain;                /* packed list of ids, or empty */
+    uint64_t ask;                    /* its number in the sender's asks; 0 = none */
     uint32_t flags;                  /* RUN_* */
     bool has_key;
     uint8_t key[REQUEST_KEY_BYTES];
@@ -390,6 +396,7 @@ struct node {
         bool unsure;    /* an attempt ended without an answer, or in an earlier boot */
     } * created;        /* uthash keeps insertion order: oldest first */
     uint64_t next_stream;
+    uint64_t asks_count; /* numbers given; of walks, too (send.c) */
     uint64_t event_seq;
     uint64_t dead_seq;
     struct dead_letter { /* what is on disk, oldest first (dead.c) */
@@ -651,6 +658,10 @@ void move_out_forget(struct node *n, const gw_id *ticket);
 void move_in_forget(struct node *n, const gw_id *ticket);
 /* The value of a recorded answer (TABLE_REQUESTS): the dispatch that m is. */
 void dispatch_answer_pack(const struct move_out *m, struct buf *out);
+
+/* ---- send.c ---- */
+/* Its handler has ended: nobody waits for what it asked. */
+void asks_forget(struct live *live);
 
 /* ---- tells.c ---- */
 /* One "tell" action of a handler: outbox row and stream number into its transaction. */

@@ -84,7 +84,7 @@ static void lost_one(struct work *w, const char *reason, bool alone)
         return;
     }
     w->agent->live->incarnation = 0;
-    w->agent->live->asking = (gw_id){{0}};
+    asks_forget(w->agent->live);
     bool again = work_waits(w) && !w->node->stopping;
     w->attempts += w->attempts < CRASH_ATTEMPTS - 1 || alone;
     if (again && w->attempts < CRASH_ATTEMPTS) {

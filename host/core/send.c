@@ -25,13 +25,67 @@ static void answer_reply(struct op_call *call, struct node *n, uint64_t epoch, s
     op_ok(call, &result);
 }
 
+/* ---- who has asked whom ---- */
+
+/* Until ask_ended, or the end of the handler. Returns its number. */
+static uint64_t ask_began(struct node *n, struct live *asker, const gw_id *whom)
+{
+    if (asker->ask_count == asker->ask_cap) {
+        uint32_t cap = asker->ask_cap ? asker->ask_cap * 2 : 2;
+        struct asking *grown = realloc(asker->asks, cap * sizeof *grown);
+        if (!grown) {
+            log_die("memory", "out of memory for the asks of an agent");
+        }
+        asker->asks = grown;
+        asker->ask_cap = cap;
+    }
+    asker->asks[asker->ask_count++] = (struct asking){.whom = *whom, .number = ++n->asks_count};
+    return n->asks_count;
+}
+
+static void ask_ended(struct live *asker, uint64_t number)
+{
+    for (uint32_t i = 0; i < asker->ask_count; i++) {
+        if (asker->asks[i].number == number) {
+            asker->asks[i] = asker->asks[--asker->ask_count];
+            return;
+        }
+    }
+}
+
+void asks_forget(struct live *live)
+{
+    live->ask_count = 0;
+}
+
+/* Whether `from` waits for `asker`, itself or through those that it has asked. More than
+ * LIMIT_CHAIN that wait, one for the other, count as a circle. */
+static bool waits_for(struct node *n, const struct agent *from, const struct agent *asker,
+                      uint64_t walk, int depth)
+{
+    if (from == asker || depth > LIMIT_CHAIN) {
+        return true;
+    }
+    if (!from->live || from->live->circle_seen == walk) {
+        return false;
+    }
+    from->live->circle_seen = walk;
+    for (uint32_t i = 0; i < from->live->ask_count; i++) {
+        const struct agent *next = agent_find(n, &from->live->asks[i].whom);
+        if (next && waits_for(n, next, asker, walk, depth + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void send_done(struct work *w, gw_err err, const struct run_result *r,
                       const struct gw_error *why)
 {
     struct op_call *call = w->arg;
     struct agent *asker = gw_id_is_nil(&w->sender) ? NULL : agent_find(w->node, &w->sender);
     if (asker && asker->live) {
-        asker->live->asking = (gw_id){{0}};
+        ask_ended(asker->live, w->ask);
     }
     if (err == GW_OK) {
         answer_reply(call, w->node, w->agent->epoch, r->reply);
@@ -143,22 +197,6 @@ static bool comes_back(const struct op_call *call, const struct agent *a)
     return false;
 }
 
-/* Two handlers that ask each other's agent at the same moment have separate chains: follow who
- * waits for whom. */
-static bool asks_in_circle(struct node *n, struct agent *asker, const struct agent *target)
-{
-    for (int steps = 0; target && steps < LIMIT_RUNNER_BLOCKED; steps++) {
-        if (target == asker) {
-            return true;
-        }
-        if (!target->live || gw_id_is_nil(&target->live->asking)) {
-            return false;
-        }
-        target = agent_find(n, &target->live->asking);
-    }
-    return false;
-}
-
 /* What the call asks for, as work of the agent; nothing is checked or queued yet. */
 static struct work *work_of_call(struct node *n, struct op_call *call, struct agent *a)
 {
@@ -208,7 +246,8 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         return;
     }
     struct agent *asker = sender && sender->kind == GW_ID ? agent_find(n, &sender->id) : NULL;
-    if (!tell && asker && asks_in_circle(n, asker, a)) {
+    /* Handlers that ask each other's agents at the same moment have separate chains. */
+    if (!tell && asker && waits_for(n, a, asker, ++n->asks_count, 0)) {
         gw_fail(&why, GW_EDEADLOCK,
                 "the agent asks, itself or through others, the one that asks it");
         op_fail(call, &why);
@@ -231,7 +270,7 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         return;
     }
     if (asker && asker->live && !tell) {
-        asker->live->asking = a->id; /* until send_done */
+        w->ask = ask_began(n, asker->live, &a->id); /* until send_done */
     }
     struct seen_request *seen =
         tell && w->has_key && !a->move ? request_find(a->live, w->key) : NULL;

@@ -113,7 +113,7 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
     bool slept = w->hook == HOOK_DEACTIVATE || w->no_commit;
     if (w->agent->live->current == w) {
         w->agent->live->current = NULL;
-        w->agent->live->asking = (gw_id){{0}};
+        asks_forget(w->agent->live);
     }
     if (w->hook == HOOK_METHOD) {
         metrics_message(&n->metrics, err, node_turn_us(n) - w->taken_us);

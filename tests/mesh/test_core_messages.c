@@ -366,6 +366,40 @@ static void test_chain(void **state)
     mesh_free(m);
 }
 
+/* One agent asks another, as their runner would have it. */
+static uint64_t ask_of(struct wire *w, const gw_id *asker, const gw_id *agent)
+{
+    char id[GW_ID_TEXT];
+    gw_value args = gw_nil(), context = chain_of(asker, 1);
+    assert_int_equal(gw_map_set(&args, "agent", gw_str(gw_id_text(agent, id))), GW_OK);
+    assert_int_equal(gw_map_set(&args, "method", gw_str("add")), GW_OK);
+    assert_int_equal(gw_map_set(&context, "agent", gw_id_value(asker)), GW_OK);
+    return wire_call(w, "send", args, context);
+}
+
+/* An agent that has asked several is in the circle by each of them, until that one has answered. */
+static void test_circles(void **state)
+{
+    (void)state;
+    struct mesh *m = actor_mesh(81, 2);
+    struct wire w;
+    gw_id a = mesh_create(m, 0, "actor"), b = mesh_create(m, 0, "actor"),
+          c = mesh_create(m, 0, "actor"), d = mesh_create(m, 0, "actor");
+    wire_open(&w, m, 1, 0);
+    for (int round = 0; round < 2; round++) {
+        uint64_t ab = ask_of(&w, &a, &b), ac = ask_of(&w, &a, &c), cd = ask_of(&w, &c, &d);
+        uint64_t da = ask_of(&w, &d, &a), ba = ask_of(&w, &b, &a), db = ask_of(&w, &d, &b);
+        assert_int_equal(wire_wait(&w, da), GW_EDEADLOCK); /* a waits for c, c for d */
+        assert_int_equal(wire_wait(&w, ba), GW_EDEADLOCK);
+        assert_int_equal(wire_wait(&w, db), GW_OK); /* no circle: b waits for nobody */
+        assert_int_equal(wire_wait(&w, ab), GW_OK);
+        assert_int_equal(wire_wait(&w, ac), GW_OK);
+        assert_int_equal(wire_wait(&w, cd), GW_OK);
+        assert_int_equal(wire_wait(&w, ask_of(&w, &d, &a)), GW_OK); /* nobody waits any more */
+    }
+    mesh_free(m);
+}
+
 /* --- names --- */
 static void test_alias(void **state)
 {
@@ -509,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_last_will),
         cmocka_unit_test(test_keyed_tell_is_applied_once),
         cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_circles),
         cmocka_unit_test(test_alias),
         cmocka_unit_test(test_endings),
         cmocka_unit_test(test_lies_about_places),

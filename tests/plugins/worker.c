@@ -74,6 +74,52 @@ static gw_err ask(struct gw_call *call)
     return gw_reply_value(call, "got", reply);
 }
 
+/* Ask everyone at once; `order`: who answered, in the order of the answers. `wait` 0: for nobody.
+ */
+static gw_err fan(struct gw_call *call)
+{
+    const gw_value *whom = gw_arg_value(call, "whom");
+    struct gw_future *futures[64];
+    size_t n = whom->list.n < 64 ? whom->list.n : 64, index;
+    gw_strs order = {0};
+    int64_t sum = 0, wait_ms = gw_arg_int(call, "wait");
+    for (size_t i = 0; i < n; i++) {
+        GW_TRY(gw_ask_async(call, whom->list.items[i].id, "get", gw_nil(), &futures[i]));
+    }
+    gw_err err = wait_ms ? gw_wait_any(call, futures, n, wait_ms, &index) : GW_ENOT_FOUND;
+    while (err == GW_OK) {
+        gw_value reply = gw_nil();
+        err = gw_wait(call, futures[index], 0, &reply);
+        sum += err == GW_OK ? reply.i : 1000;
+        gw_value_free(&reply);
+        GW_TRY(gw_strs_addf(&order, "%zu", index));
+        err = gw_wait_any(call, futures, n, wait_ms, &index);
+    }
+    err = gw_reply_strs(call, "order", &order);
+    gw_strs_clear(&order);
+    GW_TRY(err);
+    return gw_reply_int(call, "sum", sum);
+}
+
+/* Ask everyone and wait for all; how many were answered in time. */
+static gw_err all(struct gw_call *call)
+{
+    const gw_value *whom = gw_arg_value(call, "whom");
+    struct gw_future *futures[64];
+    size_t n = whom->list.n < 64 ? whom->list.n : 64;
+    int64_t done = 0;
+    for (size_t i = 0; i < n; i++) {
+        GW_TRY(gw_ask_async(call, whom->list.items[i].id, gw_arg_str(call, "method"), gw_nil(),
+                            &futures[i]));
+    }
+    gw_err err = gw_wait_all(call, futures, n, gw_arg_int(call, "wait"));
+    for (size_t i = 0; i < n; i++) {
+        done += gw_future_done(call, futures[i]);
+    }
+    GW_TRY(gw_reply_int(call, "done", done));
+    return gw_reply_str(call, "code", gw_err_name(err));
+}
+
 static gw_err say(struct gw_call *call)
 {
     gw_log(call, GW_LOG_INFO, "%s", gw_arg_str(call, "text"));
@@ -88,6 +134,8 @@ static const struct gw_method methods[] = {
     {"notes() -> (notes: [string])", notes, GW_READ},
     {"ask(whom: agent) -> (got: any)", ask},
     {"swap(whom: agent, ms: int[0..900]) -> (got: any)", swap},
+    {"fan(whom: [agent], wait: int) -> (order: [string], sum: int)", fan},
+    {"all(whom: [agent], wait: int, method: string = \"get\") -> (done: int, code: string)", all},
     {"say(text: string)", say},
 };
 

@@ -50,6 +50,24 @@ count_is() { [ "$(field .reply.count send "$1" get)" = "$2" ]; }
     grep -q deadlock "$work/a" "$work/b"
 }
 
+@test "an agent asks many at once, and a circle through one of them is found" {
+    start_host alpha --plugin "$(plugin worker)"
+    for i in 1 2 3 4; do
+        id[i]=$(field .agent create worker)
+    done
+    equal "$(field '.reply | "\(.done) \(.code)"' send "${id[1]}" all whom="${id[2]},${id[3]},${id[4]}" wait=20000 \
+        method=add)" "3 ok"
+    # 2 sleeps and then asks 1, which waits for it and for 3
+    gw --timeout 20s send "${id[2]}" swap whom="${id[1]}" ms=300 >"$work/swap" 2>&1 3>&- &
+    swap=$!
+    equal "$(field .reply.code --timeout 20s send "${id[1]}" all whom="${id[3]},${id[2]}" wait=-1 method=add)" ok
+    failed=0
+    wait $swap || failed=$?
+    cat "$work/swap"
+    [ $failed -ne 0 ]
+    grep -q deadlock "$work/swap"
+}
+
 @test "dispose ends an agent whose runner crashes or that cannot be loaded" {
     start_host alpha --plugin "$(plugin crasher)"
     id=$(field .agent create crasher)

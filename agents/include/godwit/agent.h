@@ -216,6 +216,32 @@ GW_API gw_err gw_timer_cancel(struct gw_call *call, const char *name) GW_MUST_US
 
 GW_API gw_err gw_ask(struct gw_call *call, gw_id agent, const char *method, gw_value args,
                      gw_value *ret_reply) GW_MUST_USE;
+
+/* Ask without waiting, several at once; the futures are the call's, valid until the handler
+ * returns. Each ask leaves at once, as gw_ask does, and counts as one verb of the handler: a re-run
+ * after a crash repeats it and gets the recorded answer. One that nobody has waited for when the
+ * handler returns goes on at the other agent, its answer is dropped. An agent that asks back fails
+ * with GW_EDEADLOCK, whether it is waited for or not. At most 256 asks of a handler may be open,
+ * answers that were not taken included (GW_EBUSY). Time-outs are milliseconds of waiting: 0 only
+ * looks, GW_FOREVER has no limit; the ask goes on after GW_ETIMEOUT and may be waited for again. */
+struct gw_future;
+GW_API gw_err gw_ask_async(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                           struct gw_future **ret_future) GW_MUST_USE;
+/* Wait for the answer and take it, once: its failures are those of gw_ask. GW_ETIMEOUT of the wait
+ * (gw_future_done is then false) or of the ask itself; GW_ENOT_FOUND it was taken before; GW_EBUSY
+ * too many handlers wait: the ask stays open. ret_reply NULL: dropped. */
+GW_API gw_err gw_wait(struct gw_call *call, struct gw_future *future, int64_t timeout_ms,
+                      gw_value *ret_reply) GW_MUST_USE;
+/* Wait until one of them is answered, well or not; gw_wait then takes it without waiting. NULL and
+ * those that were taken are passed over. GW_ENOT_FOUND none is left; GW_ETIMEOUT; GW_EBUSY. */
+GW_API gw_err gw_wait_any(struct gw_call *call, struct gw_future *const *futures, size_t n,
+                          int64_t timeout_ms, size_t *ret_index) GW_MUST_USE;
+/* Wait until all of them are answered, well or not. */
+GW_API gw_err gw_wait_all(struct gw_call *call, struct gw_future *const *futures, size_t n,
+                          int64_t timeout_ms) GW_MUST_USE;
+/* Whether it is answered, or taken. */
+GW_API bool gw_future_done(struct gw_call *call, const struct gw_future *future);
+
 /* `state` sets fields of the new agent (a map or nil); `where` is a selector (NULL: here). */
 GW_API gw_err gw_create(struct gw_call *call, const char *type, gw_value state, const char *where,
                         gw_id *ret_agent) GW_MUST_USE;

@@ -24,7 +24,6 @@
 
 #include <godwit/types.h>
 
-#define GW_FOREVER  (-1)
 #define GW_KEY_TEXT 33 /* 32 hex digits and NUL */
 
 struct gw_client;
@@ -96,6 +95,15 @@ GW_API gw_err gw_client_flush(struct gw_client *client, int64_t timeout_ms,
  * call, or none is open. */
 GW_API gw_err gw_client_wait(struct gw_client *client, gw_ticket *ticket, int64_t timeout_ms,
                              gw_value *ret, struct gw_error *why) GW_MUST_USE;
+/* Wait until one of these calls has ended, well or not; gw_client_wait then takes it without
+ * waiting. 0 and calls that are over are passed over. Errors: GW_ENOT_FOUND none is left;
+ * GW_ETIMEOUT, GW_ECANCELLED: the calls stay open. */
+GW_API gw_err gw_client_wait_any(struct gw_client *client, const gw_ticket *tickets, size_t n,
+                                 int64_t timeout_ms, size_t *ret_index,
+                                 struct gw_error *why) GW_MUST_USE;
+/* Wait until all of them have ended, well or not. Errors: GW_ETIMEOUT, GW_ECANCELLED. */
+GW_API gw_err gw_client_wait_all(struct gw_client *client, const gw_ticket *tickets, size_t n,
+                                 int64_t timeout_ms, struct gw_error *why) GW_MUST_USE;
 /* Tell the host that nobody waits any longer and forget the call. It may have been applied. A
  * ticket that is over already is ignored. */
 GW_API void gw_client_cancel(struct gw_client *client, gw_ticket ticket);
@@ -132,6 +140,11 @@ struct gw_send_options {
 GW_API gw_err gw_client_send(struct gw_client *client, const char *agent, const char *method,
                              const struct gw_send_options *options, int64_t timeout_ms,
                              gw_value *ret, struct gw_error *why) GW_MUST_USE;
+/* The same without waiting: begins the call, for gw_client_wait, _wait_any and _wait_all.
+ * timeout_ms is for the host only. Errors as of gw_client_start. */
+GW_API gw_err gw_client_ask_async(struct gw_client *client, const char *agent, const char *method,
+                                  const struct gw_send_options *options, int64_t timeout_ms,
+                                  gw_ticket *ret, struct gw_error *why) GW_MUST_USE;
 struct gw_move_options {
     const char *key;
     bool inactive;          /* arrive asleep */

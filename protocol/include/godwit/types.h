@@ -9,6 +9,7 @@
 
 #include <godwit/err.h>
 
+#define GW_FOREVER  (-1) /* a time-out that never comes */
 #define GW_ID_BYTES 16
 #define GW_ID_TEXT  27 /* 26 characters Crockford base32 and NUL */
 

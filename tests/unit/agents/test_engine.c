@@ -241,6 +241,44 @@ static gw_err odd_create(struct gw_call *call)
     struct odd *o = gw_state(call);
     return o->n < 0 ? gw_call_fail(call, GW_EARG, "n is negative") : GW_OK;
 }
+/* Ask n times, wait for all, take the answers in the order in which wait_any gives them. */
+static gw_err odd_fan(struct gw_call *call)
+{
+    struct gw_future *futures[300] = {0};
+    size_t n = (size_t)gw_arg_int(call, "n"), index;
+    int64_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        GW_TRY(gw_ask_async(call, gw_arg_id(call, "whom"), "get", gw_nil(), &futures[i]));
+    }
+    GW_TRY(gw_wait_all(call, futures, n, 50));
+    for (size_t i = 0; i < n; i++) {
+        gw_value reply;
+        GW_TRY(gw_wait_any(call, futures, n, 0, &index));
+        GW_TRY(gw_wait(call, futures[index], 0, &reply));
+        sum += gw_map_int(&reply, "count", 0);
+        gw_value_free(&reply);
+    }
+    gw_err err = gw_wait_any(call, futures, n, GW_FOREVER, &index); /* none is left */
+    return err == GW_ENOT_FOUND ? gw_reply_int(call, "sum", sum) : GW_EFAIL;
+}
+
+static gw_err odd_fan_mistakes(struct gw_call *call)
+{
+    struct gw_future *f, *none[2] = {0};
+    size_t index;
+    gw_value list = {.kind = GW_LIST};
+    if (gw_ask_async(call, gw_arg_id(call, "whom"), "get", list, &f) != GW_EARG ||
+        gw_wait_all(call, none, 2, GW_FOREVER) != GW_OK ||
+        gw_wait_any(call, none, 2, GW_FOREVER, &index) != GW_ENOT_FOUND) {
+        return GW_EFAIL;
+    }
+    GW_TRY(gw_ask_async(call, gw_arg_id(call, "whom"), "get", gw_nil(), &f));
+    GW_TRY(gw_wait(call, f, GW_FOREVER, NULL)); /* the answer is not wanted */
+    bool over = gw_future_done(call, f) && gw_wait(call, f, 0, NULL) == GW_ENOT_FOUND;
+    GW_TRY(gw_ask_async(call, gw_arg_id(call, "whom"), "get", gw_nil(), &f)); /* nobody waits */
+    return over ? GW_OK : GW_EFAIL;
+}
+
 static const struct gw_method odd_methods[] = {
     {"mark()", odd_mark},
     {"cached() -> (yes: bool)", odd_cached, GW_READ},
@@ -254,6 +292,8 @@ static const struct gw_method odd_methods[] = {
     {"rest()", odd_rest},
     {"flood()", odd_flood},
     {"ask(whom: agent) -> (got: any, made: agent, hosts: int)", odd_ask},
+    {"fan(whom: agent, n: int) -> (sum: int)", odd_fan, GW_READ},
+    {"fan_mistakes(whom: agent)", odd_fan_mistakes},
     {"where() -> (host: string, home: string, sender: agent, now: time, epoch: uint)", odd_where,
      GW_READ},
 };
@@ -265,33 +305,81 @@ GW_AGENT(odd, struct odd, GW_FIELDS(odd_fields), GW_METHODS(odd_methods), .on_un
 static struct {
     gw_value calls; /* [{op, args, context}] */
     gw_err answer;
+    bool silent; /* asks are not answered */
+    size_t open; /* asks that were not dropped */
     char log[200];
 } host;
 
-static gw_err fake_call(void *ctx, const char *op, const gw_value *args, const gw_value *context,
-                        gw_value *ret, struct gw_error *why)
+struct engine_ask {
+    gw_err err;
+    struct gw_error why;
+    gw_value value;
+    bool answered;
+};
+
+static gw_err fake_start(void *ctx, const char *op, const gw_value *args, const gw_value *context,
+                         bool waits, struct engine_ask **ret, struct gw_error *why)
 {
-    (void)ctx;
-    gw_value a, c, entry = rig_map("op", gw_str(op)), out = {0};
+    (void)ctx, (void)waits, (void)why;
+    gw_value a, c, entry = rig_map("op", gw_str(op));
+    struct engine_ask *ask = calloc(1, sizeof *ask);
     assert_int_equal(gw_value_copy(args, &a), GW_OK);
     assert_int_equal(gw_value_copy(context, &c), GW_OK);
     assert_int_equal(gw_map_set(&entry, "args", a), GW_OK);
     assert_int_equal(gw_map_set(&entry, "context", c), GW_OK);
     assert_int_equal(gw_list_add(&host.calls, entry), GW_OK);
+    ask->answered = !host.silent;
     if (host.answer != GW_OK) {
-        return gw_fail(why, host.answer, "the other side says no");
-    }
-    if (strcmp(op, "send") == 0) {
-        out = rig_map("reply", rig_map("count", gw_int(42)));
+        ask->err = gw_fail(&ask->why, host.answer, "the other side says no");
+    } else if (strcmp(op, "send") == 0) {
+        ask->value = rig_map("reply", rig_map("count", gw_int(42)));
     } else if (strcmp(op, "create") == 0) {
         gw_id id = rig_id(77);
-        out = rig_map("agent", gw_id_value(&id));
+        ask->value = rig_map("agent", gw_id_value(&id));
     } else {
-        out.kind = GW_LIST;
-        assert_int_equal(gw_list_add(&out, rig_map("name", gw_str("alpha"))), GW_OK);
+        ask->value.kind = GW_LIST;
+        assert_int_equal(gw_list_add(&ask->value, rig_map("name", gw_str("alpha"))), GW_OK);
     }
-    *ret = out;
+    host.open++;
+    *ret = ask;
     return GW_OK;
+}
+
+static gw_err fake_wait(void *ctx, struct engine_ask *const *asks, size_t n, bool all,
+                        int64_t timeout_ms, struct gw_error *why)
+{
+    (void)ctx, (void)timeout_ms, (void)why;
+    size_t answered = 0;
+    for (size_t i = 0; i < n; i++) {
+        answered += asks[i]->answered;
+    }
+    return answered >= (all ? n : 1) ? GW_OK : GW_ETIMEOUT;
+}
+
+static bool fake_answered(void *ctx, const struct engine_ask *ask)
+{
+    (void)ctx;
+    return ask->answered;
+}
+
+static gw_err fake_take(void *ctx, struct engine_ask *ask, gw_value *ret, struct gw_error *why)
+{
+    (void)ctx;
+    if (ask->err != GW_OK) {
+        *why = ask->why;
+        return ask->err;
+    }
+    *ret = ask->value;
+    ask->value = gw_nil();
+    return GW_OK;
+}
+
+static void fake_drop(void *ctx, struct engine_ask *ask)
+{
+    (void)ctx;
+    gw_value_free(&ask->value);
+    free(ask);
+    host.open--;
 }
 
 static void fake_log(void *ctx, const gw_id *agent, unsigned level, const char *text)
@@ -308,7 +396,13 @@ static int64_t fake_now(void *ctx)
 
 static struct engine *engine_of(const struct gw_type *a, const struct gw_type *b)
 {
-    static const struct engine_io io = {fake_call, fake_log, fake_now};
+    static const struct engine_io io = {.start = fake_start,
+                                        .wait = fake_wait,
+                                        .answered = fake_answered,
+                                        .take = fake_take,
+                                        .drop = fake_drop,
+                                        .log = fake_log,
+                                        .now_ms = fake_now};
     struct engine *e = engine_new(&io, NULL);
     struct gw_error why = {0};
     assert_int_equal(engine_add_type(e, a, &why), GW_OK);
@@ -1018,6 +1112,65 @@ static gw_value chain_of(uint8_t n)
     return rig_map("chain", list);
 }
 
+static gw_value fan_of(uint8_t whom, int64_t n)
+{
+    gw_id id = rig_id(whom);
+    gw_value args = rig_map("whom", gw_id_value(&id));
+    assert_int_equal(gw_map_set(&args, "n", gw_int(n)), GW_OK);
+    return args;
+}
+
+static const gw_value *call_key(size_t i)
+{
+    return gw_map_get(gw_map_get(&host.calls.list.items[i], "args"), "key");
+}
+
+static void asks_without_waiting(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    quiet(e, NULL, GW_OK, HOOK("odd", HOOK_CREATE));
+    uint8_t key[16] = {9};
+    for (int run = 0; run < 2; run++) { /* a re-run repeats the keys, in order */
+        struct rig_done d =
+            want(e, NULL, GW_OK, METHOD("odd", "fan", .key = key, .args = fan_of(5, 3)));
+        assert_int_equal(gw_map_int(&d.reply, "sum", 0), 126);
+        rig_done_free(&d);
+    }
+    assert_int_equal(host.calls.list.n, 6);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(gw_value_equal(call_key(i), call_key(i + 3)));
+        assert_false(gw_value_equal(call_key(i), call_key((i + 1) % 3)));
+    }
+    quiet(e, NULL, GW_OK, METHOD("odd", "fan", .args = fan_of(5, LIMIT_ASKS_PER_HANDLER)));
+    struct rig_done d = want(e, NULL, GW_EBUSY,
+                             METHOD("odd", "fan", .args = fan_of(5, LIMIT_ASKS_PER_HANDLER + 1)));
+    assert_string_equal(d.text, "odd.fan: 256 asks of this handler were not waited for");
+    rig_done_free(&d);
+    assert_int_equal(host.open, 0); /* those that were asked, too */
+    gw_value_free(&host.calls);
+    quiet(e, NULL, GW_EDEADLOCK, METHOD("odd", "fan", .args = fan_of(1, 1)));
+    quiet(e, NULL, GW_EDEADLOCK,
+          METHOD("odd", "fan", .args = fan_of(3, 1), .context = chain_of(3)));
+    assert_int_equal(host.calls.list.n, 0);
+    host.answer = GW_EUNREACHABLE;
+    d = want(e, NULL, GW_EUNREACHABLE, METHOD("odd", "fan", .args = fan_of(5, 2)));
+    assert_string_equal(d.text, "odd.fan: the other side says no");
+    rig_done_free(&d);
+    host.answer = GW_OK;
+    host.silent = true;
+    d = want(e, NULL, GW_ETIMEOUT, METHOD("odd", "fan", .args = fan_of(5, 2)));
+    assert_string_equal(d.text, "odd.fan: no answer within 50 ms");
+    rig_done_free(&d);
+    host.silent = false;
+    gw_id whom = rig_id(5);
+    quiet(e, NULL, GW_OK,
+          METHOD("odd", "fan_mistakes", .args = rig_map("whom", gw_id_value(&whom))));
+    assert_int_equal(host.open, 0);
+    gw_value_free(&host.calls);
+    engine_free(e);
+}
+
 static void blocking_verbs(void **state)
 {
     (void)state;
@@ -1076,6 +1229,7 @@ static void blocking_verbs(void **state)
     assert_int_equal(engine_add_type(e, &gw_agent_odd, NULL), GW_OK);
     quiet(e, NULL, GW_EINLINE,
           METHOD("odd", "ask", .parts = &parts, .args = rig_map("whom", gw_id_value(&whom))));
+    quiet(e, NULL, GW_EINLINE, METHOD("odd", "fan", .parts = &parts, .args = fan_of(5, 1)));
     engine_free(e);
     buf_free(&parts);
     gw_value_free(&store);
@@ -1216,6 +1370,7 @@ int main(void)
         cmocka_unit_test(timers_are_recorded),
         cmocka_unit_test(timers_fire_as_a_hook),
         cmocka_unit_test(blocking_verbs),
+        cmocka_unit_test(asks_without_waiting),
         cmocka_unit_test(who_and_where),
         cmocka_unit_test(bad_types_are_refused),
         cmocka_unit_test(types_are_described),

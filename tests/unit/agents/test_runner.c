@@ -393,6 +393,118 @@ static void too_many_asks_are_busy(void **state)
     end_well(&c);
 }
 
+/* {whom: [rig_id(100) ...], wait} */
+static gw_value fan_of(size_t n, int64_t wait_ms)
+{
+    gw_value list = {.kind = GW_LIST};
+    for (size_t i = 0; i < n; i++) {
+        gw_id id = rig_id((uint8_t)(100 + i));
+        assert_int_equal(gw_list_add(&list, gw_id_value(&id)), GW_OK);
+    }
+    gw_value args = rig_map("whom", list);
+    assert_int_equal(gw_map_set(&args, "wait", gw_int(wait_ms)), GW_OK);
+    return args;
+}
+
+static void many_asks_of_one_handler(void **state)
+{
+    (void)state;
+    enum { N = 20 };
+    struct child c = load("worker");
+    struct packet *calls[N];
+    for (uint8_t i = 1; i <= 2; i++) {
+        quiet(&c, GW_OK, CREATE(i, "worker"));
+    }
+    uint64_t fan = send_run(&c, METHOD(1, "worker", "fan", .args = fan_of(N, GW_FOREVER)));
+    for (size_t i = 0; i < N; i++) { /* all leave before the first is answered */
+        calls[i] = take(&c, FRAME_CALL);
+    }
+    quiet(&c, GW_OK, METHOD(2, "worker", "add")); /* others work meanwhile */
+    for (size_t i = N; i-- > 0;) {                /* the last one first, and one badly */
+        reply(&c, calls[i], i == 3 ? GW_EUNREACHABLE : GW_OK, rig_map("reply", gw_int(2)));
+        if (i > 0) {
+            quiet(&c, GW_OK, METHOD(2, "worker", "add"));
+        }
+    }
+    struct rig_done d = done(&c);
+    assert_int_equal(d.stream, fan);
+    assert_int_equal(gw_map_int(&d.reply, "sum", 0), 2 * (N - 1) + 1000);
+    const gw_value *order = gw_map_get(&d.reply, "order");
+    assert_int_equal(order->list.n, N);
+    assert_string_equal(order->list.items[0].s.p, "19");
+    rig_done_free(&d);
+    end_well(&c);
+}
+
+static void waits_have_a_limit(void **state)
+{
+    (void)state;
+    struct child c = load("worker");
+    quiet(&c, GW_OK, CREATE(1, "worker"));
+    quiet(&c, GW_OK, CREATE(2, "worker"));
+    int64_t begin = now_ms();
+    send_run(&c, METHOD(1, "worker", "all", .args = fan_of(3, 300)));
+    struct packet *calls[3];
+    for (size_t i = 0; i < 3; i++) {
+        calls[i] = take(&c, FRAME_CALL);
+    }
+    reply(&c, calls[1], GW_OK, rig_map("reply", gw_int(1)));
+    quiet(&c, GW_OK, METHOD(2, "worker", "add")); /* who waits and reads takes no harm */
+    struct rig_done d = done(&c);
+    assert_true(now_ms() - begin >= 290);
+    assert_int_equal(gw_map_int(&d.reply, "done", 0), 1);
+    assert_string_equal(gw_map_str(&d.reply, "code", ""), "timeout");
+    rig_done_free(&d);
+    reply(&c, calls[0], GW_OK, rig_map("reply", gw_int(1))); /* late: nobody takes it */
+    reply(&c, calls[2], GW_OK, rig_map("reply", gw_int(1)));
+    /* only a look, and not even that: the asks went out all the same */
+    send_run(&c, METHOD(1, "worker", "all", .args = fan_of(2, 0)));
+    send_run(&c, METHOD(2, "worker", "fan", .args = fan_of(2, 0)));
+    size_t asked = 0, ended = 0;
+    while (asked < 4 || ended < 2) {
+        struct packet *p;
+        assert_int_equal(wire_read(&c.wire, &p), GW_OK);
+        asked += p->frame.kind == FRAME_CALL;
+        ended += p->frame.kind == FRAME_DONE;
+        free(p);
+    }
+    quiet(&c, GW_OK, METHOD(1, "worker", "add"));
+    end_well(&c);
+}
+
+static void only_who_waits_is_blocked(void **state)
+{
+    (void)state;
+    enum { N = LIMIT_RUNNER_BLOCKED };
+    struct child c = load("worker");
+    struct packet *calls[2 * N];
+    for (uint8_t i = 1; i <= N + 2; i++) {
+        quiet(&c, GW_OK, CREATE(i, "worker"));
+    }
+    for (uint8_t i = 1; i <= N; i++) { /* each waits for two: one place each */
+        send_run(&c, METHOD(i, "worker", "all", .args = fan_of(2, GW_FOREVER)));
+        calls[2 * i - 2] = take(&c, FRAME_CALL);
+        calls[2 * i - 1] = take(&c, FRAME_CALL);
+    }
+    send_run(&c, METHOD(N + 1, "worker", "all", .args = fan_of(1, GW_FOREVER)));
+    struct packet *p = take(&c, FRAME_CALL); /* asking is no waiting */
+    struct rig_done d = done(&c);
+    assert_string_equal(gw_map_str(&d.reply, "code", ""), "busy");
+    rig_done_free(&d);
+    reply(&c, p, GW_OK, gw_nil());
+    quiet(&c, GW_OK, METHOD(N + 2, "worker", "add"));
+    for (size_t i = 0; i < 2 * N; i++) {
+        reply(&c, calls[i], GW_OK, gw_nil());
+    }
+    for (size_t i = 0; i < N; i++) {
+        d = done(&c);
+        assert_int_equal(gw_map_int(&d.reply, "done", 0), 2);
+        assert_string_equal(gw_map_str(&d.reply, "code", ""), "ok");
+        rig_done_free(&d);
+    }
+    end_well(&c);
+}
+
 static void log_lines_come_before_the_answer(void **state)
 {
     (void)state;
@@ -611,6 +723,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(bursts_are_answered),
         cmocka_unit_test(asks_block_only_themselves),
         cmocka_unit_test(too_many_asks_are_busy),
+        cmocka_unit_test(many_asks_of_one_handler),
+        cmocka_unit_test(waits_have_a_limit),
+        cmocka_unit_test(only_who_waits_is_blocked),
         cmocka_unit_test(log_lines_come_before_the_answer),
         cmocka_unit_test(large_frames_pass),
         cmocka_unit_test(crashes_end_only_the_runner),

@@ -211,6 +211,38 @@ static void many_in_flight(void **state)
     end();
 }
 
+static void waiting_for_several(void **state)
+{
+    (void)state;
+    begin(backwards);
+    gw_ticket tickets[MANY];
+    gw_value answer = gw_nil();
+    size_t index;
+    for (int i = 0; i < MANY - 1; i++) {
+        assert_int_equal(
+            gw_client_ask_async(client, "a", "get", NULL, GW_FOREVER, &tickets[i], &why), GW_OK);
+    }
+    tickets[MANY - 1] = 0;
+    assert_int_equal(gw_client_wait_any(client, tickets, MANY, 0, &index, &why), GW_ETIMEOUT);
+    assert_int_equal(gw_client_wait_all(client, tickets, MANY, 20, &why), GW_ETIMEOUT);
+    assert_int_equal(gw_client_ask_async(client, "a", "get", NULL, 5000, &tickets[MANY - 1], &why),
+                     GW_OK);
+    assert_int_equal(gw_client_wait_any(client, tickets, 3, 2000, &index, &why), GW_OK);
+    assert_in_range(index, 0, 2);
+    assert_int_equal(gw_client_wait_all(client, tickets, MANY, 2000, &why), GW_OK);
+    assert_int_equal(gw_client_in_flight(client), MANY);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(gw_client_wait_any(client, tickets, MANY, 0, &index, &why), GW_OK);
+        gw_ticket ticket = tickets[index];
+        assert_int_equal(gw_client_wait(client, &ticket, 0, &answer, &why), GW_OK);
+        assert_int_equal(answer.i, index);
+    }
+    assert_int_equal(gw_client_wait_any(client, tickets, MANY, GW_FOREVER, &index, &why),
+                     GW_ENOT_FOUND);
+    assert_int_equal(gw_client_wait_all(client, tickets, MANY, GW_FOREVER, &why), GW_OK);
+    end();
+}
+
 static void number_of_calls_is_bounded(void **state)
 {
     (void)state;
@@ -809,6 +841,7 @@ int main(void)
         TEST(errors_come_with_their_words),
         TEST(keys_are_made_where_they_belong),
         TEST(many_in_flight),
+        TEST(waiting_for_several),
         TEST(number_of_calls_is_bounded),
         TEST(numbers_skip_calls_that_last),
         TEST(timeout_cancels),
