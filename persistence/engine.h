@@ -38,8 +38,9 @@ struct store_batch {
     struct store_op *ops; /* `first`, or allocated */
     size_t count, cap;
     struct buf bytes;
-    size_t file_bytes; /* sum of the values that become files */
-    gw_err failed;     /* sticky */
+    size_t file_bytes;         /* sum of the values that become files */
+    gw_err failed;             /* sticky */
+    struct store_chain *chain; /* held; NULL = of none */
     struct store_op first[BATCH_FIRST_OPS];
 };
 

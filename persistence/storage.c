@@ -225,6 +225,7 @@ static void run_group(struct storage *s, struct jobs *group, size_t batches)
                 job->err = read_run(s, job->read);
             } else if (job->err == GW_OK) {
                 job->err = err;
+                store_batch_ended(job->batch, err);
             }
         }
     }

@@ -1,5 +1,6 @@
 #include "persistence/engine.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct store_batch *store_batch_new(void)
     b->bytes = (struct buf){0};
     b->file_bytes = 0;
     b->failed = GW_OK;
+    b->chain = NULL;
     if (!buf_reserve(&b->bytes, BATCH_ROOM_BYTES)) {
         free(b);
         return NULL;
@@ -42,6 +44,7 @@ void store_batch_free(struct store_batch *batch)
         free(batch->ops);
     }
     buf_free(&batch->bytes);
+    store_chain_drop(batch->chain);
     free(batch);
 }
 
@@ -170,6 +173,45 @@ size_t store_batch_count(const struct store_batch *batch)
     return batch ? batch->count : 0;
 }
 
+/* --- chains --- */
+struct store_chain {
+    atomic_uint holders; /* both threads drop */
+    gw_err err;          /* of the batch that broke it */
+};
+
+struct store_chain *store_chain_new(void)
+{
+    struct store_chain *chain = malloc(sizeof *chain);
+    if (chain) {
+        *chain = (struct store_chain){.err = GW_OK};
+        atomic_init(&chain->holders, 1);
+    }
+    return chain;
+}
+
+void store_chain_drop(struct store_chain *chain)
+{
+    if (chain && atomic_fetch_sub(&chain->holders, 1) == 1) {
+        free(chain);
+    }
+}
+
+void store_batch_chain(struct store_batch *batch, struct store_chain *chain)
+{
+    if (batch && chain) {
+        gw_assert(!batch->chain);
+        atomic_fetch_add(&chain->holders, 1);
+        batch->chain = chain;
+    }
+}
+
+void store_batch_ended(const struct store_batch *batch, gw_err err)
+{
+    if (batch && batch->chain && batch->chain->err == GW_OK) {
+        batch->chain->err = err;
+    }
+}
+
 /* --- ranges --- */
 int store_compare(struct span a, struct span b)
 {
@@ -226,7 +268,12 @@ gw_err store_group_apply(struct store *s, const struct store_batch *batch)
     if (!batch) {
         return GW_ENOMEM;
     }
-    return batch->failed ? batch->failed : s->engine->apply(s, batch);
+    gw_err err = batch->failed ? batch->failed : batch->chain ? batch->chain->err : GW_OK;
+    if (err == GW_OK) {
+        err = s->engine->apply(s, batch);
+    }
+    store_batch_ended(batch, err);
+    return err;
 }
 
 gw_err store_group_commit(struct store *s)
@@ -248,6 +295,7 @@ void store_apply(struct store *store, struct store_batch *const *batches, size_t
     for (size_t i = 0; err && i < count; i++) {
         if (ret_errors[i] == GW_OK) {
             ret_errors[i] = err;
+            store_batch_ended(batches[i], err);
         }
     }
 }

@@ -64,6 +64,17 @@ void store_batch_copy_prefix(struct store_batch *batch, store_table table, struc
                              struct span to);
 size_t store_batch_count(const struct store_batch *batch); /* operations */
 
+/* Batches that build on one another: once one of a chain has been rolled back, those behind it are
+ * not applied either, and end with the same error. Counted; a batch holds its chain. The error is
+ * read and written by who applies batches alone. */
+struct store_chain;
+struct store_chain *store_chain_new(void);        /* held once; NULL: out of memory */
+void store_chain_drop(struct store_chain *chain); /* NULL allowed */
+void store_batch_chain(struct store_batch *batch, struct store_chain *chain); /* NULL: of none */
+/* How the batch has ended: an error breaks its chain. (store_apply and the storage thread do so by
+ * themselves.) */
+void store_batch_ended(const struct store_batch *batch, gw_err err);
+
 /* --- engines --- */
 /* Open or make DIR/store.db and DIR/blobs (DIR exists). Runs schema steps. Takes a lock: GW_ELOCKED
  * when another process has it. GW_ECORRUPT: not a store of ours, or damaged. GW_ENEWER: written by

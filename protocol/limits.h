@@ -46,6 +46,9 @@
 #define LIMIT_ARGS_BYTES (4u * 1024 * 1024)   /* packed arguments or reply of one message */
 #define LIMIT_MAILBOX_MESSAGES 10000          /* waiting messages of one agent */
 #define LIMIT_MAILBOX_BYTES (64u * 1024 * 1024) /* of them together: as much as a state */
+#define LIMIT_COMMITS_PER_AGENT 256           /* handlers of one agent whose transactions are on their way:
+                                                 about what 10 ms of a slow disk hold */
+#define LIMIT_COMMITS_BYTES (8u * 1024 * 1024) /* results of these, in memory until they are durable */
 #define LIMIT_REQUESTS_PER_AGENT 1024         /* recorded answers of one agent */
 #define LIMIT_REQUESTS_BYTES (8u * 1024 * 1024) /* of them together: they travel with the agent */
 #define LIMIT_REQUEST_AGE_MS (24LL * 3600 * 1000) /* how long an answer is kept for a retry */

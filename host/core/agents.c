@@ -387,6 +387,7 @@ struct live *agent_live(struct agent *a)
         a->live->agent = a;
         a->live->outbox_next = a->live->inbox_next = 1;
         TAILQ_INIT(&a->live->queue);
+        TAILQ_INIT(&a->live->committing);
         LIST_INSERT_HEAD(&a->type->lives, a->live, of_type);
     }
     return a->live;
@@ -396,7 +397,7 @@ void agent_rest(struct agent *a)
 {
     struct live *live = a->live;
     if (a->status == AGENT_INACTIVE && live && !live->current && !live->pumping && !live->held &&
-        TAILQ_EMPTY(&live->queue)) {
+        !pipeline_busy(live) && TAILQ_EMPTY(&live->queue)) {
         live_free(live);
         a->live = NULL;
     }
@@ -405,9 +406,10 @@ void agent_rest(struct agent *a)
 void live_free(struct live *live)
 {
     if (live) {
-        gw_assert(TAILQ_EMPTY(&live->queue) && !live->current);
+        gw_assert(TAILQ_EMPTY(&live->queue) && !live->current && TAILQ_EMPTY(&live->committing));
         LIST_REMOVE(live, of_type);
         buf_free(&live->parts);
+        store_chain_drop(live->chain);
         free(live->requests);
         free(live->streams);
         free(live->asks);

@@ -3,8 +3,9 @@
  * it asked about itself.
  *
  * Nothing of it leaves before the transaction is durable (I5): done() and the actions run from the
- * completion. A transaction that was certainly rolled back (disk full) fails the work; the runner's
- * object is then newer than the store, so it is loaded again. Read-only results skip the store. */
+ * completion (pipeline.c). A transaction that was certainly rolled back (disk full) fails the work;
+ * the runner's object is then newer than the store, so it is loaded again. Read-only results skip
+ * the store. */
 #include "host/core/internal.h"
 
 #include <stdlib.h>
@@ -127,6 +128,7 @@ static bool put_actions(struct work *w, struct store_batch *batch)
             tells_action(w, batch, args);
         } else if (timers_is_action(verb)) {
             timers_action(w, batch, verb, args);
+            w->closes = true;
         }
     }
     return intents_add(w);
@@ -150,53 +152,61 @@ static void failed_once(struct work *w, struct store_batch *batch)
                               .text = w->result.why.text});
 }
 
-/* What the runner has is not what is on disk: it gets the last committed state again. */
-static void unload(struct agent *a)
+void commit_unload(struct agent *a)
 {
-    if (a->type->runner && a->live->incarnation) {
+    struct live *live = a->live;
+    if (a->type->runner && live->incarnation) {
         runner_unload(a->type->runner, &a->id);
     }
-    a->live->incarnation = 0;
+    live->incarnation = 0;
+    live->have_parts = false;
 }
 
-static void durable(void *arg, gw_err err)
+void commit_finish(struct work *w)
 {
-    struct work *w = arg;
-    struct node *n = w->node;
-    struct agent *a = w->agent;
-    if (err != GW_OK) {
-        struct gw_error why;
-        unload(a);
-        w->rolled_back = true;
-        tells_rolled_back(n, a);
-        if (w->dead) {
-            w->dead = false;
-            dead_load(n);
-        }
-        intents_undo(w);
-        timers_rolled_back(w);
-        a->pending |= w->cleared;
-        if (work_hold(w)) {
-            log_warn("store.rolled_back", "agent type=%s error=%s its work is run again",
-                     a->type->name, gw_err_name(err));
-            return;
-        }
-        gw_fail(&why, err, "the result could not be written and was rolled back: %s",
-                gw_err_text(err));
-        gw_hint(&why,
-                err == GW_EDISK_FULL ? "make room on the disk of host \"%s\" and send it again"
-                                     : "host \"%s\" keeps the last committed state",
-                n->name);
-        work_fail(w, &why);
-        return;
+    struct seen_request *seen =
+        w->written && w->has_key ? request_find(w->agent->live, w->key) : NULL;
+    if (seen) {
+        seen->at_ms = node_now_ms(w->node);
     }
-    if (w->has_key && w->result.err == GW_OK) {
-        request_remember(w, node_now_ms(n));
+    if (w->written) {
+        tells_committed(w);
+        timers_committed(w);
     }
-    tells_committed(n, a);
-    timers_committed(w);
     work_finish(w, w->result.err, w->result.err == GW_OK ? &w->result : NULL,
                 w->result.err == GW_OK ? NULL : &w->result.why);
+}
+
+void commit_undo(struct work *w)
+{
+    struct seen_request *seen =
+        w->written && w->has_key ? request_find(w->agent->live, w->key) : NULL;
+    if (!w->written) {
+        return;
+    }
+    if (seen) {
+        request_forget(w->agent->live, seen);
+    }
+    tells_rolled_back(w);
+    if (w->dead) {
+        w->dead = false;
+        dead_load(w->node);
+    }
+    intents_undo(w);
+    timers_rolled_back(w);
+    w->agent->pending |= w->cleared;
+    w->rolled_back = true;
+}
+
+void commit_fail(struct work *w, gw_err err)
+{
+    struct gw_error why;
+    gw_fail(&why, err, "the result could not be written and was rolled back: %s", gw_err_text(err));
+    gw_hint(&why,
+            err == GW_EDISK_FULL ? "make room on the disk of host \"%s\" and send it again"
+                                 : "host \"%s\" keeps the last committed state",
+            w->node->name);
+    work_fail(w, &why);
 }
 
 /* A handler that leaves more than there is room for has failed. False: it has been told. */
@@ -207,12 +217,12 @@ static bool fits(struct work *w)
         (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK)) {
         return true;
     }
-    unload(w->agent);
+    commit_unload(w->agent);
     w->result = (struct run_result){.err = why.code, .why = why};
     if (work_waits(w)) {
         return true; /* committed as failed */
     }
-    work_fail(w, &why);
+    commit_nothing(w);
     return false;
 }
 
@@ -225,6 +235,7 @@ static void put_result(struct work *w, struct store_batch *batch)
     if (ok && !discard) {
         commit_parts(batch, &a->id, a->epoch, w->result.parts);
         wishes = put_actions(w, batch);
+        w->closes |= wishes;
     }
     a->pending &= ~bit;
     w->cleared = bit;
@@ -242,26 +253,45 @@ static void put_result(struct work *w, struct store_batch *batch)
     }
 }
 
+void commit_nothing(struct work *w)
+{
+    struct node *n = w->node;
+    struct agent *a = w->agent;
+    if (!pipeline_busy(a->live)) {
+        commit_finish(w);
+        return;
+    }
+    pipeline_add(w, false);
+    work_pump(n, a);
+}
+
 void commit_result(struct work *w)
 {
     struct node *n = w->node;
+    struct agent *a = w->agent;
+    if (a->live->broken != GW_OK) {
+        commit_nothing(w); /* what it has seen is void */
+        return;
+    }
     if (!fits(w)) {
         return;
     }
     struct store_batch *batch = store_batch_new();
     if (!batch) {
-        durable(w, GW_ENOMEM);
-        return;
+        log_die("memory", "out of memory for a transaction");
     }
     put_result(w, batch);
     if (store_batch_count(batch) == 0) { /* a read: nothing to keep, it is simply run again */
         store_batch_free(batch);
-        w->has_key = false;
-        durable(w, GW_OK);
+        commit_nothing(w);
         return;
     }
     if (w->has_key && w->result.err == GW_OK) {
         request_record(w, batch, node_now_ms(n));
+        request_remember(w, -1);
     }
-    node_commit(n, batch, durable, w);
+    pipeline_chain(a, batch);
+    pipeline_add(w, true);
+    node_commit(n, batch, pipeline_durable, w);
+    work_pump(n, a);
 }

@@ -213,6 +213,7 @@ static void taken_out(void *arg, gw_err err)
     if (err != GW_OK && here && a->status != AGENT_INACTIVE) {
         set_wishes(a, buf_span(&t->list), 0, 0); /* it still stands on disk: tried again */
         work_hold_agent(n, a);
+        pipeline_renew(a->live);
     }
     if (t->tell && err == GW_OK && here) {
         work_push(t->tell, true);
@@ -244,6 +245,8 @@ static void take_out(struct node *n, struct agent *a, uint64_t number, struct wo
     if (tell) {
         inbox_put(a, tell, batch);
     }
+    pipeline_chain(a,
+                   batch); /* the row has what handlers wish whose transactions are on their way */
     node_commit(n, batch, taken_out, t);
 }
 
@@ -427,7 +430,7 @@ void intent_run(struct node *n, struct agent *a)
     gw_value args = gw_nil();
     if (!a->intent || a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping ||
         a->start_waits || !a->type->runner || !runner_usable(a->type->runner) ||
-        (a->live && (a->live->current || a->live->held))) {
+        (a->live && (a->live->current || a->live->held || pipeline_busy(a->live)))) {
         return;
     }
     if (!agent_live(a)->known) {

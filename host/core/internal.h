@@ -147,7 +147,13 @@ struct live {
     TAILQ_HEAD(work_queue, work) queue;
     size_t queued; /* length of queue */
     size_t queued_bytes;
-    struct work *current; /* running, committing, or waiting for a read */
+    struct work *current;         /* running, or waiting for a read */
+    struct work_queue committing; /* pipeline.c: their handlers have ended, oldest first */
+    size_t committing_count, committing_bytes;
+    struct store_chain *chain; /* of these transactions; NULL = none yet */
+    gw_err broken;             /* one was rolled back: all of them are void */
+    bool settling;             /* pipeline_settle is at work */
+    bool closed;               /* nothing begins before they are durable */
     bool known;           /* requests, streams and numbers below are read (or the agent is new) */
     uint64_t incarnation; /* of the runner that has the object; 0 = none */
     struct buf parts;     /* packed map read from the store, until it is sent; empty = not read */
@@ -170,7 +176,8 @@ struct live {
 
 /* One thing that an agent does: a message or a hook (work.c). */
 struct work;
-struct run_result { /* a DONE frame, decoded; spans are borrowed */
+STAILQ_HEAD(held_calls, held_call); /* pipeline.c */
+struct run_result {                 /* a DONE frame, decoded; spans are borrowed */
     gw_err err;
     struct gw_error why;
     struct span reply;
@@ -218,6 +225,11 @@ struct work {
     /* of work.c, commit.c */
     struct buf kept; /* copy of the DONE frame until the commit is durable */
     struct run_result result;
+    bool written;                /* it has a transaction */
+    bool submitted;              /* which is with the storage thread */
+    bool closes;                 /* nothing begins before it is durable */
+    struct held_calls calls;     /* of the handler behind it */
+    size_t tells;                /* that its transaction put into the outbox */
     uint32_t cleared;            /* hook bit that its commit wrote, for a roll-back */
     uint64_t wish_from, wish_to; /* numbers of the wishes that it added */
     uint64_t wish;          /* lifecycle work: number of the wish that it carries out, 0 = none */
@@ -482,10 +494,6 @@ void work_push(struct work *w, bool front);
 /* In front, but behind hooks with which its life here begins (arrive, clone, activate). */
 void work_push_snapshot(struct work *w);
 void work_pump(struct node *n, struct agent *a);
-/* Its transaction was rolled back: keep work that nobody else would repeat (hooks still to run,
- * accepted messages) at the head of the queue, to run again with work_release. False: not such
- * work. */
-bool work_hold(struct work *w);
 /* Let nothing of this agent run for a moment; work_release tries again. */
 void work_hold_agent(struct node *n, struct agent *a);
 void work_release(struct node *n); /* housekeeping */
@@ -526,9 +534,35 @@ void outcome_frame(struct runner *r, const struct frame *frame);
 /* The runner is gone: everything in flight on it ends with GW_ECRASHED, or is run again. */
 void outcome_lost(struct runner *r, const char *reason);
 
+/* ---- pipeline.c ---- */
+bool pipeline_busy(const struct live *live);
+/* Whether w may begin now; true when nothing is on its way. */
+bool pipeline_takes(const struct agent *a, const struct work *w);
+/* The current work takes its place behind those on their way. */
+void pipeline_add(struct work *w, bool written);
+void pipeline_durable(void *arg, gw_err err); /* storage_done; arg = work */
+/* After a roll-back: undo and go on, when the last of them and the current work have ended. */
+void pipeline_settle(struct node *n, struct agent *a);
+/* The batch is not applied when a transaction of the agent before it is rolled back. */
+void pipeline_chain(struct agent *a, struct store_batch *batch);
+/* A batch with pipeline_chain that is of no handler was rolled back. */
+void pipeline_renew(struct live *live);
+/* A call of a handler that has seen what is not durable yet: taken, begun when it is. */
+bool pipeline_holds(struct node *n, struct op_call *call);
+void pipeline_forget_calls(struct work *w);
+
 /* ---- commit.c ---- */
-/* A handler has ended well: build its transaction, submit, then work's done and the actions. */
+/* A handler has ended: build its transaction, submit; done() and the actions when it is durable. */
 void commit_result(struct work *w);
+/* A handler has ended, and nothing of it is to be written: done() when what it saw is durable. */
+void commit_nothing(struct work *w);
+/* Its turn has come: done(), and what its transaction put into memory takes effect. */
+void commit_finish(struct work *w);
+/* Its transaction was rolled back: what it left in memory goes; then tell its sender. */
+void commit_undo(struct work *w);
+void commit_fail(struct work *w, gw_err err);
+/* What the runner has is not what is on disk: it gets the last committed state again. */
+void commit_unload(struct agent *a);
 /* Recorded answers: the row of w->key with w->result.reply; memory when it is durable; look-up;
  * removal. at_ms < 0: its transaction is on the way. */
 void request_record(struct work *w, struct store_batch *batch, int64_t now_ms);
@@ -668,9 +702,10 @@ void asks_forget(struct live *live);
 void tells_action(struct work *w, struct store_batch *batch, struct span args);
 /* Whether there is room for what the result of w tells. */
 bool tells_fit(const struct work *w, struct gw_error *why);
-/* Its transaction is durable (or not): send what it put into the outbox (or forget it). */
-void tells_committed(struct node *n, struct agent *a);
-void tells_rolled_back(struct node *n, struct agent *a);
+/* Its transaction is durable (or not): send what it put into the outbox (or forget it). Durable
+ * ones are told in their order, the others from the last one. */
+void tells_committed(struct work *w);
+void tells_rolled_back(struct work *w);
 void tells_forget(struct node *n, const gw_id *sender); /* it has left, its outbox with it */
 void tells_link_up(struct node *n);
 void tells_free(struct node *n);

@@ -565,7 +565,7 @@ static void freeze(struct move_out *m)
     }
     m->have_rows = m->clone;
     n->env->timer_start(n->env->ctx, m->timer, HANDOFF_FREEZE_MS);
-    if (m->before == AGENT_INACTIVE && !(a->live && a->live->current)) {
+    if (m->before == AGENT_INACTIVE && !(a->live && (a->live->current || pipeline_busy(a->live)))) {
         m->inactive = true; /* it moves without waking */
         read_rows(m, true);
         return;

@@ -317,7 +317,9 @@ void node_call(struct node *n, struct op_call *call)
         op_fail(call, &why);
         return;
     }
-    call->op->run(n, call);
+    if (!pipeline_holds(n, call)) {
+        call->op->run(n, call);
+    }
 }
 
 void op_stop(struct node *n, struct op_call *call)

@@ -4,7 +4,8 @@
  * agents, their queues, moves in and out, members, types and runners' states. Its files:
  * - node.c: life, boot from the store
  * - agents.c: registry, rows, the state of an agent
- * - work.c: an agent does one thing at a time; outcome.c: how a run ended
+ * - work.c: an agent does one thing at a time; outcome.c: how a run ended; pipeline.c: its
+ * transactions on their way to the disk
  * - commit.c: a handler's result as one transaction
  * - create.c: create, clone; sleep.c: deactivate, activate, dispose
  * - idle.c: agents without work fall asleep; starts.c: those that begin by themselves

@@ -151,7 +151,7 @@ void outcome_frame(struct runner *r, const struct frame *f)
         histogram_add(&w->node->metrics.handler, node_turn_us(w->node) - w->run_us);
     }
     if (w->result.err != GW_OK && !work_waits(w)) {
-        work_fail(w, &w->result.why);
+        commit_nothing(w);
         return;
     }
     commit_result(

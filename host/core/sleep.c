@@ -56,6 +56,11 @@ bool agent_is_changing(const struct agent *a)
     if (a->live->current && changes(a->live->current)) {
         return true;
     }
+    TAILQ_FOREACH (w, &a->live->committing, link) {
+        if (changes(w)) {
+            return true;
+        }
+    }
     TAILQ_FOREACH (w, &a->live->queue, link) {
         if (changes(w)) {
             return true;

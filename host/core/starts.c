@@ -63,7 +63,8 @@ static void begin(struct node *n, struct agent *a)
     if ((a = agent_find(n, &id))) {
         intent_run(n, a);
     }
-    if ((a = agent_find(n, &id)) && a->starting && !(a->live && a->live->current)) {
+    if ((a = agent_find(n, &id)) && a->starting &&
+        !(a->live && (a->live->current || pipeline_busy(a->live)))) {
         starts_end(n, a);
     }
 }

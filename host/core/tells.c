@@ -44,7 +44,7 @@ struct outbox {
     gw_id sender;
     uint64_t epoch;
     struct stream *streams;
-    TAILQ_HEAD(fresh_tells, tell) fresh; /* of the transaction under way */
+    TAILQ_HEAD(fresh_tells, tell) fresh; /* of the transactions under way, in their order */
     size_t count;
 };
 
@@ -302,6 +302,7 @@ void tells_action(struct work *w, struct store_batch *batch, struct span args)
         struct tell *t = tell_new(n, box, &to->id, a->live->outbox_next++, ++s->mark);
         struct buf packed = {0};
         TAILQ_INSERT_TAIL(&box->fresh, t, fresh);
+        w->tells++;
         if (inner && inner->kind == GW_MAP) {
             value_pack(inner, &packed);
         }
@@ -320,22 +321,28 @@ void tells_action(struct work *w, struct store_batch *batch, struct span args)
     gw_value_free(&map);
 }
 
-void tells_committed(struct node *n, struct agent *a)
+void tells_committed(struct work *w)
 {
+    struct node *n = w->node;
     struct outbox *box;
     struct tell *t;
-    while ((box = box_find(n, &a->id)) && (t = TAILQ_FIRST(&box->fresh))) {
+    for (; w->tells > 0 && (box = box_find(n, &w->agent->id)) && (t = TAILQ_FIRST(&box->fresh));
+         w->tells--) {
         TAILQ_REMOVE(&box->fresh, t, fresh);
         t->durable = true;
         stream_send(t->stream);
     }
 }
 
-void tells_rolled_back(struct node *n, struct agent *a)
+void tells_rolled_back(struct work *w)
 {
+    struct node *n = w->node;
+    struct agent *a = w->agent;
     struct outbox *box;
     struct tell *t;
-    while ((box = box_find(n, &a->id)) && (t = TAILQ_LAST(&box->fresh, fresh_tells))) {
+    for (;
+         w->tells > 0 && (box = box_find(n, &a->id)) && (t = TAILQ_LAST(&box->fresh, fresh_tells));
+         w->tells--) {
         struct stream *s = t->stream;
         stream_of(a->live, &s->target, true)->mark--;
         tell_free(t);

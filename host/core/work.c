@@ -1,8 +1,8 @@
 /* An agent does one thing at a time: its queue, and the way of one piece of work through the
  * runner.
  *
- *   push -> [queue] -> pump -> read what is missing (state, recorded requests) -> run -> DONE
- *        -> commit (commit.c) -> done(), next
+ *   push -> [queue] -> pump -> read what is missing (state, recorded requests) -> run -> DONE, next
+ *        -> commit (commit.c) -> durable -> done() (pipeline.c)
  *
  * While an agent moves only its snapshot runs; messages stay parked in the queue, unacknowledged. A
  * request whose key has a recorded answer is answered from the record and not run again. */
@@ -18,6 +18,7 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
     w->agent = a;
     w->hook = hook;
     w->taken_us = node_turn_us(n);
+    STAILQ_INIT(&w->calls);
     if (hook != HOOK_METHOD && hook != HOOK_NONE) {
         node_random(n, w->key,
                     sizeof w->key); /* of its asks: those of another hook are other requests */
@@ -30,6 +31,7 @@ void work_free(struct work *w)
     if (w->suspect_of) {
         w->suspect_of->suspects--; /* what was held back goes on: runners_resume */
     }
+    pipeline_forget_calls(w);
     free(w->method);
     free(w->sleep);
     buf_free(&w->args);
@@ -49,13 +51,12 @@ static void enqueue(struct live *live, struct work *w, bool front)
     live->queued_bytes += w->args.len;
 }
 
-/* It was current, and is to be begun again. */
 void work_requeue(struct work *w)
 {
     w->agent->live->current = NULL;
     buf_reset(&w->kept);
     w->result = (struct run_result){0};
-    w->reloaded = false;
+    w->reloaded = w->written = w->closes = false;
     enqueue(w->agent->live, w, true);
 }
 
@@ -127,7 +128,7 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
     }
     if ((a = agent_find(n, &id))) {
         idle_touch(n, a);
-        if (a->starting && !(a->live && a->live->current)) {
+        if (a->starting && !(a->live && (a->live->current || pipeline_busy(a->live)))) {
             starts_end(n, a);
         }
     }
@@ -277,6 +278,11 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
     int64_t at_ms;
     size_t fields;
     struct run_result r = {0};
+    if (w->agent->live->broken != GW_OK) {
+        work_requeue(w);
+        work_pump(w->node, w->agent);
+        return;
+    }
     if (err == GW_OK && n == 1) {
         struct mp m = mp_over(rows[0].value);
         if (mp_read_array(&m, &fields) == GW_OK && fields >= 2 &&
@@ -286,6 +292,11 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
             return;
         }
         err = GW_ECORRUPT;
+    }
+    if (err == GW_OK && n == 0 && !request_find(w->agent->live, w->key)) {
+        work_requeue(w); /* the first one was rolled back meanwhile */
+        work_pump(w->node, w->agent);
+        return;
     }
     gw_fail(&why, err == GW_OK ? GW_ECORRUPT : err,
             "the recorded answer of this request cannot be read");
@@ -307,8 +318,9 @@ void work_go_on(struct work *w)
     struct agent *a = w->agent;
     struct live *live = a->live;
     struct runner *r = a->type->runner;
-    if (!w->direct && !w->only_known && (!r || !runner_usable(r))) {
-        work_requeue(w); /* the runner went while something was read */
+    bool gone = !w->direct && !w->only_known && (!r || !runner_usable(r));
+    if (gone || live->broken != GW_OK) {
+        work_requeue(w); /* the runner went while something was read, or what it builds on did */
         work_pump(w->node, a);
         return;
     }
@@ -376,16 +388,6 @@ void work_hold_agent(struct node *n, struct agent *a)
     agent_live(a)->held = n->any_held = true;
 }
 
-bool work_hold(struct work *w)
-{
-    if (!work_waits(w) || w->node->stopping) {
-        return false;
-    }
-    work_requeue(w);
-    work_hold_agent(w->node, w->agent);
-    return true;
-}
-
 void work_release(struct node *n)
 {
     struct agent *a, *next;
@@ -450,12 +452,19 @@ static void wake_for(struct node *n, struct agent *a, const struct work *w)
 static void pump_one(struct node *n, struct agent *a)
 {
     struct live *live = a->live;
-    if (live->current || live->held || n->stopping || a->loading || n->loading) {
+    if (live->current) {
+        return;
+    }
+    if (live->broken != GW_OK) {
+        pipeline_settle(n, a); /* pumps again */
+        return;
+    }
+    if (live->held || n->stopping || a->loading || n->loading) {
         return;
     }
     struct work *w = next_of(a);
     if (!w || a->status == AGENT_DISPOSED || (a->status == AGENT_QUARANTINED && !w->lifecycle) ||
-        !starts_may(n, a)) {
+        !pipeline_takes(a, w) || !starts_may(n, a)) {
         return;
     }
     if (a->status == AGENT_INACTIVE && !w->lifecycle) {
@@ -527,6 +536,10 @@ void work_drop_all(struct agent *a)
     for (w = TAILQ_FIRST(&live->queue); w; w = next) {
         next = TAILQ_NEXT(w, link);
         unqueue(live, w);
+        drop(w);
+    }
+    while ((w = TAILQ_FIRST(&live->committing))) {
+        TAILQ_REMOVE(&live->committing, w, link);
         drop(w);
     }
     if (live->current) {

@@ -139,6 +139,8 @@ void case_message(struct bench *b)
     sample_free(&s);
     report("message_durable_per_s", message_rate(b->alpha, local, 64, 20000, 64, "increment"),
            "1/s", -1, 20000, NULL, 0);
+    report("message_one_agent_durable_per_s",
+           message_rate(b->alpha, local, 1, 20000, 64, "increment"), "1/s", -1, 20000, NULL, 0);
     report("message_remote_per_s", message_rate(b->alpha, remote, 64, 20000, 64, "get"), "1/s", -1,
            20000, NULL, 0);
 }

@@ -340,6 +340,24 @@ size_t actor_rows(struct mesh *m, size_t host, store_table table)
     return n;
 }
 
+static bool keep_count(void *arg, struct span key, struct span value)
+{
+    gw_value part = gw_nil();
+    if (key.n == GW_ID_BYTES + 8 && value_unpack_span(value, &part) == GW_OK) {
+        *(int64_t *)arg = gw_map_int(&part, "count", 0);
+        gw_value_free(&part);
+    }
+    return true;
+}
+
+int64_t actor_stored_count(struct mesh *m, size_t host, const gw_id *agent)
+{
+    struct store_range range = {.table = TABLE_STATES, .prefix = {agent->b, GW_ID_BYTES}};
+    int64_t count = 0;
+    mesh_assert(m, store_scan(m->hosts[host].store, &range, keep_count, &count) == GW_OK);
+    return count;
+}
+
 gw_id actor_id_of(struct mesh *m, const gw_value *answer)
 {
     gw_id id = {{0}};

@@ -35,6 +35,8 @@ gw_err actor_relay(struct mesh *m, size_t via, const gw_id *from, const gw_id *t
 const char *actor_history(struct mesh *m, size_t via, const gw_id *agent);
 size_t actor_lines(struct mesh *m, size_t via, const gw_id *agent,
                    const char *line); /* how often it stands there */
+/* Member `count` of its state as it is on the disk of a host. */
+int64_t actor_stored_count(struct mesh *m, size_t host, const gw_id *agent);
 /* How many events of this kind a host has. */
 size_t actor_events(struct mesh *m, size_t host, const char *kind);
 size_t actor_rows(struct mesh *m, size_t host, store_table table); /* in its store */

@@ -260,6 +260,7 @@ static void request_apply(void *arg)
         }
         if (fate == COMMIT_FAIL) {
             r->err = GW_EDISK_FULL;
+            store_batch_ended(r->batch, r->err);
         } else {
             store_apply(h->store, &r->batch, 1, &r->err);
         }

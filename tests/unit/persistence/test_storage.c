@@ -262,6 +262,38 @@ static void a_bad_batch_fails_alone(void **state)
     assert_log(w, "h a bad!arg none!nomem b empty r:a=1,b=2,h= ");
 }
 
+/* Batches that build on one another: behind one that was undone none is applied, and those of no
+ * chain, or of another, are. */
+static void a_broken_chain_stays_broken(void **state)
+{
+    struct world *w = *state;
+    struct store_chain *one = store_chain_new(), *two = store_chain_new();
+    static const struct {
+        const char *name, *key;
+        int chain;
+    } steps[] = {{"a", "a", 1}, {"b", "b", 2}, {"bad", "", 1},
+                 {"c", "c", 1}, {"d", "d", 2}, {"e", "e", 0}};
+    hold(w);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct store_batch *b = store_batch_new();
+        store_batch_put(b, TABLE_META, text(steps[i].key), text("1"));
+        store_batch_chain(b, steps[i].chain == 1 ? one : steps[i].chain == 2 ? two : NULL);
+        storage_commit(w->storage, b, on_commit, note(w, steps[i].name));
+    }
+    read_all(w, "r");
+    release(w);
+    complete(w, 8);
+    assert_log(w, "h a b bad!arg c!arg d e r:a=1,b=1,d=1,e=1,h= ");
+    struct store_batch *b = store_batch_new(); /* in a later group, too */
+    store_batch_put(b, TABLE_META, text("f"), text("1"));
+    store_batch_chain(b, one);
+    store_chain_drop(one);
+    store_chain_drop(two);
+    storage_commit(w->storage, b, on_commit, note(w, "f"));
+    complete(w, 1);
+    assert_log(w, "f!arg ");
+}
+
 static void reads_of_many_ranges(void **state)
 {
     struct world *w = *state;
@@ -407,8 +439,17 @@ static void full_disk_undoes_the_group(void **state)
     assert_int_equal(storage_start(store, wake, w, &w->storage), GW_OK);
     static uint8_t big[200000];
     hold(w);
-    put(w, "a", "a", "1");
-    read_all(w, "r1");
+    struct store_chain *chain = store_chain_new();
+    for (int i = 0; i < 2; i++) { /* both in the group that is lost */
+        struct store_batch *b = store_batch_new();
+        store_batch_put(b, TABLE_META, text("a"), text("1"));
+        store_batch_chain(b, chain);
+        storage_commit(w->storage, b, on_commit, note(w, i == 0 ? "a" : "later"));
+        if (i == 0) {
+            read_all(w, "r1");
+        }
+    }
+    store_chain_drop(chain);
     for (int i = 0; i < 10; i++) {
         struct store_batch *b = store_batch_new();
         uint8_t key = (uint8_t)i;
@@ -417,8 +458,8 @@ static void full_disk_undoes_the_group(void **state)
     }
     read_all(w, "r2");
     release(w);
-    complete(w, 14);
-    assert_log(w, "h a!disk_full r1:h= r2:h= ");
+    complete(w, 15);
+    assert_log(w, "h a!disk_full r1:h= later!disk_full r2:h= ");
     put(w, "b", "b", "2");
     read_all(w, "r3");
     complete(w, 2);
@@ -437,6 +478,7 @@ int main(void)
         BOTH(a_large_group_is_cut),
         BOTH(announced_once_until_completed),
         BOTH(a_bad_batch_fails_alone),
+        BOTH(a_broken_chain_stays_broken),
         BOTH(reads_of_many_ranges),
         BOTH(rows_of_all_sizes),
         BOTH(stop_finishes_everything),
