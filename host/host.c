@@ -210,6 +210,7 @@ static gw_err open_node(struct host *h, struct gw_error *why)
                             .properties = &h->config->properties,
                             .plugins = (const char *const *)h->plugins.items,
                             .plugin_count = h->plugins.len,
+                            .builtin_count = h->builtin_count,
                             .limits = {.mailbox = h->config->max_mailbox,
                                        .mailbox_bytes = h->config->max_mailbox_bytes,
                                        .staged = h->config->max_staged,
@@ -219,6 +220,11 @@ static gw_err open_node(struct host *h, struct gw_error *why)
                             .on_stop_asked = on_stop_asked,
                             .add_status = add_status,
                             .sample = sample};
+    h->builtin_rows = xcalloc(h->builtin_count + 1, sizeof *h->builtin_rows);
+    for (size_t i = 0; i < h->builtin_count; i++) {
+        h->builtin_rows[i] = h->builtins[i].about;
+    }
+    c.builtins = h->builtin_rows;
     gw_err err = node_new(&c, &h->env, &h->node);
     sodium_memzero(&c.key, sizeof c.key);
     if (err) {
@@ -239,6 +245,7 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
     GW_TRY(trust_open(home, h->config->name, &h->trust, why));
     memcpy(h->dir, h->trust->dir, strlen(h->trust->dir) + 1);
     GW_TRY(spawn_find_plugins(h, why));
+    GW_TRY(inline_open(h, why));
     GW_TRY(real_env_open(h, why));
     snprintf(socket_path, sizeof socket_path, "%s/api.sock", h->dir);
     struct server_config sc = {.base = h->base,
@@ -266,6 +273,8 @@ static void close_all(struct host *h)
     spawn_close(h);
     real_env_stop(h); /* completions that are under way still find their node */
     node_free(h->node);
+    free(h->builtin_rows);
+    inline_close(h);
     real_env_close(h);
     for (size_t i = 0; i < 2; i++) {
         if (h->signals[i]) {
@@ -295,9 +304,14 @@ static int run_loop(struct host *h)
     return rc;
 }
 
-int host_run(const struct host_config *config, const char *home, struct detach *d)
+int host_run(const struct host_config *config, const char *home, struct detach *d,
+             const struct host_builtin *builtins, size_t builtin_count)
 {
-    struct host h = {.config = config, .detach = d, .exit_code = 1};
+    struct host h = {.config = config,
+                     .detach = d,
+                     .exit_code = 1,
+                     .builtins = builtins,
+                     .builtin_count = builtin_count};
     struct gw_error why;
     raise_limits();
     log_name(config->name);

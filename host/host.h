@@ -1,10 +1,13 @@
 /* The host process around the node: loop, real environment, processes of runners, links of peers
  * and clients.
  *
- * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), links.c (peers),
- * trust_ops.c (operations on trust). All on the loop thread. */
+ * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), inline.c (the runner
+ * of the built-in types), links.c (peers), trust_ops.c (operations on trust). All on the loop
+ * thread. */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
+
+#include <sys/queue.h>
 
 #include <event2/event.h>
 
@@ -28,6 +31,15 @@ struct runner_process {
     struct event *failed; /* tells of a spawn that failed, in a later turn */
 };
 
+/* A type that runs in the host itself; the table is made by host/main.c. */
+struct gw_type;
+struct host_builtin {
+    const struct gw_type *def;
+    struct node_builtin about;
+};
+
+struct inline_runner; /* inline.c */
+
 struct remote; /* links.c: one other host, or an address of one */
 
 struct host {
@@ -50,14 +62,20 @@ struct host {
     char dir[1024]; /* $GODWIT_HOME/hosts/NAME */
     gw_strs plugins;
     struct runner_process *runners;
+    const struct host_builtin *builtins;
+    size_t builtin_count;
+    struct node_builtin *builtin_rows; /* the same as the node takes them */
+    struct inline_runner *inline_runner;
     struct remote *remotes;
     struct client_link *clients;
     bool stopping;
     int exit_code;
 };
 
-/* Run a host until it is stopped. Returns the exit code. `d` has begun (detach.h). */
-int host_run(const struct host_config *config, const char *home, struct detach *d);
+/* Run a host until it is stopped. Returns the exit code. `d` has begun (detach.h). `builtins` is
+ * borrowed. */
+int host_run(const struct host_config *config, const char *home, struct detach *d,
+             const struct host_builtin *builtins, size_t builtin_count);
 
 /* real_env.c: fill host->env; open and close what it stands on. */
 gw_err real_env_open(struct host *h, struct gw_error *why) GW_MUST_USE;
@@ -71,6 +89,12 @@ void spawn_start(void *host, size_t index);
 void spawn_send(void *host, size_t index, struct buf *frame);
 void spawn_kill(void *host, size_t index);
 void spawn_close(struct host *h);
+
+/* inline.c: open after the plugins have been found, close after the node has ended */
+gw_err inline_open(struct host *h, struct gw_error *why) GW_MUST_USE;
+void inline_start(struct host *h);
+void inline_send(struct host *h, struct buf *frame); /* taken */
+void inline_close(struct host *h);
 
 /* links.c */
 void links_seed(struct host *h, const char *url); /* --peer */

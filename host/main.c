@@ -5,6 +5,7 @@
 
 #include <sodium.h>
 
+#include "agents/builtin/builtin.h"
 #include "agents/runner/runner.h"
 #include "clients/cli/cli.h"
 #include "host/config.h"
@@ -35,6 +36,16 @@ static gw_err join(struct host_config *c, const char *home, struct gw_error *why
     return err ? err : gw_strs_add(&c->peers, url);
 }
 
+/* The types that run in the host itself. */
+static const struct host_builtin builtins[] = {
+    {&builtin_server_info, {"server-info", "server-info"}},
+};
+
+static int run(const struct host_config *c, const char *home, struct detach *d)
+{
+    return host_run(c, home, d, builtins, sizeof builtins / sizeof builtins[0]);
+}
+
 static int host_main(int argc, char **argv)
 {
     struct host_config c = {0};
@@ -54,7 +65,7 @@ static int host_main(int argc, char **argv)
     if (paths_home(home, &why) != GW_OK || join(&c, home, &why) != GW_OK) {
         code = fail(&why);
     } else if (!c.detach) {
-        code = host_run(&c, home, &d);
+        code = run(&c, home, &d);
     } else if (paths_host_dir(home, c.name, dir, &why) != GW_OK) {
         code = fail(&why);
     } else {
@@ -62,7 +73,7 @@ static int host_main(int argc, char **argv)
         if (detach_begin(&d, log, &why) != GW_OK) {
             code = fail(&why);
         } else {
-            code = d.starter ? detach_wait(&d, DETACH_WAIT_MS) : host_run(&c, home, &d);
+            code = d.starter ? detach_wait(&d, DETACH_WAIT_MS) : run(&c, home, &d);
         }
     }
     host_config_free(&c);

@@ -164,6 +164,37 @@ static void read_store(void *ctx, const struct store_range *ranges, size_t n,
     }
 }
 
+/* ---- runners: processes, and the one of the built-in types ---- */
+
+static bool is_inline(const struct host *h, size_t index)
+{
+    return index == h->plugins.len;
+}
+
+static void runner_start(void *ctx, size_t index)
+{
+    if (is_inline(ctx, index)) {
+        inline_start(ctx);
+    } else {
+        spawn_start(ctx, index);
+    }
+}
+
+static void runner_send(void *ctx, size_t index, struct buf *frame)
+{
+    if (is_inline(ctx, index)) {
+        inline_send(ctx, frame);
+    } else {
+        spawn_send(ctx, index, frame);
+    }
+}
+
+static void runner_kill(void *ctx, size_t index)
+{
+    gw_assert(!is_inline(ctx, index)); /* its engine is ours: what it answers is right */
+    spawn_kill(ctx, index);
+}
+
 gw_err real_env_open(struct host *h, struct gw_error *why)
 {
     h->env = (struct gw_env){.ctx = h,
@@ -181,9 +212,9 @@ gw_err real_env_open(struct host *h, struct gw_error *why)
                              .peer_send = links_send,
                              .peer_want = links_want,
                              .peer_drop = links_drop,
-                             .runner_start = spawn_start,
-                             .runner_send = spawn_send,
-                             .runner_kill = spawn_kill};
+                             .runner_start = runner_start,
+                             .runner_send = runner_send,
+                             .runner_kill = runner_kill};
     GW_TRY(store_open_sqlite(h->dir, &h->store, why));
     h->storage_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (h->storage_fd < 0) {

@@ -48,6 +48,7 @@ const struct cli_option agents_options[] = {
     {"status", 0, OPTION_TEXT, "STATUS", "only with this status (active, inactive, moving …)"},
     {"limit", 0, OPTION_INT, "N", "rows of one page, 1 to 1000 (100)"},
     {"after", 0, OPTION_TEXT, "CURSOR", "go on after a page: its `next`"},
+    {"builtin", 0, OPTION_FLAG, NULL, "with those that the hosts keep themselves"},
     {0},
 };
 
@@ -57,6 +58,9 @@ static gw_err agents_args(const struct cli *cli, gw_value *ret)
     static const char *const texts[] = {"type", "status", "after"};
     if (option_given(o, "all")) {
         GW_TRY(gw_map_set(ret, "all", gw_bool(true)));
+    }
+    if (option_given(o, "builtin")) {
+        GW_TRY(gw_map_set(ret, "builtin", gw_bool(true)));
     }
     if (option_given(o, "limit")) {
         GW_TRY(gw_map_set(ret, "limit", gw_int(option_int(o, "limit", 0))));

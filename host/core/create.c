@@ -286,6 +286,11 @@ static gw_err check_create(struct node *n, const struct op_call *call, struct ty
         gw_hint(why, "`godwit types` lists what it has; --plugin loads more");
         return why->code;
     }
+    if (builtin_is_resident(t) && n->residents_made) {
+        return gw_fail(why, GW_EREFUSED,
+                       "the agent of built-in type \"%s\" is made by host \"%s\" itself: \"%s\"",
+                       t->name, n->name, t->builtin->alias);
+    }
     if (alias && (!name_is_valid(alias) || gw_id_parse(alias, &as_id) == GW_OK)) {
         return gw_fail(why, GW_EARG,
                        "\"%.64s\" cannot be an alias: letters, digits, . _ - and no id", alias);
@@ -318,7 +323,7 @@ static gw_err wanted_id(struct node *n, const struct op_call *call, gw_id *ret,
     return GW_OK;
 }
 
-static void create_here(struct node *n, struct op_call *call)
+void create_here(struct node *n, struct op_call *call)
 {
     struct gw_error why;
     struct type *t = NULL;
@@ -658,6 +663,7 @@ static void clone_local(struct node *n, struct op_call *call, struct agent *a)
     } else if (c && c->in_flight) {
         call_again_later(n, call); /* being made right now */
     } else if (request_key_check(key, &why) != GW_OK || agent_check_free(n, a, &why) != GW_OK ||
+               builtin_check_single(n, a, &why) != GW_OK ||
                (!c && travel_pick(n, call, true, &to, &why) != GW_OK)) {
         op_fail(call, &why);
     } else if (c) {

@@ -238,6 +238,9 @@ static void scan(struct drain *d)
     struct gw_error why;
     for (struct agent *a = d->n->agents; a; a = a->hh.next) {
         struct leaving *l;
+        if (a->type->builtin) {
+            continue; /* it belongs to the host */
+        }
         HASH_FIND(hh, d->all, &a->id, sizeof a->id, l);
         if (!l) {
             l = xcalloc(1, sizeof *l);

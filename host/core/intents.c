@@ -368,6 +368,9 @@ static void travel(struct node *n, struct agent *a, const struct wish *x, const 
     gw_id id = x->id;
     const char *where = gw_map_str(args, "to", NULL);
     gw_err err = where ? peers_pick(n, where, !clone, &to, &why) : GW_OK;
+    if (err == GW_OK && clone) {
+        err = builtin_check_single(n, a, &why);
+    }
     if (err == GW_OK && to->self && !clone) {
         arrive_here(n, a, number);
         return;
@@ -427,6 +430,7 @@ static void sleep_as_wished(struct node *n, struct agent *a, const gw_value *arg
 void intent_run(struct node *n, struct agent *a)
 {
     struct wish x;
+    struct gw_error why;
     gw_value args = gw_nil();
     if (!a->intent || a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping ||
         a->start_waits || !a->type->runner || !runner_usable(a->type->runner) ||
@@ -445,6 +449,8 @@ void intent_run(struct node *n, struct agent *a)
         travel(n, a, &x, &args);
     } else if (span_is(x.verb, "deactivate")) {
         sleep_as_wished(n, a, &args, x.number);
+    } else if (span_is(x.verb, "dispose") && builtin_check_single(n, a, &why) != GW_OK) {
+        intent_failed(n, a, x.number, &why);
     } else if (span_is(x.verb, "dispose")) {
         dispose_here(n, a, NULL, x.number);
     } else {

@@ -42,6 +42,7 @@ typedef enum runner_state {
 struct runner {
     struct node *node;
     size_t index;
+    bool builtin; /* the built-in types, in this process */
     runner_state state;
     int pid;
     unsigned restarts;   /* since the host started */
@@ -73,6 +74,7 @@ struct type {
     char name[LIMIT_NAME_BYTES + 1];
     uint32_t version;
     uint32_t hooks;                    /* bit per frame_hook */
+    const struct node_builtin *builtin; /* NULL: of a plugin */
     struct runner *runner;             /* NULL: rows here name it, no runner offers it */
     const gw_value *about;             /* in runner->about, or NULL */
     size_t counts[AGENT_STATUS_COUNT]; /* of its agents in the registry */
@@ -376,10 +378,11 @@ struct node {
     uint64_t boot; /* number of this start, durable */
     bool ready, stopping, stopped;
     bool ended;        /* node_free is at work */
-    size_t boot_waits; /* runners that have not answered, store reads */
+    size_t boot_waits; /* agents of built-in types that are being made */
+    bool residents_made;
 
     struct agent *agents;
-    size_t active_count, inactive_count;
+    size_t active_count, inactive_count, builtin_count; /* of agents; residents apart */
     struct alias {
         UT_hash_handle hh; /* by text */
         struct agent *agent;
@@ -589,6 +592,21 @@ const char *runner_state_name(runner_state s);
 void types_free(struct node *n);
 struct type *type_intern(struct node *n, const char *name);
 struct type *type_find(struct node *n, const char *name);
+
+const char *runner_label(const struct runner *r); /* path of the plugin, or "built-in" */
+
+/* ---- builtins.c ---- */
+const struct node_builtin *builtin_find(const struct node *n, const char *type);
+/* Make the agents that are missing; node_boot_step when they are there. False: none is. */
+bool builtins_boot(struct node *n);
+/* The one agent of its type that the host itself keeps. */
+bool builtin_is_resident(const struct type *t);
+/* GW_EREFUSED: agents of a built-in type do not leave their host; the resident one is neither copied
+ * nor disposed. */
+gw_err builtin_check_travel(const struct node *n, const struct agent *a,
+                            struct gw_error *why) GW_MUST_USE;
+gw_err builtin_check_single(const struct node *n, const struct agent *a,
+                            struct gw_error *why) GW_MUST_USE;
 
 /* ---- peers.c ---- */
 struct peer *peer_find(struct node *n, const struct host_id *id);
@@ -810,6 +828,7 @@ void created_prune(struct node *n);
 void request_key_of(const char *text, uint8_t ret[REQUEST_KEY_BYTES]);
 gw_err request_key_check(const char *key, struct gw_error *why) GW_MUST_USE; /* NULL is fine */
 uint32_t hooks_to_run(const struct type *t, uint32_t wanted);
+void create_here(struct node *n, struct op_call *call); /* the operation `create`, on this host */
 /* Tell everything that waits, then forget the agent. */
 void agent_discard(struct node *n, struct agent *a, const struct gw_error *why);
 /* GW_ECONFLICT (naming the ticket) while it moves, GW_ECORRUPT when quarantined. */

@@ -91,6 +91,7 @@ void op_status(struct node *n, struct op_call *call)
     size_t moving = HASH_COUNT(n->moves_out) + HASH_COUNT(n->moves_in);
     put(&agents, "active", gw_int((int64_t)n->active_count));
     put(&agents, "inactive", gw_int((int64_t)n->inactive_count));
+    put(&agents, "builtin", gw_int((int64_t)n->builtin_count));
     put(&agents, "moving", gw_int((int64_t)moving));
     put(&moves, "out", gw_int((int64_t)n->moves_out_count));
     put(&moves, "in", gw_int((int64_t)n->moves_in_count));
@@ -161,7 +162,7 @@ void op_types(struct node *n, struct op_call *call)
         }
         put(&one, "name", gw_str(t->name));
         put(&one, "version", gw_int(t->version));
-        put(&one, "plugin", gw_str(n->cfg.plugins[t->runner->index]));
+        put(&one, "plugin", gw_str(runner_label(t->runner)));
         put_copy(&one, "durability", gw_map_get(t->about, "durability"));
         put_copy(&one, "fields", gw_map_get(t->about, "fields"));
         put_copy(&one, "methods", gw_map_get(t->about, "methods"));
@@ -179,7 +180,7 @@ void op_types(struct node *n, struct op_call *call)
     for (size_t i = 0; i < n->runner_count; i++) {
         if (n->runners[i].state == RUNNER_BROKEN) {
             struct out one = {0};
-            put(&one, "plugin", gw_str(n->cfg.plugins[i]));
+            put(&one, "plugin", gw_str(runner_label(&n->runners[i])));
             put(&one, "problem", gw_str(n->runners[i].problem));
             put(&one, "hint", gw_str(n->runners[i].hint));
             add(&broken, one.v);
@@ -288,9 +289,11 @@ static void local_agents(struct listing *l, const gw_id *after)
     p->cap = (size_t)gw_map_int(&l->call->args, "limit", 100) +
              1; /* one more says that there is a next page */
     p->cap = p->cap < LIMIT_PAGE + 1 ? p->cap : LIMIT_PAGE + 1;
+    bool residents = gw_map_bool(&l->call->args, "builtin", false) ||
+                     gw_map_str(&l->call->args, "type", NULL);
     for (const struct agent *a = n->agents; a; a = a->hh.next) {
         const char *status = agent_status_names[a->status];
-        if (!a->unborn && passes(l->call, after, &a->id, a->type->name, status)) {
+        if (!a->unborn && (residents || !builtin_is_resident(a->type)) && passes(l->call, after, &a->id, a->type->name, status)) {
             offer(p, (struct candidate){&a->id, a->type->name, status, a->alias, a->epoch});
         }
     }

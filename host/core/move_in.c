@@ -437,7 +437,7 @@ static gw_err admit(struct node *n, struct peer *p, const struct ticket *t, stru
         return gw_fail(why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
     }
     const struct type *type = type_find(n, e->type);
-    if (!name_is_valid(e->type) || !type || !type_offered(type)) {
+    if (!name_is_valid(e->type) || !type || !type_offered(type) || type->builtin) {
         return gw_fail(why, GW_EREFUSED, "host \"%s\" has no agent type \"%.64s\"", n->name,
                        e->type);
     }

@@ -648,6 +648,7 @@ gw_err move_out_check(struct node *n, const struct agent *a, const struct peer *
                       struct gw_error *why)
 {
     GW_TRY(agent_check_free(n, a, why));
+    GW_TRY(builtin_check_travel(n, a, why));
     if (!clone && agent_is_changing(a)) {
         return gw_fail(why, GW_ECONFLICT, "the agent is being activated, deactivated or disposed");
     }

@@ -1,6 +1,7 @@
 /* Life of a node: boot from the store, one turn of housekeeping, orderly stop.
  *
- * Boot reads five tables, then starts the runners; `ready` when each runner has answered or failed.
+ * Boot reads five tables, then starts the runners; `ready` when each runner has answered or failed
+ * and the agents that the host itself keeps are there.
  * The first transaction of a boot writes its number, so that a store that cannot be written is
  * found before anything is promised. Stop: new work is refused, what runs finishes and becomes
  * durable, then on_stopped. */
@@ -204,6 +205,9 @@ void node_boot_step(struct node *n)
             return;
         }
     }
+    if (n->boot_waits > 0 || builtins_boot(n)) {
+        return;
+    }
     n->ready = true;
     n->ready_us = n->env->mono_us(n->env->ctx);
     n->cfg.on_ready(n->env->ctx, GW_OK, NULL);
@@ -375,11 +379,12 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     n->self->has_key = true;
     copy_text(n->self->name, sizeof n->self->name, n->name);
     copy_text(n->self->url, sizeof n->self->url, n->url);
-    n->runner_count = config->plugin_count;
-    n->runners = xcalloc(config->plugin_count + 1, sizeof *n->runners);
+    n->runner_count = config->plugin_count + (config->builtin_count > 0);
+    n->runners = xcalloc(n->runner_count + 1, sizeof *n->runners);
     for (size_t i = 0; i < n->runner_count; i++) {
         n->runners[i].node = n;
         n->runners[i].index = i;
+        n->runners[i].builtin = i == config->plugin_count;
     }
     if (copy_strs(config->tags, &n->self->tags) != GW_OK ||
         copy_strs(config->properties, &n->self->properties) != GW_OK) {

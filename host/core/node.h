@@ -14,7 +14,7 @@
  * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up
  * - move_out.c, move_in.c: handoff at the source, at the destination; handoff.c: what both share
  * - travel.c: dispatch, retract, moves in doubt; drain.c: all agents leave
- * - runners.c: processes that run handlers
+ * - runners.c: processes that run handlers; builtins.c: types that run in the host itself
  * - peers.c: hello, members, requests to peers; select.c: which hosts a selector names
  * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere
  * - list.c: answers of listing operations; events.c: event log and agents' log lines
@@ -36,6 +36,13 @@ struct node_sample {
     uint64_t rss_bytes;
 };
 
+/* A type that runs in the process of the host. Its agents do not leave it. */
+struct node_builtin {
+    const char *type;
+    const char *alias; /* there is one agent of it, under this alias, made at start when it is
+                          missing; NULL: people make them */
+};
+
 struct node_config {
     const char *name;
     struct host_key key;
@@ -45,6 +52,8 @@ struct node_config {
     const gw_strs *properties;
     const char *const *plugins; /* paths, for `types`; index = runner */
     size_t plugin_count;
+    const struct node_builtin *builtins; /* run by one more runner, of index plugin_count */
+    size_t builtin_count;
     struct node_limits {      /* settings; 0 = as in protocol/limits.h */
         size_t mailbox;       /* waiting messages of one agent */
         size_t mailbox_bytes; /* of them together */

@@ -26,7 +26,7 @@ const struct op ops_table[] = {
      op_create, "make an agent with an initial state"},
     {"agents", "GET /v1/agents", ROLE_VIEWER,
      "agents(all: bool = false, type: string?, status: string?, limit: int[1..1000] = 100, "
-     "after: string?)",
+     "after: string?, builtin: bool = false)",
      op_agents, "list agents, here or on all hosts"},
     {"show", "GET /v1/agents/{agent}", ROLE_VIEWER, "show(agent: string)", op_show,
      "one agent: place, status, state, mailbox"},

@@ -123,7 +123,7 @@ static gw_err types_value(struct node *n, gw_value *ret)
 {
     *ret = (gw_value){.kind = GW_LIST};
     for (struct type *t = n->types; t; t = t->hh.next) {
-        if (!type_offered(t)) {
+        if (!type_offered(t) || t->builtin) { /* no agent of these comes from elsewhere */
             continue;
         }
         gw_value one = gw_nil();

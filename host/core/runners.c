@@ -26,6 +26,11 @@ const char *runner_state_name(runner_state s)
     return state_names[s];
 }
 
+const char *runner_label(const struct runner *r)
+{
+    return r->builtin ? "built-in" : r->node->cfg.plugins[r->index];
+}
+
 /* ---- types ---- */
 
 struct type *type_find(struct node *n, const char *name)
@@ -44,6 +49,7 @@ struct type *type_intern(struct node *n, const char *name)
             span_text((struct span){(const uint8_t *)name, strlen(name)}, t->name, sizeof t->name);
         gw_assert(fits);
         TAILQ_INIT(&t->idle);
+        t->builtin = builtin_find(n, name);
         HASH_ADD_STR(n->types, name, t);
     }
     return t;
@@ -65,13 +71,18 @@ static void add_type(struct runner *r, const gw_value *about)
     int64_t version = gw_map_int(about, "version", 0);
     if (!name_is_valid(name) || version < 1 || version > UINT32_MAX) {
         log_warn("type.invalid", "plugin=%s a type without a valid name and version was skipped",
-                 n->cfg.plugins[r->index]);
+                 runner_label(r));
         return;
     }
     struct type *t = type_intern(n, name);
+    if (t->builtin && !r->builtin) {
+        log_warn("type.twice", "type=%s plugin=%s is a built-in type, which serves", name,
+                 runner_label(r));
+        return;
+    }
     if (t->runner && t->runner != r) {
         log_warn("type.twice", "type=%s plugin=%s is offered by %s already; the first one serves",
-                 name, n->cfg.plugins[r->index], n->cfg.plugins[t->runner->index]);
+                 name, runner_label(r), runner_label(t->runner));
         return;
     }
     t->runner = r;
@@ -201,7 +212,7 @@ static void broken(struct runner *r, const char *text)
     (void)span_text((struct span){(const uint8_t *)text, strnlen(text, sizeof r->problem - 1)},
                     r->problem, sizeof r->problem);
     log_error("runner.broken", "plugin=%s %s; its types are not offered",
-              r->node->cfg.plugins[r->index], r->problem);
+              runner_label(r), r->problem);
     event_now(r->node, &(struct event){.kind = "runner.broken", .text = r->problem});
     peers_types_changed(r->node);
     node_boot_step(r->node);
@@ -222,8 +233,7 @@ static void hello(struct runner *r, const struct frame *f)
     gw_value about = {0};
     if (r->state != RUNNER_STARTING || mp_read_str(&m, &role) != GW_OK ||
         mp_read_u32(&m, &version) != GW_OK || value_unpack(&m, &about) != GW_OK) {
-        log_warn("runner.hello", "plugin=%s a HELLO out of place was ignored",
-                 n->cfg.plugins[r->index]);
+        log_warn("runner.hello", "plugin=%s a HELLO out of place was ignored", runner_label(r));
         return;
     }
     const gw_value *error = gw_map_get(&about, "error");
@@ -299,7 +309,7 @@ void node_runner_down(struct node *n, size_t index, int pid, const char *reason)
         return;
     }
     log_warn("runner.down", "plugin=%s pid=%d %s; its agents go on from their last committed state",
-             n->cfg.plugins[index], pid, reason);
+             runner_label(r), pid, reason);
     event_now(n, &(struct event){.kind = "runner.crashed", .text = r->problem});
     r->state = r->crashes <= CRASHES_QUIET ? RUNNER_STARTING : RUNNER_BACKOFF;
     outcome_lost(r, reason);

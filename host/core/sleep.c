@@ -482,7 +482,8 @@ void dispose_here(struct node *n, struct agent *a, struct op_call *call, uint64_
 static void dispose_local(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
-    if (a->status != AGENT_QUARANTINED && agent_check_free(n, a, &why) != GW_OK) {
+    if ((a->status != AGENT_QUARANTINED && agent_check_free(n, a, &why) != GW_OK) ||
+        builtin_check_single(n, a, &why) != GW_OK) {
         op_fail(call, &why);
     } else {
         dispose_here(n, a, call, 0);

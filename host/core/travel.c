@@ -210,6 +210,7 @@ static gw_err foresee(struct node *n, struct op_call *call, struct agent *a, boo
     const struct runner *r = a->type->runner;
     GW_TRY(travel_pick(n, call, clone, ret_to, why));
     GW_TRY(agent_check_free(n, a, why));
+    GW_TRY(clone ? builtin_check_single(n, a, why) : builtin_check_travel(n, a, why));
     if ((*ret_to)->self && !clone) {
         return gw_fail(why, GW_EEXISTS, "the agent is on host \"%s\" already", n->name);
     }

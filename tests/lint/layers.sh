@@ -20,7 +20,7 @@ clients/include  -
 persistence      persistence protocol
 agents/sdk       agents/sdk protocol
 agents/runner    agents/runner agents/sdk protocol
-agents/builtin   -
+agents/builtin   agents/builtin
 host/core        host/core persistence/store.h persistence/storage.h protocol
 host/main.c      host agents clients persistence protocol
 host             host persistence agents/sdk protocol
