@@ -95,9 +95,9 @@ static gw_err memory(struct gw_call *call)
 
 static bool is_local(const struct mntent *m)
 {
-    static const char *const types[] = {"ext2",  "ext3", "ext4",   "xfs",     "btrfs", "f2fs", "zfs",
-                                        "tmpfs", "vfat", "exfat",  "jfs",     "nilfs2", "bcachefs",
-                                        "iso9660", "overlay"};
+    static const char *const types[] = {"ext2", "ext3",   "ext4",     "xfs",     "btrfs",
+                                        "f2fs", "zfs",    "tmpfs",    "vfat",    "exfat",
+                                        "jfs",  "nilfs2", "bcachefs", "iso9660", "overlay"};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (strcmp(m->mnt_type, types[i]) == 0) {
             return true;

@@ -197,7 +197,7 @@ struct agent *agent_find(struct node *n, const gw_id *id)
 
 static void count(struct node *n, const struct agent *a, bool in)
 {
-    size_t *sum = builtin_is_resident(a->type) ? &n->builtin_count
+    size_t *sum = builtin_is_resident(a->type)  ? &n->builtin_count
                   : a->status == AGENT_INACTIVE ? &n->inactive_count
                                                 : &n->active_count;
     size_t one = in ? 1 : (size_t)-1;

@@ -38,19 +38,35 @@ gw_err builtin_check_single(const struct node *n, const struct agent *a, struct 
     if (!builtin_is_resident(a->type)) {
         return GW_OK;
     }
-    return gw_fail(why, GW_EREFUSED,
-                   "host \"%s\" keeps this agent of built-in type \"%s\" itself: it is neither copied "
-                   "nor disposed",
-                   n->name, a->type->name);
+    return gw_fail(
+        why, GW_EREFUSED,
+        "host \"%s\" keeps this agent of built-in type \"%s\" itself: it is neither copied "
+        "nor disposed",
+        n->name, a->type->name);
 }
 
 /* ---- residents ---- */
 
 struct making {
     struct op_call call; /* first: the answer gives it back */
+    LIST_ENTRY(making) link;
     struct node *n;
     const struct node_builtin *what;
 };
+
+static void making_free(struct making *m)
+{
+    LIST_REMOVE(m, link);
+    gw_value_free(&m->call.args);
+    free(m);
+}
+
+void builtins_free(struct node *n)
+{
+    while (!LIST_EMPTY(&n->makings)) {
+        making_free(LIST_FIRST(&n->makings));
+    }
+}
 
 static void made(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why)
 {
@@ -62,8 +78,7 @@ static void made(struct op_call *call, gw_err err, gw_value *result, const struc
     } else {
         gw_value_free(result);
     }
-    gw_value_free(&m->call.args);
-    free(m);
+    making_free(m);
     if (--n->boot_waits == 0 && !n->stopping) {
         node_boot_step(n);
     }
@@ -87,6 +102,7 @@ static void make(struct node *n, const struct node_builtin *b)
     struct making *m = xcalloc(1, sizeof *m);
     m->n = n;
     m->what = b;
+    LIST_INSERT_HEAD(&n->makings, m, link);
     m->call = (struct op_call){.op = op_find("create"), .role = ROLE_ADMIN, .answer = made};
     if (gw_map_set(&m->call.args, "type", gw_str(b->type)) != GW_OK ||
         gw_map_set(&m->call.args, "alias", gw_str(b->alias)) != GW_OK) {

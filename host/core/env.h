@@ -41,8 +41,8 @@ struct gw_env {
      */
     void (*peer_drop)(void *ctx, const struct host_id *id, const char *reason);
 
-    /* Runners, by index of node_config.plugins; the one behind them runs the built-in types, in this
-     * process. Start answers by node_runner_frame(HELLO) or node_runner_down; kill by
+    /* Runners, by index of node_config.plugins; the one behind them runs the built-in types, in
+     * this process. Start answers by node_runner_frame(HELLO) or node_runner_down; kill by
      * node_runner_down (the built-in one cannot be killed). */
     void (*runner_start)(void *ctx, size_t index);
     void (*runner_send)(void *ctx, size_t index, struct buf *frame);

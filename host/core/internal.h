@@ -73,7 +73,7 @@ struct type {
     UT_hash_handle hh;
     char name[LIMIT_NAME_BYTES + 1];
     uint32_t version;
-    uint32_t hooks;                    /* bit per frame_hook */
+    uint32_t hooks;                     /* bit per frame_hook */
     const struct node_builtin *builtin; /* NULL: of a plugin */
     struct runner *runner;             /* NULL: rows here name it, no runner offers it */
     const gw_value *about;             /* in runner->about, or NULL */
@@ -380,6 +380,7 @@ struct node {
     bool ended;        /* node_free is at work */
     size_t boot_waits; /* agents of built-in types that are being made */
     bool residents_made;
+    LIST_HEAD(making_list, making) makings; /* builtins.c */
 
     struct agent *agents;
     size_t active_count, inactive_count, builtin_count; /* of agents; residents apart */
@@ -599,10 +600,11 @@ const char *runner_label(const struct runner *r); /* path of the plugin, or "bui
 const struct node_builtin *builtin_find(const struct node *n, const char *type);
 /* Make the agents that are missing; node_boot_step when they are there. False: none is. */
 bool builtins_boot(struct node *n);
+void builtins_free(struct node *n);
 /* The one agent of its type that the host itself keeps. */
 bool builtin_is_resident(const struct type *t);
-/* GW_EREFUSED: agents of a built-in type do not leave their host; the resident one is neither copied
- * nor disposed. */
+/* GW_EREFUSED: agents of a built-in type do not leave their host; the resident one is neither
+ * copied nor disposed. */
 gw_err builtin_check_travel(const struct node *n, const struct agent *a,
                             struct gw_error *why) GW_MUST_USE;
 gw_err builtin_check_single(const struct node *n, const struct agent *a,

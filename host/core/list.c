@@ -289,11 +289,12 @@ static void local_agents(struct listing *l, const gw_id *after)
     p->cap = (size_t)gw_map_int(&l->call->args, "limit", 100) +
              1; /* one more says that there is a next page */
     p->cap = p->cap < LIMIT_PAGE + 1 ? p->cap : LIMIT_PAGE + 1;
-    bool residents = gw_map_bool(&l->call->args, "builtin", false) ||
-                     gw_map_str(&l->call->args, "type", NULL);
+    bool residents =
+        gw_map_bool(&l->call->args, "builtin", false) || gw_map_str(&l->call->args, "type", NULL);
     for (const struct agent *a = n->agents; a; a = a->hh.next) {
         const char *status = agent_status_names[a->status];
-        if (!a->unborn && (residents || !builtin_is_resident(a->type)) && passes(l->call, after, &a->id, a->type->name, status)) {
+        if (!a->unborn && (residents || !builtin_is_resident(a->type)) &&
+            passes(l->call, after, &a->id, a->type->name, status)) {
             offer(p, (struct candidate){&a->id, a->type->name, status, a->alias, a->epoch});
         }
     }

@@ -410,6 +410,7 @@ void node_free(struct node *n)
     moves_out_free(n);
     moves_in_free(n);
     drains_free(n);
+    builtins_free(n);
     HASH_ITER (hh, n->agents, a, next) {
         if (a->live) {
             work_drop_all(a);

@@ -211,8 +211,8 @@ static void broken(struct runner *r, const char *text)
     r->state = RUNNER_BROKEN;
     (void)span_text((struct span){(const uint8_t *)text, strnlen(text, sizeof r->problem - 1)},
                     r->problem, sizeof r->problem);
-    log_error("runner.broken", "plugin=%s %s; its types are not offered",
-              runner_label(r), r->problem);
+    log_error("runner.broken", "plugin=%s %s; its types are not offered", runner_label(r),
+              r->problem);
     event_now(r->node, &(struct event){.kind = "runner.broken", .text = r->problem});
     peers_types_changed(r->node);
     node_boot_step(r->node);

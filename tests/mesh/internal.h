@@ -67,12 +67,15 @@ struct vhost {
     bool ready, stopped, dying;
     int64_t clock_skew_ms;
     struct store *store;
-    int64_t storage_free_us;  /* when the storage thread has nothing left to do */
-    int64_t storage_stall_us; /* nothing is applied before */
-    int64_t storage_told_us;  /* time of the last completion */
-    struct vrunner runner;
+    int64_t storage_free_us;   /* when the storage thread has nothing left to do */
+    int64_t storage_stall_us;  /* nothing is applied before */
+    int64_t storage_told_us;   /* time of the last completion */
+    struct vrunner runners[2]; /* of the plugin, of the built-in types */
     const struct gw_type *const *types;
     size_t type_count;
+    const struct node_builtin *builtins;
+    const struct gw_type *const *builtin_types;
+    size_t builtin_count;
     struct node_limits limits;
     LIST_HEAD(, env_timer) timers;
     size_t timer_count;

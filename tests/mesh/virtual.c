@@ -374,6 +374,14 @@ void mesh_set_types(struct mesh *m, size_t host, const struct gw_type *const *ty
     m->hosts[host].type_count = n;
 }
 
+void mesh_set_builtins(struct mesh *m, size_t host, const struct node_builtin *rows,
+                       const struct gw_type *const *types, size_t n)
+{
+    m->hosts[host].builtins = rows;
+    m->hosts[host].builtin_types = types;
+    m->hosts[host].builtin_count = n;
+}
+
 void mesh_set_limits(struct mesh *m, size_t host, struct node_limits limits)
 {
     m->hosts[host].limits = limits;
@@ -418,6 +426,8 @@ void mesh_start(struct mesh *m, size_t host)
         .properties = &none,
         .plugins = plugins,
         .plugin_count = 1,
+        .builtins = h->builtins,
+        .builtin_count = h->builtin_count,
         .limits = h->limits,
         .on_ready = on_ready,
         .on_stopped = on_stopped,

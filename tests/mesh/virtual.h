@@ -29,6 +29,10 @@ struct mesh *mesh_new(uint64_t seed, size_t hosts);
 void mesh_free(struct mesh *m);
 /* What the runner of a host offers from its next start on. Borrowed. */
 void mesh_set_types(struct mesh *m, size_t host, const struct gw_type *const *types, size_t n);
+/* The built-in types of a host from its next start on: rows and types in the same order. Borrowed.
+ */
+void mesh_set_builtins(struct mesh *m, size_t host, const struct node_builtin *rows,
+                       const struct gw_type *const *types, size_t n);
 /* The limits of a host from its next start on (node.h); 0 = the usual one. */
 void mesh_set_limits(struct mesh *m, size_t host, struct node_limits limits);
 void mesh_start(struct mesh *m, size_t host);

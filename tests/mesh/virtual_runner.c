@@ -1,5 +1,6 @@
-/* The runner of a virtual host: the real engine, called when a frame arrives; what it answers comes
- * back after a delay that differs from frame to frame, in order for each agent. */
+/* The runners of a virtual host: the real engine, called when a frame arrives; what it answers
+ * comes back after a delay that differs from frame to frame, in order for each agent. The second
+ * one has the built-in types: it is part of the host, there at once, and ends only with it. */
 #include "tests/mesh/internal.h"
 
 #include <stdlib.h>
@@ -10,15 +11,17 @@
 
 struct parcel { /* a frame on its way to the runner or back */
     struct vhost *host;
+    size_t index;
     uint64_t runner_life;
     struct buf bytes;
 };
 
-static struct parcel *parcel_new(struct vhost *h, struct buf *bytes)
+static struct parcel *parcel_new(struct vhost *h, size_t index, struct buf *bytes)
 {
     struct parcel *p = xcalloc(1, sizeof *p);
     p->host = h;
-    p->runner_life = h->runner.life;
+    p->index = index;
+    p->runner_life = h->runners[index].life;
     if (bytes) {
         p->bytes = buf_take(bytes);
     }
@@ -34,7 +37,7 @@ static void parcel_free(void *arg)
 
 static bool parcel_valid(const struct parcel *p)
 {
-    return p->runner_life == p->host->runner.life;
+    return p->runner_life == p->host->runners[p->index].life;
 }
 
 /* --- to the host --- */
@@ -47,22 +50,23 @@ static void arrive_at_host(void *arg)
         if (frame_take(&in, LIMIT_MESSAGE_BYTES, &frame) != GW_OK) {
             mesh_fail(p->host->mesh, "the engine built a frame that does not parse");
         }
-        node_runner_frame(p->host->node, 0, &frame);
+        node_runner_frame(p->host->node, p->index, &frame);
     }
     parcel_free(p);
 }
 
-static void send_to_host(struct vhost *h, struct buf *bytes, int64_t at_us)
+static void send_to_host(struct vhost *h, size_t index, struct buf *bytes, int64_t at_us)
 {
-    mesh_push(h->mesh, h, at_us, arrive_at_host, parcel_free, parcel_new(h, bytes));
+    mesh_push(h->mesh, h, at_us, arrive_at_host, parcel_free, parcel_new(h, index, bytes));
 }
 
-static void hello(struct vhost *h)
+static void hello(struct vhost *h, size_t index)
 {
+    const struct vrunner *r = &h->runners[index];
     gw_value about = gw_nil(), types = gw_nil();
     struct buf out = {0};
-    if (engine_describe(h->runner.engine, &types) != GW_OK ||
-        gw_map_set(&about, "pid", gw_int(h->runner.pid)) != GW_OK ||
+    if (engine_describe(r->engine, &types) != GW_OK ||
+        gw_map_set(&about, "pid", gw_int(r->pid)) != GW_OK ||
         gw_map_set(&about, "types", types) != GW_OK) {
         mesh_fail(h->mesh, "the engine of %s does not describe itself", h->name);
     }
@@ -72,7 +76,7 @@ static void hello(struct vhost *h)
     value_pack(&about, &out);
     frame_end(&out, at);
     gw_value_free(&about);
-    send_to_host(h, &out, h->mesh->now_us + mesh_between(h->mesh, 20, 200));
+    send_to_host(h, index, &out, h->mesh->now_us + mesh_between(h->mesh, 20, 200));
 }
 
 static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text)
@@ -84,7 +88,7 @@ static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *
     mp_uint(&out, level);
     mp_str(&out, text);
     frame_end(&out, at);
-    send_to_host(h, &out, h->mesh->now_us + 1);
+    send_to_host(h, 0, &out, h->mesh->now_us + 1);
 }
 
 static int64_t now_ms(void *ctx)
@@ -93,23 +97,30 @@ static int64_t now_ms(void *ctx)
     return h->env.wall_ms(h->env.ctx);
 }
 
-static void come_up(void *arg)
+static void open_engine(struct vhost *h, size_t index)
 {
     static const struct engine_io io = {.log = log_line, .now_ms = now_ms};
-    struct parcel *p = arg;
-    struct vhost *h = p->host;
-    if (parcel_valid(p) && h->runner.starting) {
-        h->runner.starting = false;
-        h->runner.pid++;
-        h->runner.engine = engine_new(&io, h);
-        gw_assert(h->runner.engine);
-        for (size_t i = 0; i < h->type_count; i++) {
-            struct gw_error why;
-            if (engine_add_type(h->runner.engine, h->types[i], &why) != GW_OK) {
-                mesh_fail(h->mesh, "type \"%s\": %s", h->types[i]->name, why.text);
-            }
+    struct vrunner *r = &h->runners[index];
+    size_t n = index == 0 ? h->type_count : h->builtin_count;
+    r->pid++;
+    r->engine = engine_new(&io, h);
+    gw_assert(r->engine);
+    for (size_t i = 0; i < n; i++) {
+        struct gw_error why;
+        const struct gw_type *def = index == 0 ? h->types[i] : h->builtin_types[i];
+        if (engine_add_type(r->engine, def, &why) != GW_OK) {
+            mesh_fail(h->mesh, "type \"%s\": %s", def->name, why.text);
         }
-        hello(h);
+    }
+    hello(h, index);
+}
+
+static void come_up(void *arg)
+{
+    struct parcel *p = arg;
+    if (parcel_valid(p) && p->host->runners[p->index].starting) {
+        p->host->runners[p->index].starting = false;
+        open_engine(p->host, p->index);
     }
     parcel_free(p);
 }
@@ -117,17 +128,19 @@ static void come_up(void *arg)
 void vrunner_start(void *ctx, size_t index)
 {
     struct vhost *h = ctx;
-    gw_assert(index == 0 && !h->runner.engine && !h->runner.starting);
-    h->runner.starting = true;
-    mesh_push(h->mesh, h, h->mesh->now_us + mesh_between(h->mesh, 300, 3000), come_up, parcel_free,
-              parcel_new(h, NULL));
+    struct vrunner *r = &h->runners[index];
+    gw_assert(index < 2 && !r->engine && !r->starting);
+    r->starting = true;
+    int64_t takes_us = index == 0 ? mesh_between(h->mesh, 300, 3000) : 1;
+    mesh_push(h->mesh, h, h->mesh->now_us + takes_us, come_up, parcel_free,
+              parcel_new(h, index, NULL));
 }
 
 /* --- to the runner --- */
 /* When the answer for this agent comes: later than its last. */
-static int64_t answer_time(struct vhost *h, const gw_id *agent)
+static int64_t answer_time(struct vhost *h, size_t index, const gw_id *agent)
 {
-    struct vrunner *r = &h->runner;
+    struct vrunner *r = &h->runners[index];
     int64_t at = h->mesh->now_us + mesh_between(h->mesh, 10, 300);
     const size_t n = sizeof r->lanes / sizeof r->lanes[0];
     for (size_t i = 0; i < n; i++) {
@@ -150,7 +163,7 @@ static void arrive_at_runner(void *arg)
     struct parcel *p = arg;
     struct vhost *h = p->host;
     struct span in = buf_span(&p->bytes);
-    while (in.n > 0 && parcel_valid(p) && h->runner.engine) {
+    while (in.n > 0 && parcel_valid(p) && h->runners[p->index].engine) {
         struct frame frame;
         if (frame_take(&in, LIMIT_MESSAGE_BYTES, &frame) != GW_OK) {
             mesh_fail(h->mesh, "%s sent its runner a frame that does not parse", h->name);
@@ -161,9 +174,9 @@ static void arrive_at_runner(void *arg)
                       frame_kind_name(frame.kind));
         }
         struct buf out = {0};
-        engine_run(h->runner.engine, &frame, &out);
+        engine_run(h->runners[p->index].engine, &frame, &out);
         if (out.len > 0) {
-            send_to_host(h, &out, answer_time(h, &agent));
+            send_to_host(h, p->index, &out, answer_time(h, p->index, &agent));
         }
         buf_free(&out);
     }
@@ -173,30 +186,38 @@ static void arrive_at_runner(void *arg)
 void vrunner_send(void *ctx, size_t index, struct buf *frame)
 {
     struct vhost *h = ctx;
-    gw_assert(index == 0 && buf_ok(frame));
-    mesh_push(h->mesh, h, h->mesh->now_us + 5, arrive_at_runner, parcel_free, parcel_new(h, frame));
+    gw_assert(index < 2 && buf_ok(frame));
+    mesh_push(h->mesh, h, h->mesh->now_us + 5, arrive_at_runner, parcel_free,
+              parcel_new(h, index, frame));
 }
 
 /* --- the end of one --- */
+static void reset(struct vrunner *r)
+{
+    engine_free(r->engine);
+    *r = (struct vrunner){.life = r->life + 1, .pid = r->pid};
+}
+
 void vrunner_reset(struct vhost *h)
 {
-    engine_free(h->runner.engine);
-    h->runner = (struct vrunner){.life = h->runner.life + 1, .pid = h->runner.pid};
+    reset(&h->runners[0]);
+    reset(&h->runners[1]);
 }
 
 static void tell_down(void *arg)
 {
     struct vhost *h = arg;
-    node_runner_down(h->node, 0, h->runner.pid, "killed by signal 9");
+    node_runner_down(h->node, 0, h->runners[0].pid, "killed by signal 9");
 }
 
 void vrunner_kill(void *ctx, size_t index)
 {
     struct vhost *h = ctx;
+    struct vrunner *r = &h->runners[0];
     gw_assert(index == 0);
-    if (h->runner.engine || h->runner.starting) {
+    if (r->engine || r->starting) {
         mesh_note(h->mesh, "%s: its runner dies", h->name);
-        vrunner_reset(h);
+        reset(r);
         if (!h->dying) {
             mesh_push(h->mesh, h, h->mesh->now_us + mesh_between(h->mesh, 10, 500), tell_down, NULL,
                       h);
@@ -206,7 +227,7 @@ void vrunner_kill(void *ctx, size_t index)
 
 void mesh_crash_runner(struct mesh *m, size_t host)
 {
-    if (m->hosts[host].node && m->hosts[host].runner.engine) {
+    if (m->hosts[host].node && m->hosts[host].runners[0].engine) {
         vrunner_kill(&m->hosts[host], 0);
     }
 }
