@@ -75,13 +75,13 @@ struct type {
     uint32_t version;
     uint32_t hooks;                     /* bit per frame_hook */
     const struct node_builtin *builtin; /* NULL: of a plugin */
-    struct runner *runner;             /* NULL: rows here name it, no runner offers it */
-    const gw_value *about;             /* in runner->about, or NULL */
-    size_t counts[AGENT_STATUS_COUNT]; /* of its agents in the registry */
-    LIST_HEAD(live_list, live) lives;  /* of its agents that have one */
-    TAILQ_HEAD(idle_list, agent) idle; /* its active agents, by last use, oldest first (idle.c) */
-    int64_t idle_ms;                   /* so long without work, and it sleeps; 0 = never */
-    struct sleep_wish sleep;           /* where nobody else says */
+    struct runner *runner;              /* NULL: rows here name it, no runner offers it */
+    const gw_value *about;              /* in runner->about, or NULL */
+    size_t counts[AGENT_STATUS_COUNT];  /* of its agents in the registry */
+    LIST_HEAD(live_list, live) lives;   /* of its agents that have one */
+    TAILQ_HEAD(idle_list, agent) idle;  /* its active agents, by last use, oldest first (idle.c) */
+    int64_t idle_ms;                    /* so long without work, and it sleeps; 0 = never */
+    struct sleep_wish sleep;            /* where nobody else says */
 };
 
 /* What stands in a row of TABLE_AGENTS besides its key. */
