@@ -255,7 +255,9 @@ static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t
         n->loading = false;
         HASH_ITER (hh, n->agents, a, next) {
             if (a->live && !TAILQ_EMPTY(&a->live->queue)) {
-                starts_add(n, a, false);
+                if (!a->unborn) { /* a resident that is being made: the host waits for it */
+                    starts_add(n, a, false);
+                }
                 work_pump(n, a);
             }
         }
