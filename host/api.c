@@ -329,6 +329,22 @@ static void answer_index(struct http_call *http)
     gw_value_free(&doc);
 }
 
+/* The headers of W3C Trace Context; what is no valid trace is ignored (carry.c). One that comes
+ * twice is none (section 3.2.4 of the recommendation leaves which is meant open). */
+static gw_err take_trace(struct http_call *http, gw_value *context)
+{
+    static const char *const names[] = {"traceparent", "tracestate"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *text = http_header_once(http, names[i]);
+        gw_value v = gw_nil();
+        if (text) {
+            GW_TRY(gw_value_set_str(&v, text, strlen(text)));
+            GW_TRY(gw_map_set(context, names[i], v));
+        }
+    }
+    return GW_OK;
+}
+
 /* --- the door --- */
 
 static void run(struct node *node, struct http_call *http, const struct op *op, gw_value *args)
@@ -346,6 +362,9 @@ static void run(struct node *node, struct http_call *http, const struct op *op, 
         .item = on_item,
     };
     *args = gw_nil();
+    if (take_trace(http, &o->call.context) != GW_OK) {
+        log_warn("memory", "a request goes on without its trace");
+    }
     if (op->streams && strcmp(http_method(http), "HEAD") == 0) {
         on_answer(&o->call, GW_OK, NULL, NULL);
         return;

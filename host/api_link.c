@@ -170,8 +170,11 @@ static gw_err check_context(const struct api_link *l, const gw_value *context, s
 {
     for (size_t i = 0; l->kind == LINK_CLIENT && context->kind == GW_MAP && i < context->map.n;
          i++) {
-        if (strcmp(context->map.items[i].key, "text") != 0) {
-            return gw_fail(why, GW_EDENIED, "a client may put only \"text\" into the context");
+        const char *key = context->map.items[i].key;
+        if (strcmp(key, "text") != 0 && strcmp(key, "traceparent") != 0 &&
+            strcmp(key, "tracestate") != 0) {
+            return gw_fail(why, GW_EDENIED,
+                           "a client may put only \"text\" and its trace into the context");
         }
     }
     return GW_OK;

@@ -34,17 +34,19 @@ struct inline_runner {
 
 /* ---- what the engine needs ---- */
 
-static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text)
+static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text,
+                     const char *trace)
 {
     struct inline_runner *r = ctx;
     struct buf out = {0};
     struct frame f;
-    mp_array(&out, 5);
+    mp_array(&out, 6);
     mp_uint(&out, FRAME_LOG);
     mp_uint(&out, 0);
     mp_id(&out, agent);
     mp_uint(&out, level);
     mp_str(&out, text);
+    mp_str(&out, trace[0] ? trace : NULL);
     if (buf_ok(&out) && frame_parse(buf_span(&out), &f) == GW_OK) {
         node_runner_frame(r->host->node, r->index, &f);
     }

@@ -63,6 +63,8 @@
 #define LIMIT_STREAMS 65536                   /* other agents that one agent has told, or heard from */
 #define LIMIT_OUTBOX_MESSAGES 10000           /* undelivered messages of one agent */
 #define LIMIT_CHAIN 64                        /* asks that wait for each other, one in the other */
+#define LIMIT_DEADLINE_MS (100LL * 365 * 24 * 3600 * 1000) /* farthest deadline: times stay far from overflow */
+#define LIMIT_TRACE_STATE_BYTES 512           /* tracestate: what W3C asks to pass on, and no more */
 #define LIMIT_CREATED_KEYS 16384              /* remembered request keys of create and clone of one host */
 #define LIMIT_HINTS 65536                     /* agents of which a host has merely heard where they are */
 #define LIMIT_DEAD_KEPT 1000                  /* dead letters on disk; the oldest go first */

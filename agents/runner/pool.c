@@ -503,14 +503,16 @@ static gw_err ask_take(void *ctx, struct engine_ask *ask, gw_value *ret, struct 
     return parse_reply(&ask->answer->frame, ret, why);
 }
 
-static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text)
+static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text,
+                     const char *trace)
 {
     struct pool *p = ctx;
     struct buf out = {0};
-    size_t at = frame_begin(&out, FRAME_LOG, 0, 3);
+    size_t at = frame_begin(&out, FRAME_LOG, 0, 4);
     mp_id(&out, agent);
     mp_uint(&out, level);
     mp_str(&out, text);
+    mp_str(&out, trace[0] ? trace : NULL);
     frame_end(&out, at);
     if (buf_ok(&out)) {
         send_or_die(wire_write(p->wire, &out)); /* at once: it may explain the crash that follows */

@@ -139,6 +139,31 @@ gw_time gw_now(struct gw_call *call)
     return (gw_time){(int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000};
 }
 
+int64_t call_clock_ms(const struct engine_io *io, void *io_ctx)
+{
+    struct timespec now;
+    if (io->now_ms) {
+        return io->now_ms(io_ctx);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t gw_deadline_left_ms(struct gw_call *call)
+{
+    const gw_value *left = gw_map_get(call_context(call), "left");
+    if (!left || left->kind != GW_INT) {
+        return GW_NO_DEADLINE;
+    }
+    int64_t used = call_clock_ms(call->io, call->io_ctx) - call->begun_ms;
+    return left->i > used ? left->i - used : 0;
+}
+
+const char *gw_trace(struct gw_call *call)
+{
+    return gw_map_str(call_context(call), "traceparent", "");
+}
+
 /* --- failing and logging --- */
 
 gw_err gw_call_fail(struct gw_call *call, gw_err code, const char *fmt, ...)
@@ -167,7 +192,7 @@ void gw_log(struct gw_call *call, gw_log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    call->io->log(call->io_ctx, &call->run->agent, level, text);
+    call->io->log(call->io_ctx, &call->run->agent, level, text, gw_trace(call));
 }
 
 /* --- arguments --- */

@@ -33,6 +33,7 @@ struct gw_call {
     gw_value reply;                   /* map, or nil */
     gw_value context;                 /* unpacked at first use */
     bool context_read;
+    int64_t begun_ms;   /* by engine_now_ms, when the handler began */
     bool leaves;        /* dispatch, deactivate or dispose is recorded */
     struct buf actions; /* packed [verb, args] one after the other */
     size_t action_count;
@@ -46,6 +47,8 @@ void call_deinit(struct gw_call *call);
 /* Context of RUN, unpacked. */
 const gw_value *call_context(struct gw_call *call);
 bool call_reads(const struct gw_call *call); /* of a GW_READ method */
+/* A clock that is not set meanwhile, in milliseconds. */
+int64_t call_clock_ms(const struct engine_io *io, void *io_ctx);
 
 /* ---- future.c ---- */
 void futures_init(struct gw_call *call);
@@ -57,10 +60,14 @@ gw_err verbs_message(struct gw_call *call, gw_value agent, const char *method, g
                      gw_value *ret) GW_MUST_USE;
 /* The operations of a host name agents by text, as people and tools do. */
 gw_value verbs_agent_text(const gw_id *id);
-/* What goes with a CALL: its key into args, chain and caller into the context. `target`: the agent
- * that will be at work meanwhile, or NULL. GW_EINLINE, GW_EDEADLOCK. */
+/* Its members priority and no_wake (NULL: none). GW_EARG. */
+gw_err verbs_add_options(struct gw_call *call, const struct gw_message_options *o,
+                         gw_value *map) GW_MUST_USE;
+/* What goes with a CALL: its key into args; chain, caller, trace and the time that is left into the
+ * context. `target`: the agent that will be at work meanwhile, or NULL. limit_ms: 0 = as long as
+ * the caller of this handler has. GW_EINLINE, GW_EDEADLOCK, GW_ETIMEOUT. */
 gw_err verbs_prepare(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
-                     gw_value *args, gw_value *ret_context) GW_MUST_USE;
+                     int64_t limit_ms, gw_value *args, gw_value *ret_context) GW_MUST_USE;
 /* A sentence in call->why for every failure; returns err. */
 gw_err verbs_outcome(struct gw_call *call, const char *op, gw_err err);
 /* Move one member out of a map that is then freed; `whole` when it is not a map with that member.

@@ -407,7 +407,11 @@ static void failed(uint64_t stream, gw_err code, const struct gw_error *why, str
 static gw_err execute(struct engine *e, struct state *s, const struct run *run, uint64_t stream,
                       struct buf *out, struct gw_error *why)
 {
-    struct gw_call call = {.run = run, .io = &e->io, .io_ctx = e->ctx, .state = s};
+    struct gw_call call = {.run = run,
+                           .io = &e->io,
+                           .io_ctx = e->ctx,
+                           .state = s,
+                           .begun_ms = call_clock_ms(&e->io, e->ctx)};
     gw_handler handler = NULL;
     futures_init(&call);
     bool touched = false; /* the object may differ from what the host was told */

@@ -64,7 +64,8 @@ struct engine_io {
     gw_err (*take)(void *ctx, struct engine_ask *ask, gw_value *ret, struct gw_error *why);
     /* Free it, answered or not. */
     void (*drop)(void *ctx, struct engine_ask *ask);
-    void (*log)(void *ctx, const gw_id *agent, unsigned level, const char *text);
+    /* trace: the handler's, as traceparent; "" = none */
+    void (*log)(void *ctx, const gw_id *agent, unsigned level, const char *text, const char *trace);
     int64_t (*now_ms)(void *ctx); /* NULL: the clock of the machine */
 };
 

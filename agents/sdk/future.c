@@ -59,15 +59,22 @@ static gw_err start(struct gw_call *call, const gw_value *args, const gw_value *
 gw_err gw_ask_async(struct gw_call *call, gw_id agent, const char *method, gw_value args,
                     struct gw_future **ret_future)
 {
+    return gw_ask_async_with(call, agent, method, args, NULL, ret_future);
+}
+
+gw_err gw_ask_async_with(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                         const struct gw_message_options *options, struct gw_future **ret_future)
+{
     gw_value map, context = {0};
     GW_TRY(verbs_message(call, verbs_agent_text(&agent), method, args, &map));
-    gw_err err = GW_OK;
-    if (call->futures_open >= LIMIT_ASKS_PER_HANDLER) {
+    gw_err err = verbs_add_options(call, options, &map);
+    if (err == GW_OK && call->futures_open >= LIMIT_ASKS_PER_HANDLER) {
         err = gw_call_fail(call, GW_EBUSY, "%d asks of this handler were not waited for",
                            LIMIT_ASKS_PER_HANDLER);
     }
     if (err == GW_OK) {
-        err = verbs_prepare(call, "send", &agent, true, &map, &context);
+        err = verbs_prepare(call, "send", &agent, true, options ? options->deadline_ms : 0, &map,
+                            &context);
     }
     if (err == GW_OK) {
         err = start(call, &map, &context, ret_future);

@@ -168,7 +168,32 @@ gw_err verbs_message(struct gw_call *call, gw_value agent, const char *method, g
     return GW_OK;
 }
 
+gw_err verbs_add_options(struct gw_call *call, const struct gw_message_options *o, gw_value *map)
+{
+    if (!o) {
+        return GW_OK;
+    }
+    if (o->priority < 0 || o->priority > 9) {
+        return gw_call_fail(call, GW_EARG, "%d is not a priority (1 to 9, 0 = normal)",
+                            o->priority);
+    }
+    if (o->deadline_ms < 0) {
+        return gw_call_fail(call, GW_EARG, "a deadline of %lld ms lies in the past",
+                            (long long)o->deadline_ms);
+    }
+    if (o->priority > 0) {
+        GW_TRY(gw_map_set(map, "priority", gw_int(o->priority)));
+    }
+    return o->no_wake ? gw_map_set(map, "no_wake", gw_bool(true)) : GW_OK;
+}
+
 gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value args)
+{
+    return gw_tell_with(call, agent, method, args, NULL);
+}
+
+gw_err gw_tell_with(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                    const struct gw_message_options *options)
 {
     if (call->run->hook == HOOK_DISPATCH || call->run->hook == HOOK_DISPOSE) {
         gw_value_free(
@@ -178,6 +203,14 @@ gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method, gw_value a
     }
     gw_value map;
     GW_TRY(verbs_message(call, gw_id_value(&agent), method, args, &map));
+    gw_err err = verbs_add_options(call, options, &map);
+    if (err == GW_OK && options && options->deadline_ms > 0) {
+        err = gw_map_set(&map, "left", gw_int(options->deadline_ms));
+    }
+    if (err != GW_OK) {
+        gw_value_free(&map);
+        return err;
+    }
     return record(call, "tell", map);
 }
 
@@ -332,6 +365,26 @@ gw_value verbs_agent_text(const gw_id *id)
     return gw_str(gw_id_text(id, text));
 }
 
+/* The caller's trace, and what time there is: what this handler has left, at most limit_ms (0 = no
+ * limit of its own). */
+static gw_err call_carry(struct gw_call *call, int64_t limit_ms, gw_value *context)
+{
+    int64_t left = gw_deadline_left_ms(call);
+    if (left == 0) {
+        return gw_call_fail(call, GW_ETIMEOUT,
+                            "the deadline of this handler's caller has passed: nothing was asked");
+    }
+    left = limit_ms > 0 && limit_ms < left ? limit_ms : left;
+    if (left != GW_NO_DEADLINE) {
+        GW_TRY(gw_map_set(context, "left", gw_int(left)));
+    }
+    if (gw_trace(call)[0]) {
+        GW_TRY(gw_map_set(context, "traceparent", gw_str(gw_trace(call))));
+    }
+    const char *state = gw_map_str(call_context(call), "tracestate", NULL);
+    return state ? gw_map_set(context, "tracestate", gw_str(state)) : GW_OK;
+}
+
 /* context of a CALL: {agent: the caller, chain: [who waits, the caller last]}. An ask of an agent
  * in the chain would wait for itself. */
 static gw_err call_chain(struct gw_call *call, const gw_id *target, gw_value *ret)
@@ -373,7 +426,7 @@ static gw_err call_chain(struct gw_call *call, const gw_id *target, gw_value *re
 }
 
 gw_err verbs_prepare(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
-                     gw_value *args, gw_value *ret_context)
+                     int64_t limit_ms, gw_value *args, gw_value *ret_context)
 {
     if (!call->io->start) {
         return gw_call_fail(call, GW_EINLINE, "\"%s\" would block, and this type runs inline", op);
@@ -385,7 +438,8 @@ gw_err verbs_prepare(struct gw_call *call, const char *op, const gw_id *target, 
     if (keyed) {
         GW_TRY(set_key(call, args));
     }
-    return call_chain(call, target, ret_context);
+    GW_TRY(call_chain(call, target, ret_context));
+    return call_carry(call, limit_ms, ret_context);
 }
 
 gw_err verbs_outcome(struct gw_call *call, const char *op, gw_err err)
@@ -398,13 +452,13 @@ gw_err verbs_outcome(struct gw_call *call, const char *op, gw_err err)
 }
 
 /* Make the call; takes ownership of args. `target`: the agent that will be at work meanwhile, or
- * NULL. */
-static gw_err blocking(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
-                       gw_value args, gw_value *ret)
+ * NULL. limit_ms: 0 = as long as the caller of this handler has. */
+static gw_err blocking_for(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
+                           int64_t limit_ms, gw_value args, gw_value *ret)
 {
     gw_value context = {0};
     struct engine_ask *ask = NULL;
-    gw_err err = verbs_prepare(call, op, target, keyed, &args, &context);
+    gw_err err = verbs_prepare(call, op, target, keyed, limit_ms, &args, &context);
     if (err == GW_OK) {
         call->why = (struct gw_error){0};
         err = call->io->start(call->io_ctx, op, &args, &context, true, &ask, &call->why);
@@ -422,6 +476,12 @@ static gw_err blocking(struct gw_call *call, const char *op, const gw_id *target
     gw_value_free(&args);
     gw_value_free(&context);
     return err;
+}
+
+static gw_err blocking(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
+                       gw_value args, gw_value *ret)
+{
+    return blocking_for(call, op, target, keyed, 0, args, ret);
 }
 
 gw_value verbs_take_member(gw_value whole, const char *key)
@@ -443,9 +503,21 @@ gw_value verbs_take_member(gw_value whole, const char *key)
 gw_err gw_ask(struct gw_call *call, gw_id agent, const char *method, gw_value args,
               gw_value *ret_reply)
 {
+    return gw_ask_with(call, agent, method, args, NULL, ret_reply);
+}
+
+gw_err gw_ask_with(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                   const struct gw_message_options *options, gw_value *ret_reply)
+{
     gw_value map, answer;
     GW_TRY(verbs_message(call, verbs_agent_text(&agent), method, args, &map));
-    GW_TRY(blocking(call, "send", &agent, true, map, &answer));
+    gw_err err = verbs_add_options(call, options, &map);
+    if (err != GW_OK) {
+        gw_value_free(&map);
+        return err;
+    }
+    GW_TRY(
+        blocking_for(call, "send", &agent, true, options ? options->deadline_ms : 0, map, &answer));
     *ret_reply = verbs_take_member(answer, "reply");
     return GW_OK;
 }

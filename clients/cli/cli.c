@@ -148,6 +148,8 @@ gw_err cli_client(struct cli *cli, struct gw_client **ret, struct gw_error *why)
             .token_file = option_text(&cli->options, "token-file"),
             .connect_ms =
                 cli->timeout_ms < CONNECT_MS && cli->timeout_ms > 0 ? cli->timeout_ms : CONNECT_MS,
+            .traceparent = getenv("TRACEPARENT"), /* as other tools that take part in traces do */
+            .tracestate = getenv("TRACESTATE"),
         };
         GW_TRY(gw_client_open(&o, &cli->client, why));
         interrupt_client = cli->client;

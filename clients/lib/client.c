@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "clients/lib/session.h"
+#include "protocol/trace.h"
 
 #define CONNECT_MS 10000
 #define RETRY_MS   3000
@@ -14,6 +15,23 @@
 struct gw_client {
     struct session session;
 };
+
+/* Only what is well formed: others are as good as none (W3C Trace Context, section 4). */
+static gw_err take_trace(struct session *s, const struct gw_client_options *o, struct gw_error *why)
+{
+    struct trace parent;
+    struct span text = {(const uint8_t *)o->traceparent,
+                        o->traceparent ? strlen(o->traceparent) : 0};
+    struct span state = {(const uint8_t *)o->tracestate, o->tracestate ? strlen(o->tracestate) : 0};
+    if (trace_parse(text, &parent) != GW_OK) {
+        return GW_OK;
+    }
+    s->traceparent = strdup(o->traceparent);
+    if (trace_state_is_valid(state)) {
+        s->tracestate = strdup(o->tracestate);
+    }
+    return s->traceparent ? GW_OK : gw_fail(why, GW_ENOMEM, "out of memory");
+}
 
 static gw_err open_session(struct session *s, const struct gw_client_options *o,
                            struct gw_error *why)
@@ -24,6 +42,7 @@ static gw_err open_session(struct session *s, const struct gw_client_options *o,
     if (s->wake_fd < 0) {
         return gw_fail(why, GW_EIO, "cannot make a client: %s", strerror(errno));
     }
+    GW_TRY(take_trace(s, o, why));
     GW_TRY(gw_home_path(o->home, s->home, sizeof s->home, why));
     if (o->token_file) {
         GW_TRY(file_token(o->token_file, s->token, why));

@@ -31,6 +31,8 @@ void session_deinit(struct session *s)
     buf_free(&s->in);
     buf_free(&s->out);
     calls_free(&s->calls);
+    free(s->traceparent);
+    free(s->tracestate);
     if (s->wake_fd >= 0) {
         close(s->wake_fd);
     }
@@ -122,6 +124,21 @@ static void pack_args(const gw_value *args, const char *new_key, struct buf *out
     }
 }
 
+static void pack_context(const struct session *s, struct buf *out)
+{
+    if (!s->traceparent) {
+        mp_nil(out);
+        return;
+    }
+    mp_map(out, 1 + (s->tracestate != NULL));
+    mp_str(out, "traceparent");
+    mp_str(out, s->traceparent);
+    if (s->tracestate) {
+        mp_str(out, "tracestate");
+        mp_str(out, s->tracestate);
+    }
+}
+
 static gw_err pack_call(struct session *s, struct call *call, const char *op, const gw_value *args,
                         struct gw_error *why)
 {
@@ -142,7 +159,7 @@ static gw_err pack_call(struct session *s, struct call *call, const char *op, co
     size_t at = frame_begin(&call->frame, FRAME_CALL, call->stream, 3);
     mp_str(&call->frame, op);
     pack_args(args ? args : &nothing, new_key, &call->frame);
-    mp_nil(&call->frame);
+    pack_context(s, &call->frame);
     frame_end(&call->frame, at);
     if (!buf_ok(&call->frame)) {
         return gw_fail(why, GW_EARG,

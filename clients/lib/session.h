@@ -21,8 +21,9 @@ struct session {
     struct conn conn; /* closed = down */
     struct find_target target;
     char home[FILE_PATH_BYTES];
-    char token[FILE_TOKEN_BYTES]; /* "" = none */
-    struct tls *tls;              /* made with the first dial of a URL */
+    char token[FILE_TOKEN_BYTES];   /* "" = none */
+    struct tls *tls;                /* made with the first dial of a URL */
+    char *traceparent, *tracestate; /* of every call, owned; NULL = none */
     struct buf in, out;
     size_t in_at, out_at; /* bytes already handled, already written */
     struct calls calls;

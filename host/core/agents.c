@@ -43,11 +43,12 @@ struct span row_number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, uint
     return (struct span){raw, ROW_KEY_BYTES + 8};
 }
 
-#define ROW_FIELDS 13 /* and one more, which rows of the first build do not have */
+#define ROW_FIELDS 15
+#define ROW_LEAST  13 /* rows of older builds have none of the last ones */
 
 void agent_row_pack(const struct agent_row *row, struct buf *out)
 {
-    mp_array(out, ROW_FIELDS + 1);
+    mp_array(out, ROW_FIELDS);
     mp_uint(out, row->status);
     mp_str(out, row->type);
     mp_bin(out, row->home.b, HOST_ID_BYTES);
@@ -62,6 +63,7 @@ void agent_row_pack(const struct agent_row *row, struct buf *out)
     mp_uint(out, row->then);
     mp_bin(out, row->intent.data, row->intent.len);
     mp_bool(out, row->wake_at_start);
+    trace_pack(&row->trace, out);
 }
 
 void agent_row_clear(struct agent_row *row)
@@ -86,7 +88,7 @@ static gw_err read_row(struct mp *m, struct agent_row *row)
     size_t n;
     struct span intent;
     GW_TRY(mp_read_array(m, &n));
-    if (n < ROW_FIELDS) {
+    if (n < ROW_LEAST) {
         return GW_EPROTO;
     }
     GW_TRY(read_status(m, &row->status));
@@ -104,11 +106,13 @@ static gw_err read_row(struct mp *m, struct agent_row *row)
     GW_TRY(mp_read_bin(m, &intent));
     buf_add(&row->intent, intent.p, intent.n);
     GW_TRY(buf_ok(&row->intent) ? GW_OK : GW_ENOMEM);
-    if (n == ROW_FIELDS) {
-        return GW_OK;
+    if (n > ROW_LEAST) {
+        GW_TRY(mp_read_bool(m, &row->wake_at_start));
     }
-    GW_TRY(mp_read_bool(m, &row->wake_at_start));
-    return mp_skip_n(m, n - ROW_FIELDS - 1);
+    if (n > ROW_LEAST + 1) {
+        GW_TRY(trace_unpack(m, &row->trace));
+    }
+    return mp_skip_n(m, n > ROW_FIELDS ? n - ROW_FIELDS : 0);
 }
 
 gw_err agent_row_unpack(struct span raw, struct agent_row *ret)
@@ -415,6 +419,7 @@ void live_free(struct live *live)
         free(live->requests);
         free(live->streams);
         free(live->asks);
+        free(live->order);
         free(live);
     }
 }

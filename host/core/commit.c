@@ -144,9 +144,10 @@ static void failed_once(struct work *w, struct store_batch *batch)
         dead_put(w, batch);
     }
     event_put(w->node, batch,
-              &(struct event){.kind = dead      ? "message.dead"
-                                      : message ? "message.failed"
-                                                : "hook.failed",
+              &(struct event){.kind = w->expired ? "message.expired"
+                                      : dead     ? "message.dead"
+                                      : message  ? "message.failed"
+                                                 : "hook.failed",
                               .agent = &w->agent->id,
                               .type = w->agent->type->name,
                               .text = w->result.why.text});
@@ -280,7 +281,9 @@ void commit_result(struct work *w)
     if (!batch) {
         log_die("memory", "out of memory for a transaction");
     }
+    struct trace before = trace_enter(n, &w->carry.trace); /* of its events, and what it asks for */
     put_result(w, batch);
+    (void)trace_enter(n, &before);
     if (store_batch_count(batch) == 0) { /* a read: nothing to keep, it is simply run again */
         store_batch_free(batch);
         commit_nothing(w);

@@ -256,9 +256,7 @@ void agent_discard(struct node *n, struct agent *a, const struct gw_error *why)
             "the agent ended before this message: %.200s", why->text);
     while (live && !TAILQ_EMPTY(&live->queue)) {
         struct work *w = TAILQ_FIRST(&live->queue);
-        TAILQ_REMOVE(&live->queue, w, link);
-        live->queued--;
-        live->queued_bytes -= w->args.len;
+        mailbox_remove(live, w);
         lost += w->inbox > 0;
         w->done(w, gone.code, NULL, &gone);
         work_free(w);

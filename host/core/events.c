@@ -33,9 +33,10 @@ struct follower {
 
 static void pack_event(struct node *n, uint64_t seq, const struct event *e, struct buf *out)
 {
-    char id[GW_ID_TEXT];
+    char id[GW_ID_TEXT], trace_id[TRACE_TEXT];
+    const struct trace *trace = e->trace ? e->trace : &n->trace;
     size_t fields = 3 + (e->agent != NULL) + (e->type != NULL) + (e->ticket != NULL) +
-                    (e->peer != NULL) + (e->text != NULL);
+                    (e->peer != NULL) + (e->text != NULL) + !trace_is_none(trace);
     mp_map(out, fields);
     mp_str(out, "seq");
     mp_uint(out, seq);
@@ -60,6 +61,10 @@ static void pack_event(struct node *n, uint64_t seq, const struct event *e, stru
     if (e->ticket) {
         mp_str(out, "ticket");
         mp_str(out, gw_id_text(e->ticket, id));
+    }
+    if (!trace_is_none(trace)) {
+        mp_str(out, "trace");
+        mp_strn(out, trace_text(trace, trace_id) + 3, (size_t)2 * TRACE_ID_BYTES);
     }
 }
 
@@ -249,9 +254,21 @@ struct log_line {
     char type[LIMIT_NAME_BYTES + 1];
     uint8_t level;
     char *text;
+    struct trace trace; /* of the handler */
 };
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+static gw_err add_trace(gw_value *item, const struct trace *t)
+{
+    char text[TRACE_TEXT];
+    gw_value id = gw_nil();
+    if (trace_is_none(t)) {
+        return GW_OK;
+    }
+    GW_TRY(gw_value_set_str(&id, trace_text(t, text) + 3, (size_t)2 * TRACE_ID_BYTES));
+    return gw_map_set(item, "trace", id);
+}
 
 static bool give_line(struct follower *f, const struct log_line *line)
 {
@@ -265,7 +282,8 @@ static bool give_line(struct follower *f, const struct log_line *line)
         gw_map_set(&item, "agent", gw_str(gw_id_text(&line->agent, id))) == GW_OK &&
         gw_map_set(&item, "type", gw_str(line->type)) == GW_OK &&
         gw_map_set(&item, "level", gw_str(level_names[line->level])) == GW_OK &&
-        gw_map_set(&item, "text", gw_str(line->text)) == GW_OK) {
+        gw_map_set(&item, "text", gw_str(line->text)) == GW_OK &&
+        add_trace(&item, &line->trace) == GW_OK) {
         alive = f->call->item(f->call, &item);
     }
     gw_value_free(&item);
@@ -283,6 +301,12 @@ void log_frame(struct node *n, const struct frame *f)
         mp_read_str(&m, &text) != GW_OK) {
         return;
     }
+    struct span parent = {0};
+    struct trace trace = {0};
+    if (f->fields > 3 && mp_read_str(&m, &parent) == GW_OK &&
+        trace_parse(parent, &trace) != GW_OK) {
+        trace = (struct trace){0};
+    }
     if (!n->log_lines) {
         n->log_lines = xcalloc(LOG_LINES, sizeof *n->log_lines);
     }
@@ -291,7 +315,8 @@ void log_frame(struct node *n, const struct frame *f)
     n->log_head = (n->log_head + 1) % LOG_LINES;
     n->log_count += n->log_count < LOG_LINES;
     free(line->text);
-    *line = (struct log_line){.time_ms = node_now_ms(n), .agent = agent, .level = (uint8_t)level};
+    *line = (struct log_line){
+        .time_ms = node_now_ms(n), .agent = agent, .level = (uint8_t)level, .trace = trace};
     memcpy(line->type, a ? a->type->name : "", a ? sizeof line->type : 1);
     size_t len = text.n < LINE_BYTES ? text.n : LINE_BYTES;
     while (len < text.n && len > 0 && (text.p[len] & 0xc0) == 0x80) {
@@ -302,8 +327,9 @@ void log_frame(struct node *n, const struct frame *f)
         free(line->text);
         line->text = xstrdup("(a line that is not UTF-8)");
     }
-    log_at((log_level)level, "agent", "agent=%s type=%s %s", gw_id_text(&agent, id), line->type,
-           line->text);
+    char trace_id[TRACE_TEXT];
+    log_at((log_level)level, "agent", "agent=%s type=%s trace=%.32s %s", gw_id_text(&agent, id),
+           line->type, trace_is_none(&trace) ? "-" : trace_text(&trace, trace_id) + 3, line->text);
     for (struct follower *fo = n->followers, *next; fo; fo = next) {
         next = fo->next;
         if (!fo->logs) {

@@ -41,7 +41,17 @@ void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *ro
     buf_free(&packed);
 }
 
-void handoff_pack_rows(const struct storage_row *rows, size_t n, struct buf *out)
+/* Deadlines go as what is left of them: the clock there is another one. */
+static void pack_value(const struct storage_row *row, int64_t now_ms, struct buf *out)
+{
+    struct buf value = {0};
+    bool mail = row->table == TABLE_INBOX || row->table == TABLE_OUTBOX;
+    bool moved = mail && carry_shift(row->value, -now_ms, &value) == GW_OK && value.len > 0;
+    mp_span(out, moved ? buf_span(&value) : row->value);
+    buf_free(&value);
+}
+
+void handoff_pack_rows(const struct storage_row *rows, size_t n, int64_t now_ms, struct buf *out)
 {
     for (size_t t = 0; t < 4; t++) {
         size_t count = 0;
@@ -53,7 +63,7 @@ void handoff_pack_rows(const struct storage_row *rows, size_t n, struct buf *out
             if (rows[i].table == list_tables[t]) {
                 mp_array(out, 2);
                 mp_bin(out, rows[i].key.p + ROW_KEY_BYTES, rows[i].key.n - ROW_KEY_BYTES);
-                mp_span(out, rows[i].value);
+                pack_value(&rows[i], now_ms, out);
             }
         }
     }
@@ -113,7 +123,7 @@ static gw_err check_parts(struct span parts)
 static const size_t suffix_bytes[4] = {REQUEST_KEY_BYTES, STREAM_KEY_BYTES, 8, 8};
 
 static gw_err store_list(struct store_batch *batch, size_t t, struct span list, const gw_id *agent,
-                         uint64_t epoch)
+                         uint64_t epoch, int64_t now_ms)
 {
     struct mp m = mp_over(list);
     size_t n, two;
@@ -129,7 +139,12 @@ static gw_err store_list(struct store_batch *batch, size_t t, struct span list, 
         }
         row_key(raw, agent, epoch);
         memcpy(raw + ROW_KEY_BYTES, suffix.p, suffix.n);
-        store_batch_put(batch, list_tables[t], (struct span){raw, ROW_KEY_BYTES + suffix.n}, value);
+        const struct span key = {raw, ROW_KEY_BYTES + suffix.n};
+        GW_AUTO(buf_free) struct buf here = {0};
+        if (list_tables[t] == TABLE_INBOX || list_tables[t] == TABLE_OUTBOX) {
+            GW_TRY(carry_shift(value, now_ms, &here));
+        }
+        store_batch_put(batch, list_tables[t], key, here.len > 0 ? buf_span(&here) : value);
     }
     return GW_OK;
 }
@@ -141,7 +156,7 @@ gw_err handoff_store(struct store_batch *batch, const struct handoff_payload *p,
     GW_TRY(check_parts(p->parts));
     commit_parts(batch, agent, epoch, p->parts);
     for (size_t t = 0; t < 4; t++) {
-        GW_TRY(store_list(batch, t, p->lists[t], agent, epoch));
+        GW_TRY(store_list(batch, t, p->lists[t], agent, epoch, now_ms));
     }
     return timers.n > 0 ? timers_store(batch, agent, epoch, timers, now_ms) : GW_OK;
 }

@@ -27,8 +27,8 @@ bool handoff_note_is(const struct ticket_note *note, const gw_id *ticket, const 
 /* Pack the payload. `rows` is five packed lists in a row; empty: none of them holds anything. */
 void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *row,
                   struct span parts, struct span rows);
-/* Rows of (agent, epoch) in the first four tables, as four packed lists. */
-void handoff_pack_rows(const struct storage_row *rows, size_t n, struct buf *out);
+/* Rows of (agent, epoch) in the first four tables, as four packed lists; now_ms: wall clock. */
+void handoff_pack_rows(const struct storage_row *rows, size_t n, int64_t now_ms, struct buf *out);
 #define HANDOFF_LISTS 5
 struct handoff_payload {
     handoff_mode mode;

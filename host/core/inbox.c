@@ -20,13 +20,14 @@ void inbox_put(struct agent *a, struct work *w, struct store_batch *batch)
     uint8_t raw[ROW_KEY_BYTES + 8];
     struct buf value = {0};
     w->inbox = agent_live(a)->inbox_next++;
-    mp_array(&value, 6);
+    mp_array(&value, 6 + CARRY_FIELDS);
     mp_id(&value, &w->sender);
     mp_str(&value, w->method);
     mp_span(&value, buf_span(&w->args));
     mp_bin(&value, w->key, sizeof w->key);
     mp_uint(&value, w->flags);
     mp_uint(&value, w->hook);
+    carry_put(w->node, &w->carry, &value);
     store_batch_put_take(batch, TABLE_INBOX, row_number_key(raw, &a->id, a->epoch, w->inbox),
                          &value);
     buf_free(&value);
@@ -96,6 +97,7 @@ static void accept_one(struct node *n, struct op_call *call, struct agent *a, co
     buf_add(&w->args, args->s.p, args->s.n);
     memcpy(w->key, gw_map_get(&call->args, "key")->s.p, sizeof w->key);
     w->sender = *sender;
+    carry_of_call(n, call, &w->carry);
     w->done = inbox_done;
     *c = (struct accepting){.n = n, .call = call, .agent = a->id, .epoch = a->epoch, .w = w};
     c->before = s->mark;
@@ -160,6 +162,9 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
         op_fail(call, &why);
     } else if (is_full(n, live, s, &why)) {
         op_fail(call, &why);
+    } else if (a->status == AGENT_INACTIVE && gw_map_bool(&call->args, "no_wake", false)) {
+        gw_fail(&why, GW_EINACTIVE, "the agent is inactive and is not woken by this message");
+        op_fail(call, &why);
     } else {
         accept_one(n, call, a, &sender);
     }
@@ -184,7 +189,8 @@ static void load_inbox(struct node *n, struct agent *a, uint64_t number, struct 
         mp_read_str(&m, &method) == GW_OK && span_text(method, name, sizeof name) &&
         mp_read_bin(&m, &args) == GW_OK && mp_read_fixed(&m, w->key, sizeof w->key) == GW_OK &&
         mp_read_u32(&m, &w->flags) == GW_OK && (fields == 5 || mp_read_u32(&m, &hook) == GW_OK) &&
-        (hook == HOOK_METHOD || hook == HOOK_TIMER)) {
+        (hook == HOOK_METHOD || hook == HOOK_TIMER) &&
+        (fields < 6 + CARRY_FIELDS || carry_read(n, &m, &w->carry) == GW_OK)) {
         w->method = xstrdup(name);
         w->flags &= RUN_TEXT_ARGS; /* the row may have come from another host */
         buf_add(&w->args, args.p, args.n);

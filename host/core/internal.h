@@ -11,6 +11,7 @@
 #include "host/core/op_handlers.h"
 #include "protocol/base/log.h"
 #include "protocol/limits.h"
+#include "protocol/trace.h"
 #include "protocol/value.h"
 
 #define REQUEST_KEY_BYTES 16 /* hash of a client's request id */
@@ -99,10 +100,22 @@ struct agent_row {
     struct host_id peer; /* staged: source; departed: destination */
     uint8_t nonce[TICKET_NONCE_BYTES]; /* staged: ours; departed: the destination's */
     agent_status then;                 /* staged: becomes this at COMMIT (active or inactive) */
+    struct trace trace;                /* staged: of the move */
     struct buf intent; /* packed [verb, args] that the agent asked about itself and that is not
                           done; owned */
 };
 void agent_row_clear(struct agent_row *row);
+
+/* What a message carries with it besides its arguments (carry.c). */
+#define PRIORITY_NORMAL 5
+#define PRIORITY_MOST   9 /* the most urgent: runs first */
+#define CARRY_FIELDS    4 /* members of a row */
+struct carry {
+    uint8_t priority;
+    int64_t deadline_us; /* monotonic; not begun after it; 0 = none */
+    struct trace trace;  /* its own span */
+    char *state;         /* tracestate, owned; NULL = none */
+};
 
 struct live; /* what an agent needs in memory while it does something */
 struct agent {
@@ -147,7 +160,8 @@ struct live {
     struct agent *agent;
     LIST_ENTRY(live) of_type;
     TAILQ_HEAD(work_queue, work) queue;
-    size_t queued; /* length of queue */
+    struct mail_order *order; /* mailbox.c; NULL: all of it has the normal priority */
+    size_t queued;            /* length of queue */
     size_t queued_bytes;
     struct work *current;         /* running, or waiting for a read */
     struct work_queue committing; /* pipeline.c: their handlers have ended, oldest first */
@@ -203,13 +217,18 @@ struct work {
     uint32_t flags;                  /* RUN_* */
     bool has_key;
     uint8_t key[REQUEST_KEY_BYTES];
-    bool lifecycle;    /* runs although the agent is moving or inactive */
-    bool handoff;      /* the snapshot of a move: alone runs while the agent is moving */
-    bool no_commit;    /* a snapshot: its result goes to done() at once, nothing is written */
-    bool only_known;   /* ends once requests and streams are known, nothing is run */
-    bool direct;       /* has no handler: goes from the queue to its transaction, past the runner */
-    uint64_t inbox;    /* number of the durable inbox row it stands for; 0 = none */
-    unsigned attempts; /* that ended in a crash */
+    bool lifecycle;  /* runs although the agent is moving or inactive */
+    bool handoff;    /* the snapshot of a move: alone runs while the agent is moving */
+    bool no_commit;  /* a snapshot: its result goes to done() at once, nothing is written */
+    bool only_known; /* ends once requests and streams are known, nothing is run */
+    bool direct;     /* has no handler: goes from the queue to its transaction, past the runner */
+    uint64_t inbox;  /* number of the durable inbox row it stands for; 0 = none */
+    struct carry carry;
+    LIST_ENTRY(work) dated; /* node->dated, while somebody waits for it until its deadline */
+    bool is_dated;
+    bool expired;              /* its deadline passed before it began */
+    bool in_front;             /* put before what waited: nothing overtakes it */
+    unsigned attempts;         /* that ended in a crash */
     struct runner *suspect_of; /* counted in its `suspects` */
     bool poison;               /* it has ended its runner CRASH_ATTEMPTS times */
     /* Add to the transaction (may replace the row's status through `row`); NULL = none. */
@@ -315,6 +334,7 @@ struct move_out {
     int64_t created_ms;
     bool inactive;       /* arrive inactive */
     bool retract;        /* called back: on_retract instead of on_arrive */
+    struct trace trace;  /* of the move */
     agent_status before; /* status to go back to on abort */
     int64_t since_ms;
     int64_t begun_us; /* turn_us; 0 = by an earlier process */
@@ -442,6 +462,12 @@ struct node {
     struct follower *followers; /* events.c */
     struct log_line *log_lines; /* events.c: the last lines of agents */
     size_t log_head, log_count;
+    struct trace trace; /* the span that is at work; none: nobody asked for what happens */
+    uint8_t trace_supply[512];
+    size_t trace_supply_left;
+    LIST_HEAD(dated_list, work) dated; /* mailbox.c: works whose callers wait until a deadline */
+    struct env_timer *dated_alarm;
+    int64_t dated_next_us; /* when it rings; 0 = not set */
     uint64_t messages_count, moves_out_count, moves_in_count, moves_aborted_count;
     struct metrics metrics;
 };
@@ -489,6 +515,48 @@ gw_err agent_lookup(struct node *n, const char *text, struct agent **ret,
 struct live *agent_live(struct agent *a);
 void agent_rest(struct agent *a); /* it sleeps and nothing waits: nothing of it stays in memory */
 void live_free(struct live *live);
+
+/* ---- carry.c ---- */
+struct trace trace_new(struct node *n);
+/* A span of its own under `of`; a new trace when that is none. */
+struct trace trace_child(struct node *n, const struct trace *of);
+/* Let `t` be what is at work; returns what was, to be entered again. */
+struct trace trace_enter(struct node *n, const struct trace *t);
+/* Before op->run: deadline and trace of the call. GW_ETIMEOUT when it comes too late. */
+gw_err call_begin(struct node *n, struct op_call *call, struct gw_error *why) GW_MUST_USE;
+/* Milliseconds until its deadline, at least 1; the fallback when it has none. */
+int64_t call_left_ms(const struct node *n, const struct op_call *call, int64_t fallback_ms);
+void carry_of_call(struct node *n, const struct op_call *call, struct carry *ret);
+void carry_clear(struct carry *c);
+void carry_set_left(const struct node *n, struct carry *c, int64_t left_ms); /* <= 0: none */
+bool carry_is_late(const struct node *n, const struct carry *c);
+/* Its members `traceparent`, `tracestate`, `left` of the map that is a context: how many, and they.
+ */
+size_t carry_members(const struct carry *c);
+void carry_pack_members(const struct node *n, const struct carry *c, struct buf *out);
+size_t call_members(const struct op_call *call);
+void call_pack_members(const struct node *n, const struct op_call *call, struct buf *out);
+gw_err carry_to_context(const struct node *n, const struct carry *c, gw_value *context) GW_MUST_USE;
+/* The last CARRY_FIELDS members of a row. */
+void carry_put(const struct node *n, const struct carry *c, struct buf *out);
+gw_err carry_read(struct node *n, struct mp *m, struct carry *ret) GW_MUST_USE;
+/* Append the row with its deadline moved: into a ticket by -now, out of it by +now. Nothing is
+ * appended to a row that has none. */
+gw_err carry_shift(struct span row, int64_t by_ms, struct buf *out) GW_MUST_USE;
+
+/* ---- mailbox.c ---- */
+/* Messages by priority, behind what was put in front; everything else in the order of its coming.
+ */
+void mailbox_add(struct live *live, struct work *w);
+/* Before everything, or behind `after`, which stands in front. */
+void mailbox_add_front(struct live *live, struct work *w, struct work *after);
+void mailbox_remove(struct live *live, struct work *w);
+/* Somebody waits for w until its deadline: told then, whatever becomes of w. */
+void mailbox_date(struct work *w);
+void mailbox_undate(struct work *w);
+/* It is too late to begin w: it is ended. */
+void mailbox_expire(struct work *w);
+void mailbox_free(struct node *n);
 
 /* ---- work.c ---- */
 struct work *work_new(struct node *n, struct agent *a, frame_hook hook);
@@ -678,7 +746,6 @@ void calls_again_free(struct node *n);
 struct peer *peer_of_about(struct node *n,
                            const gw_value *about); /* {host_id, url}; NULL when not usable */
 bool call_is_hop(const struct op_call *call);
-int64_t call_timeout(const struct op_call *call, int64_t fallback_ms);
 
 /* ---- moves ---- */
 #define MOVE_INACTIVE 1u /* arrive asleep */
@@ -877,6 +944,7 @@ struct event {
     const gw_id *ticket;
     const struct peer *peer;
     const char *text;
+    const struct trace *trace; /* NULL: of what is at work (node->trace) */
 };
 /* Into the batch of what happened, so that both are durable together. */
 void event_put(struct node *n, struct store_batch *batch, const struct event *e);

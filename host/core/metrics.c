@@ -121,6 +121,11 @@ static void write_messages(struct out *o)
     }
 }
 
+static void write_expired(struct out *o)
+{
+    plain(o, o->n->metrics.expired);
+}
+
 static void write_dead(struct out *o)
 {
     plain(o, o->n->dead_count);
@@ -238,6 +243,8 @@ static const struct row rows[] = {
     {"godwit_mailbox_queued", GAUGE, "Messages and hooks that wait in mailboxes.", write_queued},
     {"godwit_messages_total", COUNTER, "Messages to agents that have ended here, by outcome.",
      write_messages},
+    {"godwit_messages_expired_total", COUNTER,
+     "Messages whose deadline passed before they began; they were not run.", write_expired},
     {"godwit_dead_letters", GAUGE, "Messages that were given up and wait for somebody to look.",
      write_dead},
     {"godwit_handler_seconds", HISTOGRAM, "Run of a handler or hook, there and back.",

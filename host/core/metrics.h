@@ -54,6 +54,7 @@ struct metrics {
     struct histogram move;    /* begun to COMMITTED, at the source */
     uint64_t rollbacks;       /* batches that were certainly not written */
     uint64_t events;
+    uint64_t expired; /* messages whose deadline passed before they began, or were accepted */
 };
 
 /* A message of an agent has ended `us` after it was taken. */

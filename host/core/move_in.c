@@ -134,7 +134,8 @@ static void drop(struct move_in *m)
                               .agent = &m->agent,
                               .type = m->row.type,
                               .ticket = &m->ticket,
-                              .peer = m->from});
+                              .peer = m->from,
+                              .trace = &m->row.trace});
     node_commit(n, batch, NULL, NULL);
     if (t && t->runner && m->incarnation == t->runner->incarnation) {
         runner_unload(t->runner, &m->agent);
@@ -246,6 +247,7 @@ static void put_arrived(struct move_in *m, struct store_batch *batch)
     row.status = row.then;
     row.ticket = (gw_id){{0}};
     row.intent = (struct buf){0};
+    row.trace = (struct trace){0};
     agent_row_pack(&row, &value);
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &m->agent, m->epoch), &value);
     buf_free(&value);
@@ -255,7 +257,8 @@ static void put_arrived(struct move_in *m, struct store_batch *batch)
                               .agent = &m->agent,
                               .type = m->row.type,
                               .ticket = &m->ticket,
-                              .peer = m->from});
+                              .peer = m->from,
+                              .trace = &m->row.trace});
 }
 
 static void activated(void *arg, gw_err err)
@@ -276,8 +279,10 @@ static void activated(void *arg, gw_err err)
         send_committed(n, m->from, m->commit_stream, &m->ticket, GW_OK);
     }
     n->moves_in_count++;
+    struct trace before = trace_enter(n, &m->row.trace); /* of the hooks that greet it */
     leave(m);
     begin_here(n, a, from, mail);
+    (void)trace_enter(n, &before);
 }
 
 static void take_commit(struct node *n, struct peer *p, uint64_t stream, struct span body,

@@ -93,6 +93,7 @@ static struct move_out *move_new(struct node *n, const gw_id *ticket, const gw_i
     m->epoch = epoch;
     m->to = to;
     m->since_ms = node_now_ms(n);
+    m->trace = trace_child(n, &n->trace);
     m->begun_us = node_turn_us(n);
     TAILQ_INIT(&m->parked);
     m->timer = n->env->timer_new(n->env->ctx, timer_fired, m);
@@ -133,6 +134,7 @@ static void move_abort(struct move_out *m, const struct gw_error *why)
                                  .type = m->type,
                                  .ticket = &m->ticket,
                                  .peer = m->to,
+                                 .trace = &m->trace,
                                  .text = why->text});
     gw_id id = m->agent_id;
     m->done(m->arg, why->code, m, why);
@@ -280,7 +282,8 @@ static void depart(struct move_out *m)
                             .of = a->of,
                             .created_ms = a->created_ms,
                             .ticket = m->ticket,
-                            .peer = m->to->id};
+                            .peer = m->to->id,
+                            .trace = m->trace};
     uint8_t raw[ROW_KEY_BYTES];
     struct buf value = {0};
     memcpy(row.type, m->type, sizeof row.type);
@@ -294,7 +297,8 @@ static void depart(struct move_out *m)
                               .agent = &a->id,
                               .type = m->type,
                               .ticket = &m->ticket,
-                              .peer = m->to});
+                              .peer = m->to,
+                              .trace = &m->trace});
     set_phase(m, OUT_COMMITTING);
     n->env->timer_stop(n->env->ctx, m->timer);
     node_commit(n, batch, departed, m);
@@ -400,6 +404,7 @@ static gw_err seal(struct move_out *m, struct gw_error *why)
                             .of = m->clone ? a->id : a->of,
                             .created_ms = m->clone ? node_now_ms(n) : a->created_ms,
                             .pending = m->retract ? 1u << HOOK_RETRACT : 0,
+                            .trace = m->trace,
                             .then = m->inactive ? AGENT_INACTIVE : AGENT_ACTIVE};
     if (m->inactive) {
         sleep_travels(a, !m->clone && m->before == AGENT_INACTIVE, &row);
@@ -475,7 +480,7 @@ static void pack_rows_and_answer(struct move_out *m, const struct storage_row *r
         memcpy(all, rows, count * sizeof *all);
     }
     all[count] = (struct storage_row){TABLE_REQUESTS, {raw, sizeof raw}, buf_span(&value)};
-    handoff_pack_rows(all, count + 1, &m->rows);
+    handoff_pack_rows(all, count + 1, node_now_ms(m->node), &m->rows);
     buf_free(&value);
     free(all);
 }
@@ -498,7 +503,7 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
     if (m->has_key) {
         pack_rows_and_answer(m, rows, count);
     } else {
-        handoff_pack_rows(rows, count, &m->rows);
+        handoff_pack_rows(rows, count, node_now_ms(m->node), &m->rows);
     }
     timers_pack(m->node, m->agent,
                 &m->rows); /* from memory: frozen, they are what their rows say */
@@ -754,6 +759,7 @@ void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const str
     m->home = row->home;
     m->of = row->of;
     m->created_ms = row->created_ms;
+    m->trace = row->trace;
     n->env->timer_start(n->env->ctx, m->timer, RETRY_MS);
 }
 

@@ -321,8 +321,14 @@ void node_call(struct node *n, struct op_call *call)
         op_fail(call, &why);
         return;
     }
+    if (call_begin(n, call, &why) != GW_OK) {
+        op_fail(call, &why);
+        return;
+    }
     if (!pipeline_holds(n, call)) {
-        call->op->run(n, call);
+        struct trace before = trace_enter(n, &call->trace);
+        call->op->run(n, call); /* may have ended it */
+        (void)trace_enter(n, &before);
     }
 }
 
@@ -420,6 +426,7 @@ void node_free(struct node *n)
     }
     timers_free(n);
     starts_free(n);
+    mailbox_free(n);
     created_free(n);
     events_free(n);
     dead_free(n);

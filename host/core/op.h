@@ -6,6 +6,7 @@
 
 #include "protocol/base/id.h"
 #include "protocol/signature.h"
+#include "protocol/trace.h"
 
 struct node;
 struct http_call;
@@ -15,9 +16,8 @@ typedef enum api_role { ROLE_NONE, ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN, ROLE_
 /* One call of an operation, from whichever door. Owned by the door; lives until answered. */
 struct op_call {
     const struct op *op;
-    gw_value args; /* map, checked against the signature, defaults filled in; owned */
-    gw_value
-        context; /* of runner calls: {agent, chain}; of host calls: {hop: true}; nil otherwise */
+    gw_value args;    /* map, checked against the signature, defaults filled in; owned */
+    gw_value context; /* PROTOCOL.md 3.1, CALL: who asks, in whose trace, how long; nil: nothing */
     api_role role;
     const struct host_id
         *peer; /* the host that calls (ROLE_PEER); else NULL. Valid during op->run. */
@@ -31,6 +31,10 @@ struct op_call {
     void *gone_arg;
     void *door;             /* of the door */
     int64_t waits_since_us; /* of route.c: since when it is tried again; 0 = never yet */
+    /* of carry.c, filled when it begins */
+    bool begun;
+    int64_t deadline_us; /* monotonic: nobody waits after it; 0 = none */
+    struct trace trace;  /* of the caller, or a new one; none for what only looks */
 };
 
 struct op {

@@ -78,7 +78,7 @@ const struct op ops_table[] = {
     {"locate", NULL, ROLE_PEER, "locate(agent: string)", op_locate, "where an agent lives"},
     {"accept", NULL, ROLE_PEER,
      "accept(agent: string, sender: string, seq: int, method: string, args: bytes, key: bytes, "
-     "since: int = 0)",
+     "since: int = 0, priority: int[0..9] = 5, no_wake: bool = false)",
      op_accept, "take a one-way message of another agent"},
     /* -- trust -- */
     {"token", "POST /v1/mesh/tokens", ROLE_ADMIN,

@@ -9,22 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AGAIN_MS            20
-#define CALL_TIMEOUT_MS     30000
-#define CALL_TIMEOUT_MAX_MS (24LL * 3600 * 1000)
-#define RESEND_US           5000000LL /* a keyed call is sent again for so long when its host is lost */
+#define AGAIN_MS        20
+#define CALL_TIMEOUT_MS 30000
+#define RESEND_US       5000000LL /* a keyed call is sent again for so long when its host is lost */
 
 /* ---- calls ---- */
 
 bool call_is_hop(const struct op_call *call)
 {
     return call->role == ROLE_PEER && gw_map_bool(&call->context, "hop", false);
-}
-
-int64_t call_timeout(const struct op_call *call, int64_t fallback_ms)
-{
-    int64_t ms = gw_map_int(&call->args, "timeout", 0);
-    return ms <= 0 ? fallback_ms : ms < CALL_TIMEOUT_MAX_MS ? ms : CALL_TIMEOUT_MAX_MS;
 }
 
 void answer_moved(struct op_call *call, const struct peer *host, uint64_t epoch)
@@ -75,7 +68,9 @@ void call_again_later(struct node *n, struct op_call *call)
     struct gw_error why;
     int64_t now_us = n->env->mono_us(n->env->ctx);
     call->waits_since_us = call->waits_since_us ? call->waits_since_us : now_us;
-    if (now_us - call->waits_since_us > call_timeout(call, CALL_TIMEOUT_MS) * 1000) {
+    bool late = call->deadline_us ? now_us >= call->deadline_us
+                                  : now_us - call->waits_since_us > CALL_TIMEOUT_MS * 1000LL;
+    if (late) {
         gw_fail(&why, GW_ETIMEOUT, "the agent did not become ready in time");
         op_fail(call, &why);
         return;
@@ -224,9 +219,10 @@ static void forward_frame(struct node *n, struct op_call *call, uint64_t stream,
     const gw_value *id = gw_map_get(&call->context, "id");
     const gw_value *chain = gw_map_get(&call->context, "chain");
     const gw_value *agent = gw_map_get(&call->context, "agent");
-    mp_map(frame, 1 + (id != NULL) + (chain != NULL) + (agent != NULL));
+    mp_map(frame, 1 + (id != NULL) + (chain != NULL) + (agent != NULL) + call_members(call));
     mp_str(frame, "hop");
     mp_bool(frame, true);
+    call_pack_members(n, call, frame);
     const struct {
         const char *key;
         const gw_value *v;
@@ -238,7 +234,6 @@ static void forward_frame(struct node *n, struct op_call *call, uint64_t stream,
         }
     }
     frame_end(frame, at);
-    (void)n;
 }
 
 /* Decode a REPLY. GW_EPROTO when it is none. */
@@ -346,7 +341,7 @@ static void route_send(struct route *r, struct peer *to)
     } /* there an alias may mean another agent */
     r->to = to;
     forward_frame(n, r->call, stream, &frame);
-    peer_request(n, to, stream, &frame, call_timeout(r->call, CALL_TIMEOUT_MS), forwarded, r);
+    peer_request(n, to, stream, &frame, call_left_ms(n, r->call, CALL_TIMEOUT_MS), forwarded, r);
 }
 
 static void plain_answer(void *arg, gw_err err, const struct frame *f)
@@ -372,7 +367,7 @@ void route_forward(struct node *n, struct op_call *call, struct peer *to)
     struct buf frame = {0};
     uint64_t stream = peer_stream(n);
     forward_frame(n, call, stream, &frame);
-    peer_request(n, to, stream, &frame, call_timeout(call, CALL_TIMEOUT_MS), plain_answer, r);
+    peer_request(n, to, stream, &frame, call_left_ms(n, call, CALL_TIMEOUT_MS), plain_answer, r);
 }
 
 static void route_elsewhere(struct route *r)

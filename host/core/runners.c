@@ -329,7 +329,9 @@ static void pack_context(const struct work *w, struct buf *out)
     struct node *n = w->node;
     char text[HOST_ID_TEXT];
     bool sender = !gw_id_is_nil(&w->sender);
-    mp_map(out, 3 + (sender ? 1 : 0) + (w->from[0] ? 1 : 0) + (w->chain.len ? 1 : 0));
+    mp_map(out, 3 + (sender ? 1 : 0) + (w->from[0] ? 1 : 0) + (w->chain.len ? 1 : 0) +
+                    carry_members(&w->carry));
+    carry_pack_members(n, &w->carry, out);
     mp_str(out, "host");
     mp_str(out, n->name);
     mp_str(out, "host_id");

@@ -216,6 +216,7 @@ static struct work *work_of_call(struct node *n, struct op_call *call, struct ag
         value_pack(chain, &w->chain);
     }
     w->flags = gw_map_bool(&call->args, "text", false) ? RUN_TEXT_ARGS : 0;
+    carry_of_call(n, call, &w->carry);
     if (key) {
         request_key_of(key, w->key);
         w->has_key = true;
@@ -287,6 +288,7 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
     if (tell && !a->move) { /* while it moves nothing is accepted: parked like an ask */
         tell_local(n, call, a, w);
     } else {
+        mailbox_date(w);
         work_push(w, false);
     }
 }

@@ -14,6 +14,8 @@
 
 #define RETRY_FIRST_MS 200
 #define RETRY_MAX_MS   10000
+#define TELL_NO_WAKE   1u /* flags of a row */
+#define TELL_EXPIRED   "its deadline passed before it was accepted"
 
 /* One message that waits. */
 struct tell {
@@ -22,7 +24,7 @@ struct tell {
     struct stream *stream;
     uint64_t number; /* of the outbox row */
     uint64_t seq;    /* of the stream */
-    struct buf row;  /* [target, seq, method, args, key] */
+    struct buf row;  /* [target, seq, method, args, key, flags, what it carries (carry.c)] */
     bool durable;    /* its transaction is on disk: may leave */
 };
 /* From one agent to one other; the first is on its way, or waits for the next try. */
@@ -153,8 +155,13 @@ static void tell_ended(struct tell *t, const char *problem)
     store_batch_del(batch, TABLE_OUTBOX,
                     row_number_key(raw, &s->box->sender, s->box->epoch, t->number));
     if (problem) {
+        bool expired = strcmp(problem, TELL_EXPIRED) == 0;
+        n->metrics.expired += expired;
         event_put(n, batch,
-                  &(struct event){.kind = "message.failed", .agent = &s->target, .text = problem});
+                  &(struct event){.kind = expired ? "message.expired" : "message.failed",
+                                  .agent = &s->target,
+                                  .trace = &s->call.trace,
+                                  .text = problem});
     }
     node_commit(n, batch, NULL, NULL);
     s->tries = 0;
@@ -183,7 +190,7 @@ static void answered(void *arg)
         stream_free(s);
     } else if (err == GW_OK) {
         tell_ended(TAILQ_FIRST(&s->tells), NULL);
-    } else if (err == GW_EDISPOSED || err == GW_EAGENT_NOT_FOUND) {
+    } else if (err == GW_EDISPOSED || err == GW_EAGENT_NOT_FOUND || err == GW_EINACTIVE) {
         tell_ended(TAILQ_FIRST(&s->tells), s->answer.text);
     } else {
         s->tries++;
@@ -207,35 +214,70 @@ static void answer(struct op_call *call, gw_err err, gw_value *result, const str
     s->n->env->defer(s->n->env->ctx, answered, s);
 }
 
-static gw_err tell_args(const struct tell *t, gw_value *ret)
-{
-    char text[GW_ID_TEXT];
-    struct mp m = mp_over(buf_span(&t->row));
-    size_t fields;
+struct tell_row { /* spans of the row */
     gw_id target;
     uint64_t seq;
-    struct span method, args, key;
-    char name[LIMIT_NAME_BYTES + 1];
-    gw_value packed = gw_nil(), raw_key = gw_nil();
+    char method[LIMIT_NAME_BYTES + 1];
+    struct span args, key;
+    uint32_t flags;
+    struct carry carry; /* carry_clear */
+};
+
+static gw_err row_read(struct node *n, struct span row, struct tell_row *ret)
+{
+    struct mp m = mp_over(row);
+    size_t fields;
     GW_TRY(mp_read_array(&m, &fields));
-    GW_TRY(mp_read_id(&m, &target));
-    GW_TRY(mp_read_uint(&m, &seq));
-    GW_TRY(mp_read_str(&m, &method));
-    GW_TRY(mp_read_bin(&m, &args));
-    GW_TRY(mp_read_bin(&m, &key));
-    if (!span_text(method, name, sizeof name)) {
-        return GW_EPROTO;
+    GW_TRY(mp_read_id(&m, &ret->target));
+    GW_TRY(mp_read_uint(&m, &ret->seq));
+    GW_TRY(mp_read_text(&m, ret->method, sizeof ret->method));
+    GW_TRY(mp_read_bin(&m, &ret->args));
+    GW_TRY(mp_read_bin(&m, &ret->key));
+    ret->carry.priority = PRIORITY_NORMAL;
+    if (fields < 6 + CARRY_FIELDS) {
+        return GW_OK; /* of an older host */
     }
-    GW_TRY(gw_map_set(ret, "agent", gw_str(gw_id_text(&target, text))));
+    GW_TRY(mp_read_u32(&m, &ret->flags));
+    return carry_read(n, &m, &ret->carry);
+}
+
+static gw_err tell_args(const struct tell *t, const struct tell_row *row, gw_value *ret)
+{
+    char text[GW_ID_TEXT];
+    gw_value packed = gw_nil(), raw_key = gw_nil();
+    GW_TRY(gw_map_set(ret, "agent", gw_str(gw_id_text(&row->target, text))));
     GW_TRY(gw_map_set(ret, "sender", gw_str(gw_id_text(&t->stream->box->sender, text))));
-    GW_TRY(gw_map_set(ret, "seq", gw_int((int64_t)seq)));
-    GW_TRY(
-        gw_map_set(ret, "since", gw_int((int64_t)seq))); /* one at a time: all below is settled */
-    GW_TRY(gw_map_set(ret, "method", gw_str(name)));
-    GW_TRY(gw_value_set_bytes(&packed, args.p, args.n));
+    GW_TRY(gw_map_set(ret, "seq", gw_int((int64_t)row->seq)));
+    GW_TRY(gw_map_set(ret, "since",
+                      gw_int((int64_t)row->seq))); /* one at a time: all below is settled */
+    GW_TRY(gw_map_set(ret, "method", gw_str(row->method)));
+    GW_TRY(gw_map_set(ret, "priority", gw_int(row->carry.priority)));
+    GW_TRY(gw_map_set(ret, "no_wake", gw_bool(row->flags & TELL_NO_WAKE)));
+    GW_TRY(gw_value_set_bytes(&packed, row->args.p, row->args.n));
     GW_TRY(gw_map_set(ret, "args", packed));
-    GW_TRY(gw_value_set_bytes(&raw_key, key.p, key.n));
+    GW_TRY(gw_value_set_bytes(&raw_key, row->key.p, row->key.n));
     return gw_map_set(ret, "key", raw_key);
+}
+
+/* Why it cannot go, or NULL: then the call is made. */
+static const char *tell_call(struct tell *t)
+{
+    struct stream *s = t->stream;
+    struct tell_row row = {0};
+    const char *problem = NULL;
+    call_clear(s);
+    s->call =
+        (struct op_call){.op = op_find("accept"), .role = ROLE_ADMIN, .answer = answer, .door = s};
+    if (row_read(s->n, buf_span(&t->row), &row) != GW_OK ||
+        tell_args(t, &row, &s->call.args) != GW_OK ||
+        carry_to_context(s->n, &row.carry, &s->call.context) != GW_OK) {
+        problem = "its outbox row does not decode";
+    } else if (carry_is_late(s->n, &row.carry)) {
+        problem = TELL_EXPIRED;
+    }
+    s->call.trace = row.carry.trace;
+    carry_clear(&row.carry);
+    return problem;
 }
 
 /* Send the first if it may go; a stream that is empty goes. */
@@ -249,11 +291,9 @@ static void stream_send(struct stream *s)
     if (!t->durable || s->on_way || s->timer) {
         return;
     }
-    call_clear(s);
-    s->call =
-        (struct op_call){.op = op_find("accept"), .role = ROLE_ADMIN, .answer = answer, .door = s};
-    if (tell_args(t, &s->call.args) != GW_OK) {
-        tell_ended(t, "its outbox row does not decode");
+    const char *problem = tell_call(t);
+    if (problem) {
+        tell_ended(t, problem);
         return;
     }
     s->on_way = true;
@@ -307,12 +347,23 @@ void tells_action(struct work *w, struct store_batch *batch, struct span args)
             value_pack(inner, &packed);
         }
         node_random(n, key, sizeof key);
-        mp_array(&t->row, 5);
+        struct carry carry = {.priority = PRIORITY_NORMAL};
+        int64_t priority = gw_map_int(&map, "priority", PRIORITY_NORMAL);
+        int64_t deadline_ms = gw_map_int(&map, "left", 0);
+        if (priority >= 0 && priority <= PRIORITY_MOST) {
+            carry.priority = (uint8_t)priority;
+        }
+        carry_set_left(n, &carry, deadline_ms);
+        carry.trace = w->carry.trace; /* its span: the receiver's is one under it */
+        carry.state = w->carry.state;
+        mp_array(&t->row, 6 + CARRY_FIELDS);
         mp_id(&t->row, &to->id);
         mp_uint(&t->row, t->seq);
         mp_str(&t->row, method);
         mp_span(&t->row, buf_span(&packed));
         mp_bin(&t->row, key, sizeof key);
+        mp_uint(&t->row, gw_map_bool(&map, "no_wake", false) ? TELL_NO_WAKE : 0);
+        carry_put(n, &carry, &t->row);
         store_batch_put(batch, TABLE_OUTBOX, row_number_key(raw, &a->id, a->epoch, t->number),
                         buf_span(&t->row));
         stream_put(batch, a, s);

@@ -19,6 +19,7 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
     w->hook = hook;
     w->taken_us = node_turn_us(n);
     STAILQ_INIT(&w->calls);
+    w->carry = (struct carry){.priority = PRIORITY_NORMAL, .trace = trace_child(n, &n->trace)};
     if (hook != HOOK_METHOD && hook != HOOK_NONE) {
         node_random(n, w->key,
                     sizeof w->key); /* of its asks: those of another hook are other requests */
@@ -32,6 +33,8 @@ void work_free(struct work *w)
         w->suspect_of->suspects--; /* what was held back goes on: runners_resume */
     }
     pipeline_forget_calls(w);
+    mailbox_undate(w);
+    carry_clear(&w->carry);
     free(w->method);
     free(w->sleep);
     buf_free(&w->args);
@@ -43,12 +46,10 @@ void work_free(struct work *w)
 static void enqueue(struct live *live, struct work *w, bool front)
 {
     if (front) {
-        TAILQ_INSERT_HEAD(&live->queue, w, link);
+        mailbox_add_front(live, w, NULL);
     } else {
-        TAILQ_INSERT_TAIL(&live->queue, w, link);
+        mailbox_add(live, w);
     }
-    live->queued++;
-    live->queued_bytes += w->args.len;
 }
 
 void work_requeue(struct work *w)
@@ -84,25 +85,13 @@ void work_push_snapshot(struct work *w)
         }
         after = o;
     }
-    if (after) {
-        TAILQ_INSERT_AFTER(&live->queue, after, w, link);
-    } else {
-        TAILQ_INSERT_HEAD(&live->queue, w, link);
-    }
-    live->queued++;
+    mailbox_add_front(live, w, after);
     work_pump(w->node, w->agent);
-}
-
-static void unqueue(struct live *live, struct work *w)
-{
-    TAILQ_REMOVE(&live->queue, w, link);
-    live->queued--;
-    live->queued_bytes -= w->args.len;
 }
 
 void work_withdraw(struct work *w)
 {
-    unqueue(w->agent->live, w);
+    mailbox_remove(w->agent->live, w);
     work_free(w);
 }
 
@@ -119,11 +108,16 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
     if (w->hook == HOOK_METHOD) {
         metrics_message(&n->metrics, err, node_turn_us(n) - w->taken_us);
     }
+    struct trace before = trace_enter(n, &w->carry.trace);
     w->done(w, err, r, why);
     work_free(w);
     struct agent *a = agent_find(n, &id); /* done() may have ended it */
     if (a) {
         intent_run(n, a);
+    }
+    (void)trace_enter(n, &before);
+    a = agent_find(n, &id);
+    if (a) {
         work_pump(n, a);
     }
     if ((a = agent_find(n, &id))) {
@@ -373,7 +367,7 @@ static bool refuse_without_runner(struct work *w)
                 "the agent keeps its last committed state; `godwit types %s` shows the runner",
                 a->type->name);
     }
-    unqueue(a->live, w);
+    mailbox_remove(a->live, w);
     work_fail(w, &why);
     return true;
 }
@@ -426,7 +420,7 @@ void work_refuse_callers(struct agent *a, const struct gw_error *why)
     for (w = TAILQ_FIRST(&live->queue); w; w = next) {
         next = TAILQ_NEXT(w, link);
         if (!w->inbox && !w->lifecycle) {
-            unqueue(live, w);
+            mailbox_remove(live, w);
             w->done(w, why->code, NULL, why);
             work_free(w);
         }
@@ -467,6 +461,12 @@ static void pump_one(struct node *n, struct agent *a)
         !pipeline_takes(a, w) || !starts_may(n, a)) {
         return;
     }
+    if (carry_is_late(n, &w->carry)) {
+        mailbox_remove(live, w);
+        live->current = w;
+        mailbox_expire(w);
+        return;
+    }
     if (a->status == AGENT_INACTIVE && !w->lifecycle) {
         wake_for(n, a, w);
         return;
@@ -483,7 +483,7 @@ static void pump_one(struct node *n, struct agent *a)
             return; /* work_finish pumps again */
         }
     }
-    unqueue(live, w);
+    mailbox_remove(live, w);
     live->current = w;
     work_go_on(w);
 }
@@ -515,7 +515,7 @@ void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *
     gw_id id = a->id;
     while (a && a->live && !TAILQ_EMPTY(&a->live->queue)) {
         struct work *w = TAILQ_FIRST(&a->live->queue);
-        unqueue(a->live, w);
+        mailbox_remove(a->live, w);
         work_fail(w, why);
         a = agent_find(n, &id);
     }
@@ -535,7 +535,7 @@ void work_drop_all(struct agent *a)
     struct work *w, *next;
     for (w = TAILQ_FIRST(&live->queue); w; w = next) {
         next = TAILQ_NEXT(w, link);
-        unqueue(live, w);
+        mailbox_remove(live, w);
         drop(w);
     }
     while ((w = TAILQ_FIRST(&live->committing))) {
@@ -603,12 +603,7 @@ void work_push_arrival(struct node *n, struct agent *a, const char *from)
         w->done = hook_done;
         (void)span_text((struct span){(const uint8_t *)from, strlen(from)}, w->from,
                         sizeof w->from);
-        if (after) {
-            TAILQ_INSERT_AFTER(&live->queue, after, w, link);
-        } else {
-            TAILQ_INSERT_HEAD(&live->queue, w, link);
-        }
-        live->queued++;
+        mailbox_add_front(live, w, after);
         after = w;
     }
     gw_id id = a->id;

@@ -53,6 +53,11 @@ const char *http_header(const struct http_call *c, const char *name)
     return http_head_get(&c->head, name);
 }
 
+const char *http_header_once(const struct http_call *c, const char *name)
+{
+    return http_head_get_once(&c->head, name);
+}
+
 struct span http_body(struct http_call *c)
 {
     return buf_span(&c->body);

@@ -195,6 +195,20 @@ const char *http_head_get(const struct http_head *h, const char *name)
     return NULL;
 }
 
+const char *http_head_get_once(const struct http_head *h, const char *name)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < h->header_count; i++) {
+        if (strcasecmp(h->headers[i].name, name) == 0) {
+            if (found) {
+                return NULL;
+            }
+            found = h->headers[i].value;
+        }
+    }
+    return found;
+}
+
 bool http_head_has_word(const char *value, const char *word)
 {
     size_t n = strlen(word);

@@ -34,6 +34,7 @@ gw_err http_head_parse(char *text, size_t n, struct http_head *ret, int *ret_sta
                        struct gw_error *why) GW_MUST_USE;
 /* Value of the first header of that name (any case), or NULL. */
 const char *http_head_get(const struct http_head *h, const char *name);
+const char *http_head_get_once(const struct http_head *h, const char *name); /* NULL: twice, too */
 /* Whether a comma-separated header value has this word (any case). */
 bool http_head_has_word(const char *value, const char *word);
 

@@ -52,6 +52,8 @@ const char *http_method(const struct http_call *c); /* "GET" */
 const char *http_path(const struct http_call *c);   /* decoded? no: raw path without query */
 const char *http_query(const struct http_call *c);  /* raw, "" when none */
 const char *http_header(const struct http_call *c, const char *name); /* NULL when absent */
+/* The same, and NULL when it comes more than once. */
+const char *http_header_once(const struct http_call *c, const char *name);
 struct span http_body(struct http_call *c);
 api_role http_role(const struct http_call *c);
 SSL *http_ssl(const struct http_call *c); /* NULL on the unix socket */

@@ -134,7 +134,8 @@ struct mesh {
     uint64_t digest;
     bool print;
     bool ending;
-    char again[256]; /* the command that repeats it; may be empty */
+    char again[256];         /* the command that repeats it; may be empty */
+    const char *traceparent; /* of what tests ask; NULL = none */
     char trace[TRACE_LINES][TRACE_LINE_BYTES];
     uint64_t trace_count;
 };

@@ -48,6 +48,24 @@ static gw_err relay(struct gw_call *call)
     return gw_tell(call, gw_arg_id(call, "to"), "add", args);
 }
 
+static gw_err post(struct gw_call *call)
+{
+    gw_value args = gw_nil();
+    struct gw_message_options o = {.priority = (int)gw_arg_int(call, "priority"),
+                                   .deadline_ms = gw_arg_int(call, "deadline"),
+                                   .no_wake = gw_arg_bool(call, "no_wake")};
+    GW_TRY(gw_map_set(&args, "number", gw_int(gw_arg_int(call, "number"))));
+    return gw_tell_with(call, gw_arg_id(call, "to"), gw_arg_str(call, "method"), args, &o);
+}
+
+static gw_err mark(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    int64_t left = gw_deadline_left_ms(call);
+    return gw_strs_addf(&t->log, "%s/%lld", gw_trace(call),
+                        left == GW_NO_DEADLINE ? -1LL : (long long)left);
+}
+
 static gw_err go(struct gw_call *call)
 {
     return gw_dispatch(call, gw_arg_str(call, "to"));
@@ -130,6 +148,10 @@ static const struct gw_method tally_methods[] = {
     {"get() -> (count: int)", get, GW_READ},
     {"history() -> (log: [string])", history, GW_READ},
     {"relay(to: agent, by: int = 1, number: int = -1)", relay, 0},
+    {"post(to: agent, number: int, method: string = \"add\", priority: int = 0, "
+     "deadline: duration = 0, no_wake: bool = false)",
+     post, 0},
+    {"mark(number: int = -1)", mark, 0},
     {"go(to: string)", go, 0},
     {"twin(to: string = \"\")", twin, 0},
     {"doze()", doze, 0},

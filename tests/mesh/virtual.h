@@ -121,6 +121,8 @@ struct mesh_call *mesh_ask(struct mesh *m, size_t host, const char *op, const ch
     GW_PRINTF(4, 5);
 gw_err mesh_wait(struct mesh *m, struct mesh_call *call, int64_t ms);
 void mesh_call_free(struct mesh_call *call); /* NULL allowed */
+/* What is asked from now on carries this traceparent; NULL: none. Borrowed. */
+void mesh_set_trace(struct mesh *m, const char *traceparent);
 /* Ask and wait for up to 60 s; `ret` (NULL allowed) is the caller's on GW_OK. */
 gw_err mesh_op(struct mesh *m, size_t host, gw_value *ret, const char *op, const char *fmt, ...)
     GW_PRINTF(5, 6);

@@ -164,12 +164,20 @@ static struct mesh_call *ask(struct mesh *m, size_t host, const char *op, const 
         gw_value_free(&args);
         return c;
     }
+    if (m->traceparent && gw_map_set(&context, "traceparent", gw_str(m->traceparent)) != GW_OK) {
+        mesh_fail(m, "out of memory");
+    }
     mesh_note(m, "%s is asked %s %s", h->name, op, gw_map_str(&args, "method", ""));
     run_op(h, op, &args, &context, (struct mesh_open){.call = c});
     if (h->node) {
         check_host(h);
     }
     return c;
+}
+
+void mesh_set_trace(struct mesh *m, const char *traceparent)
+{
+    m->traceparent = traceparent;
 }
 
 struct mesh_call *mesh_ask(struct mesh *m, size_t host, const char *op, const char *fmt, ...)

@@ -79,14 +79,16 @@ static void hello(struct vhost *h, size_t index)
     send_to_host(h, index, &out, h->mesh->now_us + mesh_between(h->mesh, 20, 200));
 }
 
-static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text)
+static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text,
+                     const char *trace)
 {
     struct vhost *h = ctx;
     struct buf out = {0};
-    size_t at = frame_begin(&out, FRAME_LOG, 0, 3);
+    size_t at = frame_begin(&out, FRAME_LOG, 0, 4);
     mp_id(&out, agent);
     mp_uint(&out, level);
     mp_str(&out, text);
+    mp_str(&out, trace[0] ? trace : NULL);
     frame_end(&out, at);
     send_to_host(h, 0, &out, h->mesh->now_us + 1);
 }

@@ -122,6 +122,16 @@ GW_API const char *gw_reason(struct gw_call *call); /* why this hook runs, for p
 GW_API gw_id gw_sender(struct gw_call *call);       /* the asking agent; nil for people and tools */
 GW_API gw_time gw_now(struct gw_call *call);
 
+/* How long the caller still waits, in milliseconds: 0 = it has given up, GW_NO_DEADLINE = it set no
+ * limit, and in hooks. A message whose deadline passes before its turn is not run at all; one that
+ * has begun may look here how much is worth doing. */
+#define GW_NO_DEADLINE INT64_MAX
+GW_API int64_t gw_deadline_left_ms(struct gw_call *call);
+/* This handler in the trace of the request that caused it, as the header `traceparent` of W3C Trace
+ * Context (https://www.w3.org/TR/trace-context-1/): to be given to other systems that it calls.
+ * What it asks and tells other agents is part of the trace without that. Borrowed. */
+GW_API const char *gw_trace(struct gw_call *call);
+
 /* --- arguments: checked against the signature before the handler runs, defaults filled in ---
  * An argument that may be absent (`T?`) and is gives 0, false, "" or nil. Asking for a name that
  * the signature does not have, or for another type, is a bug of the handler: it fails with GW_EARG
@@ -181,6 +191,21 @@ GW_API gw_err gw_dispose(struct gw_call *call) GW_MUST_USE;
 GW_API gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method,
                       gw_value args) GW_MUST_USE;
 
+/* How a message is sent, beyond to whom and what; all-zero is the usual way. */
+struct gw_message_options {
+    /* 1 to 9, 0 = normal (5): what waits at the other agent runs in this order, 9 first, and within
+     * one priority in the order in which it came. */
+    int priority;
+    /* Not begun there after so many milliseconds from now; 0 = none. An ask then ends with
+     * GW_ETIMEOUT, a tell is dropped with an event (message.expired). */
+    int64_t deadline_ms;
+    bool
+        no_wake; /* not for a sleeping agent: an ask ends with GW_EINACTIVE, a tell with an event */
+};
+/* As gw_tell; GW_EARG when an option is out of its range. NULL = the usual way. */
+GW_API gw_err gw_tell_with(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                           const struct gw_message_options *options) GW_MUST_USE;
+
 /* --- timers: recorded as well ---
  * When one is due, on_timer runs as one more message of the agent. Timers are durable and part of
  * the agent: they wake it from sleep, travel with it, and each firing is handled once, also when
@@ -216,6 +241,11 @@ GW_API gw_err gw_timer_cancel(struct gw_call *call, const char *name) GW_MUST_US
 
 GW_API gw_err gw_ask(struct gw_call *call, gw_id agent, const char *method, gw_value args,
                      gw_value *ret_reply) GW_MUST_USE;
+/* An ask has at most the time that the caller of this handler has left (gw_deadline_left_ms);
+ * GW_ETIMEOUT when that, or the time of the options, is over. NULL = as gw_ask. */
+GW_API gw_err gw_ask_with(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                          const struct gw_message_options *options,
+                          gw_value *ret_reply) GW_MUST_USE;
 
 /* Ask without waiting, several at once; the futures are the call's, valid until the handler
  * returns. Each ask leaves at once, as gw_ask does, and counts as one verb of the handler: a re-run
@@ -227,6 +257,9 @@ GW_API gw_err gw_ask(struct gw_call *call, gw_id agent, const char *method, gw_v
 struct gw_future;
 GW_API gw_err gw_ask_async(struct gw_call *call, gw_id agent, const char *method, gw_value args,
                            struct gw_future **ret_future) GW_MUST_USE;
+GW_API gw_err gw_ask_async_with(struct gw_call *call, gw_id agent, const char *method,
+                                gw_value args, const struct gw_message_options *options,
+                                struct gw_future **ret_future) GW_MUST_USE;
 /* Wait for the answer and take it, once: its failures are those of gw_ask. GW_ETIMEOUT of the wait
  * (gw_future_done is then false) or of the ask itself; GW_ENOT_FOUND it was taken before; GW_EBUSY
  * too many handlers wait: the ask stays open. ret_reply NULL: dropped. */

@@ -37,6 +37,9 @@ struct gw_client_options {
     const char *token_file; /* bearer token for a URL; NULL: the operator certificate of `home` */
     int64_t connect_ms;     /* for dialling and handshakes; 0: 10 s */
     int64_t retry_ms;       /* how long a lost connection is dialled again; 0: 3 s, < 0: never */
+    /* The trace that all calls belong to, as the headers of W3C Trace Context; NULL, or what is not
+     * well formed: the host begins a new one with each call. */
+    const char *traceparent, *tracestate;
 };
 
 /* Connect. On GW_OK the client is the caller's, for gw_client_close.

@@ -382,9 +382,10 @@ static void fake_drop(void *ctx, struct engine_ask *ask)
     host.open--;
 }
 
-static void fake_log(void *ctx, const gw_id *agent, unsigned level, const char *text)
+static void fake_log(void *ctx, const gw_id *agent, unsigned level, const char *text,
+                     const char *trace)
 {
-    (void)ctx, (void)agent;
+    (void)ctx, (void)agent, (void)trace;
     snprintf(host.log, sizeof host.log, "%u %s", level, text);
 }
 
@@ -1171,6 +1172,37 @@ static void asks_without_waiting(void **state)
     engine_free(e);
 }
 
+/* A nested ask has the trace of its handler and the time that its caller has left, or less. */
+static void asks_inherit(void **state)
+{
+    (void)state;
+    static const char trace[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    quiet(e, NULL, GW_OK, HOOK("odd", HOOK_CREATE));
+    gw_id whom = rig_id(5);
+    gw_value context = rig_map("left", gw_int(60000));
+    assert_int_equal(gw_map_set(&context, "traceparent", gw_str(trace)), GW_OK);
+    assert_int_equal(gw_map_set(&context, "tracestate", gw_str("a=1")), GW_OK);
+    quiet(e, NULL, GW_OK,
+          METHOD("odd", "ask", .args = rig_map("whom", gw_id_value(&whom)), .context = context));
+    for (size_t i = 0; i < 3; i++) {
+        const gw_value *c = gw_map_get(&host.calls.list.items[i], "context");
+        assert_string_equal(gw_map_str(c, "traceparent", ""), trace);
+        assert_string_equal(gw_map_str(c, "tracestate", ""), "a=1");
+        assert_in_range(gw_map_int(c, "left", 0), 30000, 60000);
+    }
+    gw_value_free(&host.calls);
+    quiet(e, NULL, GW_OK, METHOD("odd", "ask", .args = rig_map("whom", gw_id_value(&whom))));
+    assert_null(gw_map_get(gw_map_get(&host.calls.list.items[0], "context"), "left"));
+    gw_value_free(&host.calls);
+    /* nobody waits any more: nothing is asked */
+    quiet(e, NULL, GW_ETIMEOUT,
+          METHOD("odd", "ask", .args = rig_map("whom", gw_id_value(&whom)),
+                 .context = rig_map("left", gw_int(0))));
+    assert_int_equal(host.calls.kind, GW_NIL);
+    engine_free(e);
+}
+
 static void blocking_verbs(void **state)
 {
     (void)state;
@@ -1371,6 +1403,7 @@ int main(void)
         cmocka_unit_test(timers_fire_as_a_hook),
         cmocka_unit_test(blocking_verbs),
         cmocka_unit_test(asks_without_waiting),
+        cmocka_unit_test(asks_inherit),
         cmocka_unit_test(who_and_where),
         cmocka_unit_test(bad_types_are_refused),
         cmocka_unit_test(types_are_described),
