@@ -225,6 +225,11 @@ const gw_value *gw_arg_value(struct gw_call *call, const char *name)
     return v;
 }
 
+const gw_value *gw_args_value(struct gw_call *call)
+{
+    return &call->args;
+}
+
 bool gw_has_arg(struct gw_call *call, const char *name)
 {
     const gw_value *v = gw_arg_value(call, name);

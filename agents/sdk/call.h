@@ -29,6 +29,7 @@ struct gw_call {
     void *io_ctx;
     struct state *state;
     const struct type_method *method; /* NULL: a hook */
+    bool any;                         /* on_message: neither arguments nor reply are checked */
     gw_value args;                    /* checked, defaults filled in */
     gw_value reply;                   /* map, or nil */
     gw_value context;                 /* unpacked at first use */

@@ -283,6 +283,11 @@ static gw_err prepare_call(struct gw_call *call, gw_handler *ret, struct gw_erro
         return GW_OK;
     }
     call->method = type_method_find(type, run->method);
+    if (!call->method && type->def->on_message) {
+        call->any = true;
+        *ret = type->def->on_message;
+        return GW_OK;
+    }
     if (!call->method) {
         return no_method(type, run, why);
     }
@@ -337,7 +342,7 @@ static gw_err pack_reply(struct gw_call *call, struct buf *out, struct gw_error 
         }
     }
     size_t at = bin_begin(out);
-    if (call->method && call->reply.kind != GW_NIL) {
+    if ((call->method || call->any) && call->reply.kind != GW_NIL) {
         value_pack(&call->reply, out);
     }
     size_t n = bin_bytes(out, at);

@@ -12,6 +12,7 @@ const struct cli_option events_options[] = {
     {"follow", 'f', OPTION_FLAG, NULL, "go on as events come"},
     {"since", 0, OPTION_INT, "SEQ", "only after this number"},
     {"agent", 0, OPTION_TEXT, "AGENT", "only of this agent"},
+    {"kind", 0, OPTION_TEXT, "KIND", "only of this kind, or of those that begin with this word"},
     {"limit", 0, OPTION_INT, "N", "at most so many before following (1000)"},
     {0},
 };
@@ -135,6 +136,9 @@ gw_err events_run(struct cli *cli, struct gw_error *why)
     GW_AUTO(gw_value_free) gw_value args = gw_nil();
     if (option_given(&cli->options, "since")) {
         GW_TRY(gw_map_set(&args, "since", gw_int(option_int(&cli->options, "since", 0))));
+    }
+    if (option_given(&cli->options, "kind")) {
+        GW_TRY(gw_map_set(&args, "kind", gw_str(option_text(&cli->options, "kind"))));
     }
     return stream(cli, "events", &args, option_text(&cli->options, "agent"), add_event, why);
 }

@@ -21,6 +21,7 @@ struct follower {
     bool logs; /* lines of agents rather than events */
     gw_id agent;
     bool one_agent;
+    char kind[32]; /* a kind, or its first word; "" = all */
     uint64_t next_seq;
     uint64_t left; /* how many may still be given */
     bool follow;
@@ -160,9 +161,35 @@ static void follower_gone(void *arg)
     }
 }
 
+static const char *const kinds[] = {
+#define EVENT_KIND(name, what) name,
+#include "host/core/events.def"
+#undef EVENT_KIND
+};
+
+/* "agent.create", or "agent" for all that begin so. */
+static bool kind_is(const char *kind, const char *filter)
+{
+    size_t n = strlen(filter);
+    return strncmp(kind, filter, n) == 0 && (kind[n] == '\0' || kind[n] == '.');
+}
+
+static bool kind_is_known(const char *filter)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (kind_is(kinds[i], filter)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool wanted(const struct follower *f, const gw_value *event)
 {
     gw_id id;
+    if (f->kind[0] && !kind_is(gw_map_str(event, "kind", ""), f->kind)) {
+        return false;
+    }
     return !f->one_agent || (gw_id_parse(gw_map_str(event, "agent", ""), &id) == GW_OK &&
                              gw_id_equal(&id, &f->agent));
 }
@@ -230,11 +257,22 @@ void op_events(struct node *n, struct op_call *call)
     struct gw_error why;
     gw_id agent = {{0}};
     bool one;
+    const char *kind = gw_map_str(&call->args, "kind", "");
     if (agent_filter(n, call, &agent, &one, &why) != GW_OK) {
         op_fail(call, &why);
         return;
     }
+    if (kind[0] && !kind_is_known(kind)) {
+        gw_fail(&why, GW_EARG, "\"%.64s\" is no kind of event", kind);
+        gw_hint(&why, "docs/events.md lists them: agent.create, message.failed, host.up …, or the "
+                      "first word of several");
+        op_fail(call, &why);
+        return;
+    }
     struct follower *f = follower_new(n, call);
+    bool fits = span_text((struct span){(const uint8_t *)kind, strlen(kind)}, f->kind,
+                          sizeof f->kind);
+    gw_assert(fits); /* a known one is short */
     int64_t since = gw_map_int(&call->args, "since", 0);
     f->agent = agent;
     f->one_agent = one;

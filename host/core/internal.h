@@ -274,6 +274,7 @@ struct peer {
     bool up;     /* a link is there and HELLO came */
     bool linked; /* a link is there */
     bool self;
+    bool kept; /* a row stands for it */
     gw_strs tags, properties;
     struct peer_type {
         char name[LIMIT_NAME_BYTES + 1];

@@ -253,7 +253,7 @@ static void put_arrived(struct move_in *m, struct store_batch *batch)
     buf_free(&value);
     location_write(batch, &m->agent, m->epoch, n->self, false);
     event_put(n, batch,
-              &(struct event){.kind = "agent.arrive",
+              &(struct event){.kind = m->clone ? "agent.clone" : "agent.arrive",
                               .agent = &m->agent,
                               .type = m->row.type,
                               .ticket = &m->ticket,

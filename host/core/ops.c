@@ -70,7 +70,8 @@ const struct op ops_table[] = {
     {"dead.drop", "DELETE /v1/dead/{letter}", ROLE_OPERATOR, "dead.drop(letter: int)", op_dead_drop,
      "forget a dead letter"},
     {"events", "GET /v1/events", ROLE_VIEWER,
-     "events(since: int = 0, agent: string?, follow: bool = false, limit: int[1..100000] = 1000)",
+     "events(since: int = 0, agent: string?, kind: string?, follow: bool = false, "
+     "limit: int[1..100000] = 1000)",
      op_events, "what happened, oldest first", .streams = true},
     {"logs", "GET /v1/logs", ROLE_VIEWER,
      "logs(agent: string?, follow: bool = false, limit: int[1..100000] = 1000)", op_logs,

@@ -220,7 +220,7 @@ static void take_types(struct peer *p, const gw_value *types)
     }
 }
 
-static void keep_member(struct node *n, const struct peer *p)
+static void keep_member(struct node *n, struct peer *p)
 {
     gw_value about = gw_nil();
     struct buf value = {0};
@@ -228,6 +228,10 @@ static void keep_member(struct node *n, const struct peer *p)
     if (about_value(p, &about) == GW_OK) {
         value_pack(&about, &value);
         store_batch_put_take(batch, TABLE_MEMBERS, (struct span){p->id.b, HOST_ID_BYTES}, &value);
+        if (!p->kept) {
+            event_put(n, batch, &(struct event){.kind = "host.joined", .peer = p});
+            p->kept = true;
+        }
         node_commit(n, batch, NULL, NULL);
     } else {
         store_batch_free(batch);
@@ -246,6 +250,7 @@ void peers_boot_row(struct node *n, struct span key, struct span value)
     memcpy(id.b, key.p, HOST_ID_BYTES);
     struct peer *p = peer_intern(n, &id);
     if (!p->self && take_about(p, &about)) {
+        p->kept = true;
         n->env->peer_want(n->env->ctx, &p->id, p->url);
     }
     gw_value_free(&about);

@@ -49,6 +49,12 @@ done <<<"$rows"
 rows=$(sed -nE 's/^    \{"([a-z_.]+)", ("[A-Z]+ \/|NULL).*/\1/p' host/core/ops.c)
 compare operation docs/operations.md host/core/ops.c "$rows" "$(first_column docs/operations.md)"
 
+# Kinds of events: their table, its document, and every place where one is written.
+rows=$(sed -nE 's/^EVENT_KIND\("([a-z.]+)".*/\1/p' host/core/events.def)
+compare 'event kind' docs/events.md host/core/events.def "$rows" "$(first_column docs/events.md)"
+written=$(grep -hE '\.kind = |^ +: .*"(message|hook)\.' host/core/*.c | grep -oE '"[a-z]+\.[a-z]+"' | tr -d '"')
+compare 'event kind' 'host/core/*.c' host/core/events.def "$rows" "$written"
+
 # Metrics with their kind: | `godwit_links_up` | gauge | ... |
 rows=$(sed -nE 's/^    \{"(godwit_[a-z_]+)", (COUNTER|GAUGE|HISTOGRAM),.*/\1 \L\2/p' host/core/metrics.c)
 lines=$(sed -nE 's/^\| `([a-z_]+)` \| ([a-z]+) \|.*/\1 \2/p' docs/metrics.md)

@@ -393,6 +393,71 @@ static void test_a_bad_trace_is_replaced(void **state)
     scene_close(&s);
 }
 
+/* --- what has ended --- */
+
+/* Whoever asks, from wherever, is told `disposed`; a tell is an event at its sender, and those to
+ * others go on. */
+static void test_a_disposed_agent_says_so(void **state)
+{
+    (void)state;
+    for (int moved = 0; moved < 2; moved++) {
+        struct pair p;
+        pair_open(&p, 9);
+        if (moved) { /* its home is h1, it ends at h2 */
+            assert_int_equal(mesh_move(p.m, 0, &p.to, 2), GW_OK);
+        }
+        mesh_expect_disposed(p.m, &p.to);
+        mesh_must(p.m, 0, NULL, "dispose", "{'agent': '%s'}", p.to_id);
+        for (int round = 0; round < 2; round++) {
+            for (size_t via = 0; via < 3; via++) {
+                assert_int_equal(
+                    mesh_op(p.m, via, NULL, "send", "{'agent': '%s', 'method': 'get'}", p.to_id),
+                    GW_EDISPOSED);
+                assert_int_equal(mesh_op(p.m, via, NULL, "send",
+                                         "{'agent': '%s', 'method': 'add', 'tell': true}", p.to_id),
+                                 GW_EDISPOSED);
+            }
+            post(&p, 1, "");
+            mesh_run(p.m, 2000);
+            assert_int_equal(actor_events(p.m, 0, "message.failed"), round + 1);
+            for (size_t host = 0; host < 3; host++) {
+                mesh_crash(p.m, host);
+            }
+            mesh_start_all(p.m);
+        }
+        mesh_free(p.m);
+    }
+}
+
+static size_t events_of(struct mesh *m, size_t host, const char *kind)
+{
+    struct mesh_call *c = mesh_ask(m, host, "events", "{'limit': 1000, 'kind': '%s'}", kind);
+    gw_err err = mesh_wait(m, c, 1000);
+    size_t n = err != GW_OK ? SIZE_MAX : c->items.kind == GW_LIST ? c->items.list.n : 0;
+    mesh_call_free(c);
+    return n;
+}
+
+static void test_events_by_kind(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_open(&p, 10);
+    assert_int_equal(events_of(p.m, 0, "agent.create"), 1);
+    assert_int_equal(mesh_move(p.m, 0, &p.from, 1), GW_OK);
+    mesh_must(p.m, 0, NULL, "clone", "{'agent': '%s', 'to': 'h2'}", p.to_id);
+    assert_int_equal(events_of(p.m, 0, "agent"), 2);
+    assert_int_equal(events_of(p.m, 1, "agent.arrive"), 1);
+    assert_int_equal(events_of(p.m, 2, "agent.clone"), 1);
+    assert_int_equal(events_of(p.m, 0, "host.joined"), 2);
+    assert_int_equal(events_of(p.m, 0, "age"), SIZE_MAX);
+    assert_int_equal(events_of(p.m, 0, "nothing.known"), SIZE_MAX);
+    mesh_crash(p.m, 0); /* who is known does not join again */
+    mesh_start_all(p.m);
+    assert_int_equal(events_of(p.m, 0, "host.joined"), 2);
+    mesh_free(p.m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +473,8 @@ int main(void)
         cmocka_unit_test(test_no_wake_leaves_it_asleep),
         cmocka_unit_test(test_a_trace_goes_along),
         cmocka_unit_test(test_a_bad_trace_is_replaced),
+        cmocka_unit_test(test_a_disposed_agent_says_so),
+        cmocka_unit_test(test_events_by_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,6 +78,10 @@ struct gw_type {
     gw_handler on_dispose;    /* before its end; failing does not prevent it */
     gw_handler on_timer; /* a timer has fired: gw_timer_name; gw_arg_... is what was set with it */
     gw_handler run;      /* queued after create, arrive, clone, activate */
+    /* A message that no method is there for: gw_method_name, gw_args_value; any reply. It answers
+     * GW_ENOT_HANDLED to what it does not want. Without it such a message fails with
+     * GW_EMETHOD_NOT_FOUND. */
+    gw_handler on_message;
     /* Free members that are not in the table, whenever the struct leaves memory (tabled members are
      * freed for you). No gw_call: it may run at any time between handlers. */
     void (*on_unload)(void *state);
@@ -146,6 +150,8 @@ GW_API const uint8_t *gw_arg_bytes(struct gw_call *call, const char *name, size_
 GW_API gw_id gw_arg_id(struct gw_call *call, const char *name);
 GW_API gw_time gw_arg_time(struct gw_call *call, const char *name);
 GW_API const gw_value *gw_arg_value(struct gw_call *call, const char *name); /* NULL: absent */
+/* All of them: a map or nil. In on_message as they came, from a command line as texts. */
+GW_API const gw_value *gw_args_value(struct gw_call *call);
 
 /* --- the reply: named members, checked against the signature when the handler returns --- */
 GW_API gw_err gw_reply_int(struct gw_call *call, const char *name, int64_t v) GW_MUST_USE;

@@ -1172,6 +1172,61 @@ static void asks_without_waiting(void **state)
     engine_free(e);
 }
 
+/* --- on_message: whatever has no method --- */
+
+struct open_door {
+    int64_t taken;
+};
+static const struct gw_field open_door_fields[] = {GW_FIELD(struct open_door, taken)};
+static gw_err open_door_count(struct gw_call *call)
+{
+    const struct open_door *o = gw_state(call);
+    return gw_reply_int(call, "taken", o->taken);
+}
+static gw_err open_door_any(struct gw_call *call)
+{
+    struct open_door *o = gw_state(call);
+    gw_value copy = gw_nil();
+    o->taken++; /* taken back when it is not handled */
+    if (strcmp(gw_method_name(call), "stop") == 0) {
+        return GW_ENOT_HANDLED;
+    }
+    GW_TRY(gw_value_copy(gw_args_value(call), &copy));
+    GW_TRY(gw_reply_value(call, "args", copy));
+    return gw_reply_str(call, "name", gw_method_name(call));
+}
+static const struct gw_method open_door_methods[] = {
+    {"count() -> (taken: int)", open_door_count, GW_READ},
+};
+GW_AGENT(open_door, struct open_door, GW_FIELDS(open_door_fields), GW_METHODS(open_door_methods),
+         .on_message = open_door_any);
+
+static void any_message(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_open_door, NULL);
+    gw_value store = {0};
+    quiet(e, &store, GW_OK, HOOK("open_door", HOOK_CREATE));
+    struct buf parts = {0};
+    struct rig_done d =
+        want(e, &store, GW_OK, METHOD("open_door", "anything", .args = rig_map("x", gw_int(7))));
+    assert_string_equal(gw_map_str(&d.reply, "name", ""), "anything");
+    assert_int_equal(gw_map_int(gw_map_get(&d.reply, "args"), "x", 0), 7);
+    rig_done_free(&d);
+    value_pack(&store, &parts);
+    d = want(e, NULL, GW_ENOT_HANDLED, METHOD("open_door", "stop"));
+    assert_string_equal(d.text, "open_door.stop: the agent does not handle this message");
+    rig_done_free(&d);
+    d = want(e, NULL, GW_OK, METHOD("open_door", "count", .parts = &parts));
+    assert_int_equal(gw_map_int(&d.reply, "taken", 0), 1);
+    rig_done_free(&d);
+    /* what has a method is checked by its signature as ever */
+    quiet(e, NULL, GW_EARG, METHOD("open_door", "count", .args = rig_map("x", gw_int(7))));
+    buf_free(&parts);
+    gw_value_free(&store);
+    engine_free(e);
+}
+
 /* A nested ask has the trace of its handler and the time that its caller has left, or less. */
 static void asks_inherit(void **state)
 {
@@ -1404,6 +1459,7 @@ int main(void)
         cmocka_unit_test(blocking_verbs),
         cmocka_unit_test(asks_without_waiting),
         cmocka_unit_test(asks_inherit),
+        cmocka_unit_test(any_message),
         cmocka_unit_test(who_and_where),
         cmocka_unit_test(bad_types_are_refused),
         cmocka_unit_test(types_are_described),
