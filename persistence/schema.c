@@ -21,6 +21,7 @@ static const struct step steps[] = {
      /* t: number of the table; f: file below blobs/; n: bytes; h: XXH3 of the content */
      "CREATE TABLE blobs(t INTEGER NOT NULL, k BLOB NOT NULL, f TEXT NOT NULL, n INTEGER NOT NULL,"
      " h INTEGER NOT NULL, PRIMARY KEY(t, k)) WITHOUT ROWID;"},
+    {"topics", KV("topics")},
 };
 #define STEPS ((int)(sizeof steps / sizeof steps[0]))
 
@@ -29,7 +30,7 @@ const char *const schema_tables[TABLE_COUNT] = {
     [TABLE_INBOX] = "inbox",       [TABLE_OUTBOX] = "outbox", [TABLE_STREAMS] = "streams",
     [TABLE_TIMERS] = "timers",     [TABLE_FILES] = "files",   [TABLE_LOCATIONS] = "locations",
     [TABLE_REQUESTS] = "requests", [TABLE_EVENTS] = "events", [TABLE_MEMBERS] = "members",
-    [TABLE_DEAD] = "dead",
+    [TABLE_DEAD] = "dead",         [TABLE_TOPICS] = "topics",
 };
 
 int schema_version(void)

@@ -34,6 +34,7 @@ typedef enum store_table {
     TABLE_EVENTS,    /* sequence number */
     TABLE_MEMBERS,   /* host_id (20 bytes) */
     TABLE_DEAD,      /* dead letters: number */
+    TABLE_TOPICS,    /* agent | epoch | topic text; agent nil, epoch 0: agent elsewhere | topic */
     TABLE_COUNT
 } store_table;
 

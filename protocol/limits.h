@@ -65,6 +65,9 @@
 #define LIMIT_CHAIN 64                        /* asks that wait for each other, one in the other */
 #define LIMIT_DEADLINE_MS (100LL * 365 * 24 * 3600 * 1000) /* farthest deadline: times stay far from overflow */
 #define LIMIT_TRACE_STATE_BYTES 512           /* tracestate: what W3C asks to pass on, and no more */
+#define LIMIT_TOPICS_PER_AGENT 64             /* subscriptions of one agent: they travel with it */
+#define LIMIT_SUBSCRIPTIONS 65536             /* that one host knows, its own and those heard of: in memory */
+#define LIMIT_PUBLISH_BYTES (64u * 1024 * 1024) /* arguments of one publication for all its subscribers: as much as a mailbox */
 #define LIMIT_CREATED_KEYS 16384              /* remembered request keys of create and clone of one host */
 #define LIMIT_HINTS 65536                     /* agents of which a host has merely heard where they are */
 #define LIMIT_DEAD_KEPT 1000                  /* dead letters on disk; the oldest go first */

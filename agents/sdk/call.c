@@ -159,6 +159,11 @@ int64_t gw_deadline_left_ms(struct gw_call *call)
     return left->i > used ? left->i - used : 0;
 }
 
+const char *gw_topic(struct gw_call *call)
+{
+    return gw_map_str(call_context(call), "topic", "");
+}
+
 const char *gw_trace(struct gw_call *call)
 {
     return gw_map_str(call_context(call), "traceparent", "");

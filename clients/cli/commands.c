@@ -53,6 +53,15 @@ const struct cli_command commands[] = {
             "as key:=JSON. The agent is found wherever it lives.\n"
             "JSON: reply, host, epoch.\n\n" KEY_HELP "\n\n"
             "example: godwit send visits increment by=5"),
+    COMMAND("publish", "TOPIC [KEY=VALUE]...", "tell all subscribers of a topic", publish_options,
+            publish_run,
+            "Each subscriber gets it once, as a message; done when that is safe on the host\n"
+            "that is asked.\n"
+            "JSON: topic, subscribers."),
+    COMMAND("topics", "[TOPIC]", "topics and their subscribers, as a host knows them", NULL,
+            topics_run,
+            "JSON: topics[{topic, subscribers, here}]; of one also agents[{agent, scope,\n"
+            "here}]."),
     COMMAND("dispatch", "AGENT SELECTOR", "move an agent to another host", dispatch_options,
             dispatch_run,
             "SELECTOR: a name, URL or id of a host, any, or terms like\n"

@@ -20,7 +20,10 @@ extern const struct cli_option agents_options[];
 gw_err agents_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err show_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 extern const struct cli_option send_options[];
+extern const struct cli_option publish_options[];
 gw_err send_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err publish_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err topics_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 /* cmd_life.c */
 extern const struct cli_option dispatch_options[];
 gw_err dispatch_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;

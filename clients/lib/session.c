@@ -69,14 +69,15 @@ bool session_interrupted(struct session *s)
 static bool op_takes_key(const char *op)
 {
     return strcmp(op, "send") == 0 || strcmp(op, "create") == 0 || strcmp(op, "clone") == 0 ||
-           strcmp(op, "dispatch") == 0 || strcmp(op, "retract") == 0;
+           strcmp(op, "dispatch") == 0 || strcmp(op, "retract") == 0 || strcmp(op, "publish") == 0;
 }
 
 /* Operations that read, or set a state whatever it was: a second time does no harm. */
 static bool op_is_idempotent(const char *op)
 {
-    static const char *const names[] = {"health", "status", "hosts",      "types",    "agents",
-                                        "show",   "moves",  "deactivate", "activate", "tokens"};
+    static const char *const names[] = {"health",   "status", "hosts", "types",
+                                        "agents",   "show",   "moves", "deactivate",
+                                        "activate", "tokens", "topics"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(op, names[i]) == 0) {
             return true;

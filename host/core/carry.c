@@ -166,12 +166,16 @@ void carry_of_call(struct node *n, const struct op_call *call, struct carry *ret
     ret->trace = trace_child(n, &call->trace);
     free(ret->state);
     ret->state = state.n > 0 ? text_dup(state) : NULL;
+    struct span topic = text_of(&call->args, "topic");
+    free(ret->topic);
+    ret->topic = topic.n > 0 && strcmp(call->op->name, "accept") == 0 ? text_dup(topic) : NULL;
 }
 
 void carry_clear(struct carry *c)
 {
     free(c->state);
-    c->state = NULL;
+    free(c->topic);
+    c->state = c->topic = NULL;
 }
 
 /* ---- contexts: members of the maps of CALL and RUN ---- */
@@ -195,13 +199,18 @@ static void pack_members(struct buf *out, const struct trace *t, struct span sta
 
 size_t carry_members(const struct carry *c)
 {
-    return (size_t)!trace_is_none(&c->trace) + (c->state != NULL) + (c->deadline_us != 0);
+    return (size_t)!trace_is_none(&c->trace) + (c->state != NULL) + (c->deadline_us != 0) +
+           (c->topic != NULL);
 }
 
 void carry_pack_members(const struct node *n, const struct carry *c, struct buf *out)
 {
     struct span state = {(const uint8_t *)c->state, c->state ? strlen(c->state) : 0};
     pack_members(out, &c->trace, state, c->deadline_us ? left_ms(n, c->deadline_us) : 0);
+    if (c->topic) {
+        mp_str(out, "topic");
+        mp_str(out, c->topic);
+    }
 }
 
 size_t call_members(const struct op_call *call)
@@ -235,6 +244,7 @@ void carry_put(const struct node *n, const struct carry *c, struct buf *out)
     mp_int(out, c->deadline_us ? node_now_ms(n) + (c->deadline_us - now_us(n)) / 1000 : 0);
     trace_pack(&c->trace, out);
     mp_str(out, c->state);
+    mp_str(out, c->topic);
 }
 
 gw_err carry_read(struct node *n, struct mp *m, struct carry *ret)
@@ -243,6 +253,7 @@ gw_err carry_read(struct node *n, struct mp *m, struct carry *ret)
     uint32_t priority;
     int64_t at_ms;
     struct span state = {0};
+    char topic[LIMIT_NAME_BYTES + 1];
     GW_TRY(mp_read_u32(m, &priority));
     GW_TRY(mp_read_int(m, &at_ms));
     GW_TRY(trace_unpack(m, &c.trace));
@@ -251,6 +262,7 @@ gw_err carry_read(struct node *n, struct mp *m, struct carry *ret)
     } else {
         GW_TRY(mp_read_str(m, &state));
     }
+    GW_TRY(mp_read_text_or_nil(m, topic, sizeof topic));
     if (priority > PRIORITY_MOST) {
         return GW_EPROTO;
     }
@@ -262,6 +274,7 @@ gw_err carry_read(struct node *n, struct mp *m, struct carry *ret)
     if (trace_is_none(&c.trace)) {
         c.trace = ret->trace;
     }
+    c.topic = name_is_valid(topic) ? xstrdup(topic) : NULL;
     c.state = trace_state_is_valid(state) ? text_dup(state) : NULL;
     carry_clear(ret);
     *ret = c;

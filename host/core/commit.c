@@ -129,6 +129,8 @@ static bool put_actions(struct work *w, struct store_batch *batch)
         } else if (timers_is_action(verb)) {
             timers_action(w, batch, verb, args);
             w->closes = true;
+        } else if (topics_is_action(verb)) {
+            topics_action(w, batch, verb, args);
         }
     }
     return intents_add(w);
@@ -173,6 +175,7 @@ void commit_finish(struct work *w)
     if (w->written) {
         tells_committed(w);
         timers_committed(w);
+        topics_committed(w);
     }
     work_finish(w, w->result.err, w->result.err == GW_OK ? &w->result : NULL,
                 w->result.err == GW_OK ? NULL : &w->result.why);

@@ -270,8 +270,8 @@ void op_events(struct node *n, struct op_call *call)
         return;
     }
     struct follower *f = follower_new(n, call);
-    bool fits = span_text((struct span){(const uint8_t *)kind, strlen(kind)}, f->kind,
-                          sizeof f->kind);
+    bool fits =
+        span_text((struct span){(const uint8_t *)kind, strlen(kind)}, f->kind, sizeof f->kind);
     gw_assert(fits); /* a known one is short */
     int64_t since = gw_map_int(&call->args, "since", 0);
     f->agent = agent;

@@ -87,7 +87,7 @@ gw_err handoff_unpack(struct span payload, struct handoff_payload *ret)
     }
     p.mode = (handoff_mode)mode;
     GW_TRY(mp_skip(&m, &p.parts));
-    size_t lists = n > 7 ? HANDOFF_LISTS : HANDOFF_LISTS - 1;
+    size_t lists = n - 3 < HANDOFF_LISTS ? n - 3 : HANDOFF_LISTS; /* older hosts send fewer */
     for (size_t i = 0; i < lists; i++) {
         if (mp_peek(&m) != MP_ARRAY) {
             return GW_EPROTO;
@@ -152,12 +152,13 @@ static gw_err store_list(struct store_batch *batch, size_t t, struct span list, 
 gw_err handoff_store(struct store_batch *batch, const struct handoff_payload *p, const gw_id *agent,
                      uint64_t epoch, int64_t now_ms)
 {
-    const struct span timers = p->lists[HANDOFF_LISTS - 1];
+    const struct span timers = p->lists[HANDOFF_TIMERS], topics = p->lists[HANDOFF_TOPICS];
     GW_TRY(check_parts(p->parts));
     commit_parts(batch, agent, epoch, p->parts);
     for (size_t t = 0; t < 4; t++) {
         GW_TRY(store_list(batch, t, p->lists[t], agent, epoch, now_ms));
     }
+    GW_TRY(topics.n > 0 ? topics_store(batch, agent, epoch, topics) : GW_OK);
     return timers.n > 0 ? timers_store(batch, agent, epoch, timers, now_ms) : GW_OK;
 }
 

@@ -45,13 +45,15 @@ struct accepting {
     gw_id agent;
     uint64_t epoch;
     uint64_t before, seq; /* the mark before and after */
+    bool unwanted; /* a publication, and the agent is not subscribed: only the mark goes on */
     struct work *w;
 };
 
-static void answer_accepted(struct op_call *call)
+static void answer_accepted(struct op_call *call, bool unwanted)
 {
     gw_value result = gw_nil();
-    if (gw_map_set(&result, "accepted", gw_bool(true)) != GW_OK) {
+    if (gw_map_set(&result, "accepted", gw_bool(true)) != GW_OK ||
+        (unwanted && gw_map_set(&result, "unsubscribed", gw_bool(true)) != GW_OK)) {
         gw_value_free(&result);
     }
     op_ok(call, &result);
@@ -75,8 +77,8 @@ static void accepted(void *arg, gw_err err)
         gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
         op_fail(c->call, &why);
     } else {
-        answer_accepted(c->call);
-        if (a) {
+        answer_accepted(c->call, c->unwanted);
+        if (a && !c->unwanted) {
             work_push(c->w, false);
         } else {
             work_free(c->w);
@@ -98,13 +100,17 @@ static void accept_one(struct node *n, struct op_call *call, struct agent *a, co
     memcpy(w->key, gw_map_get(&call->args, "key")->s.p, sizeof w->key);
     w->sender = *sender;
     carry_of_call(n, call, &w->carry);
+    w->flags = gw_map_bool(&call->args, "text", false) ? RUN_TEXT_ARGS : 0;
     w->done = inbox_done;
     *c = (struct accepting){.n = n, .call = call, .agent = a->id, .epoch = a->epoch, .w = w};
     c->before = s->mark;
     c->seq = s->mark = (uint64_t)gw_map_int(&call->args, "seq", 0);
     s->accepting = true;
     stream_put(batch, a, s);
-    inbox_put(a, w, batch);
+    c->unwanted = w->carry.topic && !topics_has(n, &a->id, w->carry.topic);
+    if (!c->unwanted) {
+        inbox_put(a, w, batch);
+    }
     node_commit(n, batch, accepted, c);
 }
 
@@ -152,10 +158,11 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
     }
     const struct stream_mark *s = stream_find(live, &sender, false);
     uint64_t mark = s ? s->mark : 0;
-    if ((s && s->accepting) || a->unborn) {
+    bool loading = a->loading || n->loading; /* what it is subscribed to is not known yet */
+    if ((s && s->accepting) || a->unborn || loading) {
         call_again_later(n, call); /* H6: nothing is acknowledged that is not durable */
     } else if ((uint64_t)seq <= mark) {
-        answer_accepted(call);
+        answer_accepted(call, false);
     } else if ((uint64_t)seq > mark + 1 && since < seq) {
         gw_fail(&why, GW_EGAP, "message %lld comes before message %llu", (long long)seq,
                 (unsigned long long)mark + 1);
@@ -220,6 +227,14 @@ static bool ended_here(struct node *n, const gw_id *id, uint64_t epoch)
 static void load_row(struct node *n, const struct storage_row *row)
 {
     gw_id id;
+    bool posted = topics_boot(n, row);
+    if (posted && row->table != TABLE_OUTBOX) {
+        return;
+    }
+    if (row->key.n > ROW_KEY_BYTES && row->table == TABLE_TOPICS) {
+        topics_load_row(n, row->key, row->value);
+        return;
+    }
     if (row->key.n <= ROW_KEY_BYTES ||
         (row->table != TABLE_TIMERS && row->key.n != ROW_KEY_BYTES + 8)) {
         return;
@@ -233,7 +248,8 @@ static void load_row(struct node *n, const struct storage_row *row)
         timers_load_row(n, a, rest, row->value);
     } else if (here && row->table == TABLE_INBOX) {
         load_inbox(n, a, load_u64(rest.p), row->value);
-    } else if (row->table == TABLE_OUTBOX && (here || (!a && ended_here(n, &id, epoch)))) {
+    } else if (row->table == TABLE_OUTBOX &&
+               (here || posted || (!a && ended_here(n, &id, epoch)))) {
         tells_load_row(n, &id, epoch, load_u64(rest.p), row->value);
     }
 }
@@ -258,6 +274,7 @@ static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t
         load_row(n, &rows[i]);
     }
     if (g.all) {
+        live_know_done(n->poster.live);
         n->loading = false;
         HASH_ITER (hh, n->agents, a, next) {
             if (a->live && !TAILQ_EMPTY(&a->live->queue)) {
@@ -292,7 +309,11 @@ void inbox_load(struct node *n, const gw_id *id, uint64_t epoch)
     }
     const struct store_range ranges[] = {
         {.table = TABLE_TIMERS, .prefix = prefix}, /* first: messages name them */
+        {.table = TABLE_TOPICS, .prefix = prefix},
         {.table = TABLE_INBOX, .prefix = prefix},
-        {.table = TABLE_OUTBOX, .prefix = prefix}};
-    n->env->read(n->env->ctx, ranges, 3, loaded, g);
+        {.table = TABLE_OUTBOX, .prefix = prefix},
+        /* at boot only */
+        {.table = TABLE_STREAMS, .prefix = {n->poster.id.b, GW_ID_BYTES}},
+        {.table = TABLE_REQUESTS, .prefix = {n->poster.id.b, GW_ID_BYTES}}};
+    n->env->read(n->env->ctx, ranges, id ? 4 : 6, loaded, g);
 }

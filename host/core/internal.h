@@ -109,12 +109,13 @@ void agent_row_clear(struct agent_row *row);
 /* What a message carries with it besides its arguments (carry.c). */
 #define PRIORITY_NORMAL 5
 #define PRIORITY_MOST   9 /* the most urgent: runs first */
-#define CARRY_FIELDS    4 /* members of a row */
+#define CARRY_FIELDS    5 /* members of a row */
 struct carry {
     uint8_t priority;
     int64_t deadline_us; /* monotonic; not begun after it; 0 = none */
     struct trace trace;  /* its own span */
     char *state;         /* tracestate, owned; NULL = none */
+    char *topic;         /* of a publication, owned; NULL = none */
 };
 
 struct live; /* what an agent needs in memory while it does something */
@@ -429,9 +430,14 @@ struct node {
         struct peer *host;
         char *type; /* owned */
         bool done;
-        bool in_flight; /* a call of this boot is making it: the record stays where it is */
-        bool unsure;    /* an attempt ended without an answer, or in an earlier boot */
-    } * created;        /* uthash keeps insertion order: oldest first */
+        bool in_flight;   /* a call of this boot is making it: the record stays where it is */
+        bool unsure;      /* an attempt ended without an answer, or in an earlier boot */
+    } * created;          /* uthash keeps insertion order: oldest first */
+    struct topic *topics; /* topics.c */
+    struct topic_agent *topic_agents;
+    size_t sub_count;
+    uint64_t topics_clock;
+    struct agent poster; /* sends the publications of people and tools */
     uint64_t next_stream;
     uint64_t asks_count; /* numbers given; of walks, too (send.c) */
     uint64_t event_seq;
@@ -562,6 +568,9 @@ void mailbox_free(struct node *n);
 /* ---- work.c ---- */
 struct work *work_new(struct node *n, struct agent *a, frame_hook hook);
 void work_free(struct work *w);
+/* A row of REQUESTS, STREAMS, OUTBOX or INBOX of its agent. */
+void live_know_row(struct live *live, const struct storage_row *row);
+void live_know_done(struct live *live);
 /* Queue it (front: before everything that waits) and start when the agent is idle. */
 void work_push(struct work *w, bool front);
 /* In front, but behind hooks with which its life here begins (arrive, clone, activate). */
@@ -785,11 +794,51 @@ void dispatch_answer_pack(const struct move_out *m, struct buf *out);
 /* Its handler has ended: nobody waits for what it asked. */
 void asks_forget(struct live *live);
 
+/* ---- topics.c ---- */
+void topics_init(struct node *n);
+void topics_free(struct node *n);
+bool topics_is_action(struct span verb);
+/* Whether what the handler asks can be; *ret_tells: how many tells its publications are. */
+gw_err topics_check(struct work *w, size_t *ret_tells, struct gw_error *why) GW_MUST_USE;
+void topics_action(struct work *w, struct store_batch *batch, struct span verb, struct span args);
+void topics_committed(struct work *w);
+/* Whether an agent that lives here is subscribed. */
+bool topics_has(struct node *n, const gw_id *agent, const char *topic);
+/* The owner says that the agent is not subscribed (topic NULL: it has ended): what was heard up to
+ * `before` (node->topics_clock) is forgotten. */
+void topics_gone(struct node *n, const gw_id *agent, const char *topic, uint64_t before);
+void topics_link_up(struct node *n, struct peer *p);
+void topics_frame(struct node *n, struct peer *p, const struct frame *f); /* TOPICS */
+/* The sixth list of a ticket's payload: [[topic, mesh]...]; and that list as rows. */
+void topics_pack(struct node *n, const struct agent *a, struct buf *out);
+gw_err topics_store(struct store_batch *batch, const gw_id *agent, uint64_t epoch,
+                    struct span list) GW_MUST_USE;
+/* Into the transaction of its departure; and when that is durable. */
+void topics_depart(struct node *n, const struct agent *a, struct store_batch *batch);
+void topics_departed(struct node *n, const gw_id *id);
+void topics_ended(struct node *n, const gw_id *id); /* disposed of, or quarantined */
+void topics_load_row(struct node *n, struct span key, struct span value);
+/* A row of n->poster; false: it is of somebody else. */
+bool topics_boot(struct node *n, const struct storage_row *row);
+bool topics_is_poster(const gw_id *id);
+
 /* ---- tells.c ---- */
+#define TELL_NO_WAKE 1u /* flags of an outbox row */
+#define TELL_TEXT    2u /* its arguments are as typed */
+struct tell_order {     /* all borrowed */
+    const gw_id *to;
+    const char *method;
+    struct span args; /* packed, or empty */
+    uint32_t flags;
+    struct carry carry;
+};
+/* Outbox row and stream number into the transaction of w; tells_committed, tells_rolled_back. */
+void tells_put(struct work *w, struct store_batch *batch, const struct tell_order *order);
+size_t tells_waiting(struct node *n, const gw_id *sender);
 /* One "tell" action of a handler: outbox row and stream number into its transaction. */
 void tells_action(struct work *w, struct store_batch *batch, struct span args);
 /* Whether there is room for what the result of w tells. */
-bool tells_fit(const struct work *w, struct gw_error *why);
+bool tells_fit(struct work *w, struct gw_error *why);
 /* Its transaction is durable (or not): send what it put into the outbox (or forget it). Durable
  * ones are told in their order, the others from the last one. */
 void tells_committed(struct work *w);

@@ -263,6 +263,7 @@ static void departed(void *arg, gw_err err)
     set_phase(m, OUT_DEPARTED);
     location_know(n, &m->agent_id, m->epoch + 1, m->to, false, true);
     tells_forget(n, &m->agent_id);
+    topics_departed(n, &m->agent_id);
     if (a->live) {
         TAILQ_CONCAT(&m->parked, &a->live->queue, link);
     }
@@ -292,6 +293,7 @@ static void depart(struct move_out *m)
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &a->id, a->epoch), &value);
     buf_free(&value);
     location_write(batch, &a->id, a->epoch + 1, m->to, false);
+    topics_depart(n, a, batch);
     event_put(n, batch,
               &(struct event){.kind = m->retract ? "agent.retract" : "agent.dispatch",
                               .agent = &a->id,
@@ -507,6 +509,7 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
     }
     timers_pack(m->node, m->agent,
                 &m->rows); /* from memory: frozen, they are what their rows say */
+    topics_pack(m->node, m->agent, &m->rows);
     m->have_rows = true;
     if (states) {
         parts_of_rows(rows, count, &m->parts);

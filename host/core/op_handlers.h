@@ -14,6 +14,8 @@ void op_create(struct node *node, struct op_call *call);
 void op_agents(struct node *node, struct op_call *call);
 void op_show(struct node *node, struct op_call *call);
 void op_send(struct node *node, struct op_call *call);
+void op_publish(struct node *node, struct op_call *call);
+void op_topics(struct node *node, struct op_call *call);
 void op_dispatch(struct node *node, struct op_call *call);
 void op_retract(struct node *node, struct op_call *call);
 void op_drain(struct node *node, struct op_call *call);

@@ -54,6 +54,12 @@ const struct op ops_table[] = {
      op_activate, "wake a sleeping agent"},
     {"dispose", "DELETE /v1/agents/{agent}", ROLE_OPERATOR, "dispose(agent: string)", op_dispose,
      "end an agent for ever"},
+    {"publish", "POST /v1/topics/{topic}", ROLE_OPERATOR,
+     "publish(topic: string, method: string = \"on_topic\", args: any?, priority: int[0..9] = 5, "
+     "key: string?, text: bool = false)",
+     op_publish, "tell all subscribers of a topic"},
+    {"topics", "GET /v1/topics", ROLE_VIEWER, "topics(topic: string?)", op_topics,
+     "topics with their subscribers, as this host knows them"},
     /* -- moves, events, logs -- */
     {"drain", "POST /v1/drain", ROLE_OPERATOR, "drain(to: string = \"any\")", op_drain,
      "move all agents of the host away", .streams = true},
@@ -79,7 +85,8 @@ const struct op ops_table[] = {
     {"locate", NULL, ROLE_PEER, "locate(agent: string)", op_locate, "where an agent lives"},
     {"accept", NULL, ROLE_PEER,
      "accept(agent: string, sender: string, seq: int, method: string, args: bytes, key: bytes, "
-     "since: int = 0, priority: int[0..9] = 5, no_wake: bool = false)",
+     "since: int = 0, priority: int[0..9] = 5, no_wake: bool = false, text: bool = false, "
+     "topic: string?)",
      op_accept, "take a one-way message of another agent"},
     /* -- trust -- */
     {"token", "POST /v1/mesh/tokens", ROLE_ADMIN,

@@ -393,6 +393,7 @@ static void hello(struct node *n, struct peer *p, const struct frame *f)
         locations_link_up(n, p);
         move_out_link(n, p, true);
         move_in_link(n, p, true);
+        topics_link_up(n, p);
         tells_link_up(n);
         intents_retry(n);
     }
@@ -439,6 +440,7 @@ void node_peer_frame(struct node *n, const struct host_id *id, const struct fram
     case FRAME_ABORT: move_in_frame(n, p, f); break;
     case FRAME_QUERY: move_out_query(n, p, f); break;
     case FRAME_LOCATE: location_frame(n, p, f); break;
+    case FRAME_TOPICS: topics_frame(n, p, f); break;
     default: break; /* PROTOCOL 2.3: unknown kinds are ignored */
     }
 }

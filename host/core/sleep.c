@@ -450,6 +450,7 @@ static void end_done(struct work *w, gw_err err, const struct run_result *r,
         agent_set_status(n, a, AGENT_DISPOSED);
         location_know(n, &id, epoch, n->self, true, true);
         location_tell_home(n, &id, epoch, a->home, true);
+        topics_ended(n, &id);
         agent_discard(n, a, &gone);
     }
     lifecycle_end(w, err, why, &id, epoch, "disposed");

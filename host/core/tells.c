@@ -14,7 +14,6 @@
 
 #define RETRY_FIRST_MS 200
 #define RETRY_MAX_MS   10000
-#define TELL_NO_WAKE   1u /* flags of a row */
 #define TELL_EXPIRED   "its deadline passed before it was accepted"
 
 /* One message that waits. */
@@ -39,6 +38,8 @@ struct stream {
     struct env_timer *timer;
     struct op_call call;
     struct gw_error answer;
+    bool unsubscribed;  /* it was no publication for this agent any more */
+    uint64_t topics_at; /* topics_clock when it was sent */
     LIST_ENTRY(stream) orphan;
 };
 struct outbox {
@@ -189,9 +190,16 @@ static void answered(void *arg)
         LIST_REMOVE(s, orphan);
         stream_free(s);
     } else if (err == GW_OK) {
+        if (s->unsubscribed) {
+            topics_gone(n, &s->target, gw_map_str(&s->call.args, "topic", NULL), s->topics_at);
+        }
         tell_ended(TAILQ_FIRST(&s->tells), NULL);
     } else if (err == GW_EDISPOSED || err == GW_EAGENT_NOT_FOUND || err == GW_EINACTIVE) {
-        tell_ended(TAILQ_FIRST(&s->tells), s->answer.text);
+        bool publication = gw_map_get(&s->call.args, "topic") && err != GW_EINACTIVE;
+        if (publication) { /* a subscription ends with its agent: nothing has failed */
+            topics_gone(n, &s->target, NULL, s->topics_at);
+        }
+        tell_ended(TAILQ_FIRST(&s->tells), publication ? NULL : s->answer.text);
     } else {
         s->tries++;
         s->timer = n->env->timer_new(n->env->ctx, retry, s);
@@ -202,6 +210,7 @@ static void answered(void *arg)
 static void answer(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why)
 {
     struct stream *s = call->door;
+    s->unsubscribed = result && gw_map_bool(result, "unsubscribed", false);
     if (result) {
         gw_value_free(result);
     }
@@ -253,6 +262,10 @@ static gw_err tell_args(const struct tell *t, const struct tell_row *row, gw_val
     GW_TRY(gw_map_set(ret, "method", gw_str(row->method)));
     GW_TRY(gw_map_set(ret, "priority", gw_int(row->carry.priority)));
     GW_TRY(gw_map_set(ret, "no_wake", gw_bool(row->flags & TELL_NO_WAKE)));
+    GW_TRY(gw_map_set(ret, "text", gw_bool(row->flags & TELL_TEXT)));
+    if (row->carry.topic) {
+        GW_TRY(gw_map_set(ret, "topic", gw_str(row->carry.topic)));
+    }
     GW_TRY(gw_value_set_bytes(&packed, row->args.p, row->args.n));
     GW_TRY(gw_map_set(ret, "args", packed));
     GW_TRY(gw_value_set_bytes(&raw_key, row->key.p, row->key.n));
@@ -297,20 +310,25 @@ static void stream_send(struct stream *s)
         return;
     }
     s->on_way = true;
+    s->topics_at = s->n->topics_clock;
     node_call(s->n, &s->call);
 }
 
 /* ---- with the transaction of a handler ---- */
 
-bool tells_fit(const struct work *w, struct gw_error *why)
+bool tells_fit(struct work *w, struct gw_error *why)
 {
     struct agent *a = w->agent;
     struct mp m = mp_over(w->result.actions);
     const struct outbox *box = box_find(w->node, &a->id);
-    size_t actions = 0, waiting = box ? box->count : 0;
+    size_t actions = 0, waiting = box ? box->count : 0, published = 0;
     if (w->result.actions.n == 0 || mp_read_array(&m, &actions) != GW_OK || actions == 0) {
         return true;
     }
+    if (topics_check(w, &published, why) != GW_OK) {
+        return false;
+    }
+    actions += published;
     if (waiting + actions > LIMIT_OUTBOX_MESSAGES && waiting > 0) {
         gw_fail(why, GW_EBUSY, "%zu messages of the agent wait to be delivered", waiting);
         gw_hint(why, "those whom it tells cannot be reached, or do not keep up");
@@ -324,52 +342,67 @@ bool tells_fit(const struct work *w, struct gw_error *why)
     return true;
 }
 
-void tells_action(struct work *w, struct store_batch *batch, struct span args)
+void tells_put(struct work *w, struct store_batch *batch, const struct tell_order *o)
 {
     struct node *n = w->node;
     struct agent *a = w->agent;
-    gw_value map = gw_nil();
     uint8_t raw[ROW_KEY_BYTES + 8], key[REQUEST_KEY_BYTES];
+    struct outbox *box = box_of(n, &a->id, a->epoch);
+    struct stream_mark *s = stream_of(a->live, o->to, true);
+    struct tell *t = tell_new(n, box, o->to, a->live->outbox_next++, ++s->mark);
+    TAILQ_INSERT_TAIL(&box->fresh, t, fresh);
+    w->tells++;
+    node_random(n, key, sizeof key);
+    mp_array(&t->row, 6 + CARRY_FIELDS);
+    mp_id(&t->row, o->to);
+    mp_uint(&t->row, t->seq);
+    mp_str(&t->row, o->method);
+    mp_span(&t->row, o->args);
+    mp_bin(&t->row, key, sizeof key);
+    mp_uint(&t->row, o->flags);
+    carry_put(n, &o->carry, &t->row);
+    store_batch_put(batch, TABLE_OUTBOX, row_number_key(raw, &a->id, a->epoch, t->number),
+                    buf_span(&t->row));
+    stream_put(batch, a, s);
+}
+
+void tells_action(struct work *w, struct store_batch *batch, struct span args)
+{
+    gw_value map = gw_nil();
     if (value_unpack_span(args, &map) != GW_OK) {
         return;
     }
     const gw_value *to = gw_map_get(&map, "agent");
     const gw_value *inner = gw_map_get(&map, "args");
     const char *method = gw_map_str(&map, "method", "");
+    int64_t priority = gw_map_int(&map, "priority", PRIORITY_NORMAL);
     if (to && to->kind == GW_ID && name_is_valid(method)) {
-        struct outbox *box = box_of(n, &a->id, a->epoch);
-        struct stream_mark *s = stream_of(a->live, &to->id, true);
-        struct tell *t = tell_new(n, box, &to->id, a->live->outbox_next++, ++s->mark);
         struct buf packed = {0};
-        TAILQ_INSERT_TAIL(&box->fresh, t, fresh);
-        w->tells++;
         if (inner && inner->kind == GW_MAP) {
             value_pack(inner, &packed);
         }
-        node_random(n, key, sizeof key);
-        struct carry carry = {.priority = PRIORITY_NORMAL};
-        int64_t priority = gw_map_int(&map, "priority", PRIORITY_NORMAL);
-        int64_t deadline_ms = gw_map_int(&map, "left", 0);
+        struct tell_order order = {
+            .to = &to->id,
+            .method = method,
+            .args = buf_span(&packed),
+            .carry = {.priority = PRIORITY_NORMAL,
+                      .trace = w->carry.trace, /* the receiver's is under it */
+                      .state = w->carry.state}};
         if (priority >= 0 && priority <= PRIORITY_MOST) {
-            carry.priority = (uint8_t)priority;
+            order.carry.priority = (uint8_t)priority;
         }
-        carry_set_left(n, &carry, deadline_ms);
-        carry.trace = w->carry.trace; /* its span: the receiver's is one under it */
-        carry.state = w->carry.state;
-        mp_array(&t->row, 6 + CARRY_FIELDS);
-        mp_id(&t->row, &to->id);
-        mp_uint(&t->row, t->seq);
-        mp_str(&t->row, method);
-        mp_span(&t->row, buf_span(&packed));
-        mp_bin(&t->row, key, sizeof key);
-        mp_uint(&t->row, gw_map_bool(&map, "no_wake", false) ? TELL_NO_WAKE : 0);
-        carry_put(n, &carry, &t->row);
-        store_batch_put(batch, TABLE_OUTBOX, row_number_key(raw, &a->id, a->epoch, t->number),
-                        buf_span(&t->row));
-        stream_put(batch, a, s);
+        order.flags = gw_map_bool(&map, "no_wake", false) ? TELL_NO_WAKE : 0;
+        carry_set_left(w->node, &order.carry, gw_map_int(&map, "left", 0));
+        tells_put(w, batch, &order);
         buf_free(&packed);
     }
     gw_value_free(&map);
+}
+
+size_t tells_waiting(struct node *n, const gw_id *sender)
+{
+    const struct outbox *box = box_find(n, sender);
+    return box ? box->count : 0;
 }
 
 void tells_committed(struct work *w)

@@ -324,8 +324,8 @@ static void resolved(void *arg, gw_err err)
 /* The rows of (agent, from) become those of (agent, to): an epoch that no other copy can have. */
 static void resolve_write(struct resolving *r)
 {
-    static const store_table tables[] = {TABLE_STATES,  TABLE_INBOX,    TABLE_OUTBOX,
-                                         TABLE_STREAMS, TABLE_REQUESTS, TABLE_TIMERS};
+    static const store_table tables[] = {TABLE_STATES,   TABLE_INBOX,  TABLE_OUTBOX, TABLE_STREAMS,
+                                         TABLE_REQUESTS, TABLE_TIMERS, TABLE_TOPICS};
     struct node *n = r->n;
     uint8_t old_raw[ROW_KEY_BYTES], new_raw[ROW_KEY_BYTES];
     struct span old = row_key(old_raw, &r->agent, r->from);

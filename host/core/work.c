@@ -166,7 +166,7 @@ static int by_age(const void *a, const void *b)
     return (x->at_ms > y->at_ms) - (x->at_ms < y->at_ms);
 }
 
-static void known_row(struct live *live, const struct storage_row *row)
+void live_know_row(struct live *live, const struct storage_row *row)
 {
     struct mp m = mp_over(row->value);
     size_t n;
@@ -191,6 +191,14 @@ static void known_row(struct live *live, const struct storage_row *row)
             live->inbox_next = next;
         }
     }
+}
+
+void live_know_done(struct live *live)
+{
+    if (live->request_count > 1) {
+        qsort(live->requests, live->request_count, sizeof *live->requests, by_age);
+    }
+    live->known = true;
 }
 
 void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out)
@@ -221,12 +229,9 @@ static void have_read(void *arg, gw_err err, const struct storage_row *rows, siz
     }
     if (!live->known) {
         for (size_t i = 0; i < n; i++) {
-            known_row(live, &rows[i]);
+            live_know_row(live, &rows[i]);
         }
-        if (live->request_count > 1) {
-            qsort(live->requests, live->request_count, sizeof *live->requests, by_age);
-        }
-        live->known = true;
+        live_know_done(live);
     }
     if (w->reads_state) {
         buf_reset(&live->parts);

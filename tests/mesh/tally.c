@@ -58,6 +58,31 @@ static gw_err post(struct gw_call *call)
     return gw_tell_with(call, gw_arg_id(call, "to"), gw_arg_str(call, "method"), args, &o);
 }
 
+static gw_err follow(struct gw_call *call)
+{
+    return gw_subscribe(call, gw_arg_str(call, "topic"),
+                        gw_arg_bool(call, "mesh") ? GW_SCOPE_MESH : GW_SCOPE_HOST);
+}
+
+static gw_err unfollow(struct gw_call *call)
+{
+    return gw_unsubscribe(call, gw_arg_str(call, "topic"));
+}
+
+static gw_err on_topic(struct gw_call *call)
+{
+    struct tally *t = gw_state(call);
+    GW_TRY(gw_add(&t->count, 1));
+    return gw_strs_addf(&t->log, "%s#%lld", gw_topic(call), (long long)gw_arg_int(call, "number"));
+}
+
+static gw_err announce(struct gw_call *call)
+{
+    gw_value args = gw_nil();
+    GW_TRY(gw_map_set(&args, "number", gw_int(gw_arg_int(call, "number"))));
+    return gw_publish(call, gw_arg_str(call, "topic"), NULL, args);
+}
+
 static gw_err mark(struct gw_call *call)
 {
     struct tally *t = gw_state(call);
@@ -152,6 +177,10 @@ static const struct gw_method tally_methods[] = {
      "deadline: duration = 0, no_wake: bool = false)",
      post, 0},
     {"mark(number: int = -1)", mark, 0},
+    {"follow(topic: string, mesh: bool = true)", follow, 0},
+    {"unfollow(topic: string)", unfollow, 0},
+    {"on_topic(number: int = -1)", on_topic, 0},
+    {"announce(topic: string, number: int)", announce, 0},
     {"go(to: string)", go, 0},
     {"twin(to: string = \"\")", twin, 0},
     {"doze()", doze, 0},

@@ -11,6 +11,9 @@
  *   relay(to: agent, by: int = 1, number: int = -1)        tells `to` to add, count untouched
  *   post(to: agent, number: int, method: string = "add", priority: int = 0, deadline: duration = 0,
  *        no_wake: bool = false)           the same with the options of gw_tell_with
+ *   follow(topic: string, mesh: bool = true), unfollow(topic: string)   subscribes, ends that
+ *   on_topic(number: int = -1)            count += 1; logs "topic#n"
+ *   announce(topic: string, number: int)  publishes
  *   mark(number: int = -1)                logs its trace and the time that it has left
  *   go(to: string)                        dispatches itself
  *   twin(to: string = "")                adds 1 and clones itself, here or there

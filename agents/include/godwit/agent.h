@@ -212,6 +212,25 @@ struct gw_message_options {
 GW_API gw_err gw_tell_with(struct gw_call *call, gw_id agent, const char *method, gw_value args,
                            const struct gw_message_options *options) GW_MUST_USE;
 
+/* --- topics: recorded as well ---
+ * A subscription is durable, travels with the agent and ends with it; a clone has none. Each
+ * publication reaches each subscriber once, as a one-way message in the order of its publisher:
+ * the method that the publisher names, "on_topic" by default (or on_message); gw_topic says of
+ * which topic. At most 64 topics an agent, 65,536 subscriptions that a host knows (the handler
+ * fails with GW_EBUSY). Not in on_dispatch and on_dispose (GW_ENOT_SUPPORTED). */
+typedef enum gw_scope {
+    GW_SCOPE_HOST, /* what is published on the host where the agent then is */
+    GW_SCOPE_MESH, /* what is published anywhere; other hosts hear of it a moment later */
+} gw_scope;
+/* Again: its scope is set anew. */
+GW_API gw_err gw_subscribe(struct gw_call *call, const char *topic, gw_scope scope) GW_MUST_USE;
+GW_API gw_err gw_unsubscribe(struct gw_call *call, const char *topic) GW_MUST_USE;
+/* To all that are subscribed when this handler is committed. Takes ownership of `args` (a map or
+ * nil); method NULL = "on_topic". GW_ETOO_BIG: more than 64 MiB for all of them together. */
+GW_API gw_err gw_publish(struct gw_call *call, const char *topic, const char *method,
+                         gw_value args) GW_MUST_USE;
+GW_API const char *gw_topic(struct gw_call *call); /* of the message at hand; "" = none */
+
 /* --- timers: recorded as well ---
  * When one is due, on_timer runs as one more message of the agent. Timers are durable and part of
  * the agent: they wake it from sleep, travel with it, and each firing is handled once, also when
