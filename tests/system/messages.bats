@@ -118,7 +118,7 @@ notes_are() { [ "$(field '.reply.notes | tostring' send "$1" notes)" = "$2" ]; }
     id=4bf92f3577b34da6a3ce929d0e0e4736
     parent=00-$id-00f067aa0ba902b7-01
     w=$(TRACEPARENT=$parent field .agent create worker)
-    equal "$(gw events | jq -r 'select(.kind == "agent.create") | .trace')" $id
+    equal "$(field .trace events --agent "$w" --kind agent.create)" $id
     TRACEPARENT=$parent gw send "$w" say text=one
     curl -s --unix-socket "$GODWIT_HOME/hosts/alpha/api.sock" -H "traceparent: 00-aaf92f3577b34da6a3ce929d0e0e47aa-00f067aa0ba902b7-01" \
         -H 'Content-Type: application/json' -d '{"method": "say", "args": {"text": "two"}}' "http://localhost/v1/agents/$w/messages"
