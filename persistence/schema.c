@@ -22,6 +22,7 @@ static const struct step steps[] = {
      "CREATE TABLE blobs(t INTEGER NOT NULL, k BLOB NOT NULL, f TEXT NOT NULL, n INTEGER NOT NULL,"
      " h INTEGER NOT NULL, PRIMARY KEY(t, k)) WITHOUT ROWID;"},
     {"topics", KV("topics")},
+    {"monitors", KV("watches")},
 };
 #define STEPS ((int)(sizeof steps / sizeof steps[0]))
 
@@ -31,6 +32,7 @@ const char *const schema_tables[TABLE_COUNT] = {
     [TABLE_TIMERS] = "timers",     [TABLE_FILES] = "files",   [TABLE_LOCATIONS] = "locations",
     [TABLE_REQUESTS] = "requests", [TABLE_EVENTS] = "events", [TABLE_MEMBERS] = "members",
     [TABLE_DEAD] = "dead",         [TABLE_TOPICS] = "topics",
+    [TABLE_WATCHES] = "watches",
 };
 
 int schema_version(void)

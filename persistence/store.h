@@ -35,6 +35,7 @@ typedef enum store_table {
     TABLE_MEMBERS,   /* host_id (20 bytes) */
     TABLE_DEAD,      /* dead letters: number */
     TABLE_TOPICS,    /* agent | epoch | topic text; agent nil, epoch 0: agent elsewhere | topic */
+    TABLE_WATCHES,   /* agent | epoch | direction (1 byte) | other agent | reference (16 bytes) */
     TABLE_COUNT
 } store_table;
 

@@ -56,6 +56,7 @@ typedef enum frame_hook {
     HOOK_DISPOSE,
     HOOK_TIMER,
     HOOK_RUN,
+    HOOK_DOWN,
     HOOK_NONE, /* no handler: load and answer (with RUN_SNAPSHOT: pack) */
     HOOK_COUNT
 } frame_hook;

@@ -58,6 +58,10 @@
 #define LIMIT_TIMER_MS (100LL * 365 * 24 * 3600 * 1000) /* longest delay: times stay far from overflow */
 #define LIMIT_TIMER_AT_MS 253402300799999LL   /* the end of 9999: later times have no text form */
 #define LIMIT_TIMER_MISSED 1000               /* missed periods that are made up for */
+#define LIMIT_MONITORS_PER_AGENT 1024         /* that one agent holds: they are held in memory */
+#define LIMIT_WATCHERS_PER_AGENT 4096         /* monitors of others on one agent: its end tells each */
+#define LIMIT_LOST_MS (365LL * 24 * 3600 * 1000) /* longest that a monitor waits for a lost host */
+#define LIMIT_WHEREABOUTS 256                 /* agents that one question about their hosts names */
 #define LIMIT_REQUEST_KEY_BYTES 128           /* --op-key */
 #define LIMIT_STREAM_WINDOW 64                /* unacknowledged messages of one stream */
 #define LIMIT_STREAMS 65536                   /* other agents that one agent has told, or heard from */

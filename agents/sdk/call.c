@@ -120,6 +120,9 @@ const char *gw_from(struct gw_call *call)
 
 const char *gw_reason(struct gw_call *call)
 {
+    if (call->run->hook == HOOK_DOWN) {
+        return gw_map_str(&call->args, "reason", "");
+    }
     return gw_map_str(call_context(call), "reason", "");
 }
 

@@ -50,6 +50,8 @@ const gw_value *call_context(struct gw_call *call);
 bool call_reads(const struct gw_call *call); /* of a GW_READ method */
 /* A clock that is not set meanwhile, in milliseconds. */
 int64_t call_clock_ms(const struct engine_io *io, void *io_ctx);
+/* Record the action [verb, args]; takes ownership of args. GW_EREFUSED, GW_ETOO_BIG. */
+gw_err call_record(struct gw_call *call, const char *verb, gw_value args) GW_MUST_USE;
 
 /* ---- future.c ---- */
 void futures_init(struct gw_call *call);

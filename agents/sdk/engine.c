@@ -175,9 +175,9 @@ void engine_release(struct engine *e, struct engine_agent *a)
 /* --- one RUN --- */
 
 static const char *const hook_names[HOOK_COUNT] = {
-    "",           "on_create",  "on_dispatch",   "on_arrive",
-    "on_clone",   "on_retract", "on_deactivate", "on_activate",
-    "on_dispose", "on_timer",   "run",           "load",
+    "",           "on_create",     "on_dispatch", "on_arrive",  "on_clone",
+    "on_retract", "on_deactivate", "on_activate", "on_dispose", "on_timer",
+    "run",        "on_down",       "load",
 };
 
 static const char *handler_name(const struct run *run)

@@ -19,6 +19,7 @@ gw_handler type_hook(const struct gw_type *def, uint32_t hook)
     case HOOK_ACTIVATE: return def->on_activate;
     case HOOK_DISPOSE: return def->on_dispose;
     case HOOK_TIMER: return def->on_timer;
+    case HOOK_DOWN: return def->on_down;
     case HOOK_RUN: return def->run;
     default: return NULL;
     }

@@ -11,8 +11,7 @@
 
 /* --- recorded --- */
 
-/* Append [verb, args]; takes ownership of args. */
-static gw_err record(struct gw_call *call, const char *verb, gw_value args)
+gw_err call_record(struct gw_call *call, const char *verb, gw_value args)
 {
     size_t before = call->actions.len;
     gw_err err = GW_OK;
@@ -50,7 +49,7 @@ static gw_err record_leave(struct gw_call *call, const char *verb, gw_value args
             call, GW_ECONFLICT,
             "this handler has recorded already where the agent goes: it cannot %s too", verb);
     }
-    GW_TRY(record(call, verb, args));
+    GW_TRY(call_record(call, verb, args));
     call->leaves = true;
     return GW_OK;
 }
@@ -81,7 +80,7 @@ gw_err gw_clone(struct gw_call *call, const char *selector)
 {
     gw_value args;
     GW_TRY(with_text("to", selector, &args));
-    return record(call, "clone", args);
+    return call_record(call, "clone", args);
 }
 
 gw_err gw_deactivate(struct gw_call *call)
@@ -131,7 +130,8 @@ gw_err gw_deactivate_with(struct gw_call *call, const struct gw_sleep *sleep)
         return err;
     }
     bool only_how = call->run->hook == HOOK_DEACTIVATE;
-    return only_how ? record(call, "deactivate", args) : record_leave(call, "deactivate", args);
+    return only_how ? call_record(call, "deactivate", args)
+                    : record_leave(call, "deactivate", args);
 }
 
 gw_err gw_dispose(struct gw_call *call)
@@ -211,7 +211,7 @@ gw_err gw_tell_with(struct gw_call *call, gw_id agent, const char *method, gw_va
         gw_value_free(&map);
         return err;
     }
-    return record(call, "tell", map);
+    return call_record(call, "tell", map);
 }
 
 /* --- topics --- */
@@ -242,14 +242,14 @@ gw_err gw_subscribe(struct gw_call *call, const char *topic, gw_scope scope)
         gw_value_free(&map);
         return err;
     }
-    return record(call, "subscribe", map);
+    return call_record(call, "subscribe", map);
 }
 
 gw_err gw_unsubscribe(struct gw_call *call, const char *topic)
 {
     gw_value map;
     GW_TRY(topic_map(call, "unsubscribe", topic, &map));
-    return record(call, "unsubscribe", map);
+    return call_record(call, "unsubscribe", map);
 }
 
 gw_err gw_publish(struct gw_call *call, const char *topic, const char *method, gw_value args)
@@ -275,7 +275,7 @@ gw_err gw_publish(struct gw_call *call, const char *topic, const char *method, g
         gw_value_free(&map);
         return err;
     }
-    return record(call, "publish", map);
+    return call_record(call, "publish", map);
 }
 
 /* --- timers --- */
@@ -343,7 +343,7 @@ static gw_err timer_record(struct gw_call *call, const char *name, gw_value when
         gw_value_free(&map);
         return err;
     }
-    return record(call, "timer", map);
+    return call_record(call, "timer", map);
 }
 
 gw_err gw_timer(struct gw_call *call, const char *name, int64_t delay_ms, gw_value args)
@@ -405,7 +405,7 @@ gw_err gw_timer_cancel(struct gw_call *call, const char *name)
     gw_value map = {0};
     GW_TRY(timer_check(call, name));
     GW_TRY(gw_map_set(&map, "name", gw_str(name)));
-    return record(call, "timer_cancel", map);
+    return call_record(call, "timer_cancel", map);
 }
 
 /* --- blocking --- */
@@ -600,11 +600,17 @@ static gw_err take_agent(struct gw_call *call, gw_value answer, gw_id *ret)
     return err;
 }
 
-gw_err gw_create(struct gw_call *call, const char *type, gw_value state, const char *where,
-                 gw_id *ret_agent)
+static gw_err create(struct gw_call *call, const char *type, gw_value state, const char *where,
+                     bool child, bool outlive, gw_id *ret_agent)
 {
     gw_value args = {0}, answer;
     gw_err err = with_text("at", where, &args);
+    if (err == GW_OK && child) {
+        err = gw_map_set(&args, "parent", gw_id_value(&call->run->agent));
+    }
+    if (err == GW_OK && outlive) {
+        err = gw_map_set(&args, "outlive", gw_bool(true));
+    }
     if (err == GW_OK) {
         err = gw_map_set(&args, "type", gw_str(type));
     }
@@ -619,6 +625,22 @@ gw_err gw_create(struct gw_call *call, const char *type, gw_value state, const c
     }
     GW_TRY(blocking(call, "create", NULL, true, args, &answer));
     return take_agent(call, answer, ret_agent);
+}
+
+gw_err gw_create(struct gw_call *call, const char *type, gw_value state, const char *where,
+                 gw_id *ret_agent)
+{
+    return create(call, type, state, where, false, false, ret_agent);
+}
+
+gw_err gw_create_child(struct gw_call *call, const char *type, gw_value state, const char *where,
+                       gw_parent_end at_end, gw_id *ret_agent)
+{
+    if ((unsigned)at_end > GW_OUTLIVE_PARENT) {
+        gw_value_free(&state);
+        return gw_call_fail(call, GW_EARG, "%d says nothing about the end of a parent", at_end);
+    }
+    return create(call, type, state, where, true, at_end == GW_OUTLIVE_PARENT, ret_agent);
 }
 
 gw_err gw_hosts(struct gw_call *call, gw_value *ret_hosts)

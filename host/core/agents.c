@@ -171,7 +171,8 @@ static void delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epo
 {
     static const store_table tables[] = {TABLE_AGENTS, TABLE_STATES,   TABLE_INBOX,
                                          TABLE_OUTBOX, TABLE_STREAMS,  TABLE_TIMERS,
-                                         TABLE_FILES,  TABLE_REQUESTS, TABLE_TOPICS};
+                                         TABLE_FILES,  TABLE_REQUESTS, TABLE_TOPICS,
+                                         TABLE_WATCHES};
     uint8_t raw[ROW_KEY_BYTES];
     struct span key = row_key(raw, id, epoch);
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
@@ -270,6 +271,7 @@ void agent_remove(struct node *n, struct agent *a)
     count(n, a, false);
     HASH_DEL(n->agents, a);
     timers_forget(n, a);
+    watches_forget(n, a);
     live_free(a->live);
     if (a->intent) {
         buf_free(a->intent);

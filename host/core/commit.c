@@ -105,8 +105,8 @@ void request_forget(struct live *live, struct seen_request *r)
 
 /* ---- actions: [[verb, args], ...] ---- */
 
-/* Tells and timers go into the batch; true when there are wishes (then the agent's row has to be
- * written). */
+/* Tells, timers and monitors go into the batch; true when there are wishes (then the agent's row
+ * has to be written). */
 static bool put_actions(struct work *w, struct store_batch *batch)
 {
     struct mp m = mp_over(w->result.actions);
@@ -131,6 +131,9 @@ static bool put_actions(struct work *w, struct store_batch *batch)
             w->closes = true;
         } else if (topics_is_action(verb)) {
             topics_action(w, batch, verb, args);
+        } else if (watches_is_action(verb)) {
+            watches_action(w, batch, verb, args);
+            w->closes = true;
         }
     }
     return intents_add(w);
@@ -176,6 +179,7 @@ void commit_finish(struct work *w)
         tells_committed(w);
         timers_committed(w);
         topics_committed(w);
+        watches_committed(w);
     }
     work_finish(w, w->result.err, w->result.err == GW_OK ? &w->result : NULL,
                 w->result.err == GW_OK ? NULL : &w->result.why);
@@ -198,6 +202,7 @@ void commit_undo(struct work *w)
     }
     intents_undo(w);
     timers_rolled_back(w);
+    watches_rolled_back(w);
     w->agent->pending |= w->cleared;
     w->rolled_back = true;
 }
@@ -218,7 +223,8 @@ static bool fits(struct work *w)
 {
     struct gw_error why;
     if (w->result.err != GW_OK || w->flags & RUN_DISCARD ||
-        (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK)) {
+        (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK &&
+         watches_check(w, &why) == GW_OK)) {
         return true;
     }
     commit_unload(w->agent);

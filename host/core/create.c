@@ -176,6 +176,8 @@ static void answer_created(struct op_call *call, const gw_id *agent, const gw_id
 struct creating {
     struct op_call *call;
     struct created *created; /* NULL without key */
+    gw_id parent;            /* nil: none */
+    bool loose;              /* it outlives its parent */
 };
 
 /* Hooks that the type has, out of those that begin a life here. */
@@ -213,6 +215,9 @@ static void create_prepare(struct work *w, const struct run_result *r, struct st
     agent_put_row(batch, a, AGENT_ACTIVE, a->pending, a->intent);
     if (c->created) {
         created_put(batch, c->created, true);
+    }
+    if (!gw_id_is_nil(&c->parent)) {
+        watches_begin_child(w, batch, &c->parent, c->loose);
     }
     event_put(w->node, batch,
               &(struct event){.kind = "agent.create", .agent = &a->id, .type = a->type->name});
@@ -327,6 +332,7 @@ void create_here(struct node *n, struct op_call *call)
     struct type *t = NULL;
     gw_id id;
     const char *key = gw_map_str(&call->args, "key", NULL);
+    const gw_value *parent = gw_map_get(&call->args, "parent");
     if (check_create(n, call, &t, &why) != GW_OK || wanted_id(n, call, &id, &why) != GW_OK) {
         op_fail(call, &why);
         return;
@@ -344,6 +350,10 @@ void create_here(struct node *n, struct op_call *call)
     struct creating *c = xcalloc(1, sizeof *c);
     c->call = call;
     c->created = created_new(n, key, &id, n->self, t->name);
+    if (parent && parent->kind == GW_ID) {
+        c->parent = parent->id;
+        c->loose = gw_map_bool(&call->args, "outlive", false);
+    }
     struct work *w = work_new(n, a, HOOK_CREATE);
     const gw_value *state = gw_map_get(&call->args, "state");
     if (state && state->kind == GW_MAP) {
@@ -433,6 +443,11 @@ void op_create(struct node *n, struct op_call *call)
     const char *at = gw_map_str(&call->args, "at", NULL);
     const char *key = gw_map_str(&call->args, "key", NULL);
     if (request_key_check(key, &why) != GW_OK) {
+        op_fail(call, &why);
+        return;
+    }
+    const gw_value *parent = gw_map_get(&call->args, "parent");
+    if (parent && parent->kind == GW_ID && watches_check_parent(n, &parent->id, &why) != GW_OK) {
         op_fail(call, &why);
         return;
     }

@@ -152,14 +152,16 @@ static gw_err store_list(struct store_batch *batch, size_t t, struct span list, 
 gw_err handoff_store(struct store_batch *batch, const struct handoff_payload *p, const gw_id *agent,
                      uint64_t epoch, int64_t now_ms)
 {
-    const struct span timers = p->lists[HANDOFF_TIMERS], topics = p->lists[HANDOFF_TOPICS];
+    const struct span timers = p->lists[HANDOFF_TIMERS], topics = p->lists[HANDOFF_TOPICS],
+                      watches = p->lists[HANDOFF_WATCHES];
     GW_TRY(check_parts(p->parts));
     commit_parts(batch, agent, epoch, p->parts);
     for (size_t t = 0; t < 4; t++) {
         GW_TRY(store_list(batch, t, p->lists[t], agent, epoch, now_ms));
     }
     GW_TRY(topics.n > 0 ? topics_store(batch, agent, epoch, topics) : GW_OK);
-    return timers.n > 0 ? timers_store(batch, agent, epoch, timers, now_ms) : GW_OK;
+    GW_TRY(timers.n > 0 ? timers_store(batch, agent, epoch, timers, now_ms) : GW_OK);
+    return watches.n > 0 ? watches_store(batch, agent, epoch, watches) : GW_OK;
 }
 
 bool handoff_has_mail(const struct handoff_payload *p)

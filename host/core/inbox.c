@@ -42,12 +42,18 @@ void inbox_del(const struct agent *a, uint64_t number, struct store_batch *batch
 struct accepting {
     struct node *n;
     struct op_call *call;
-    gw_id agent;
+    gw_id agent, sender;
     uint64_t epoch;
     uint64_t before, seq; /* the mark before and after */
     bool unwanted; /* a publication, and the agent is not subscribed: only the mark goes on */
-    struct work *w;
+    struct work *w; /* NULL: of a message about a monitor nothing came */
 };
+
+static struct span args_of(const struct op_call *call)
+{
+    const gw_value *args = gw_map_get(&call->args, "args");
+    return (struct span){(const uint8_t *)args->s.p, args->s.n};
+}
 
 static void answer_accepted(struct op_call *call, bool unwanted)
 {
@@ -67,49 +73,66 @@ static void accepted(void *arg, gw_err err)
     if (a && a->epoch != c->epoch) {
         a = NULL;
     }
-    struct stream_mark *s = a && a->live ? stream_find(a->live, &c->w->sender, false) : NULL;
+    struct stream_mark *s = a && a->live ? stream_find(a->live, &c->sender, false) : NULL;
     if (s && s->accepting) { /* else read anew meanwhile, as the store has it */
         s->accepting = false;
         s->mark = err == GW_OK ? c->seq : c->before;
     }
-    if (err != GW_OK) {
-        work_free(c->w);
-        gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
-        op_fail(c->call, &why);
+    struct op_call *call = c->call;
+    bool unwanted = c->unwanted;
+    const char *method = gw_map_str(&call->args, "method", "");
+    if (watches_is_message(method)) {
+        watches_accepted(c->n, &c->agent, c->epoch, &c->sender, method, args_of(call), c->w, err);
+    } else if (a && err == GW_OK && !unwanted) {
+        work_push(c->w, false);
     } else {
-        answer_accepted(c->call, c->unwanted);
-        if (a && !c->unwanted) {
-            work_push(c->w, false);
-        } else {
-            work_free(c->w);
-        }
+        work_free(c->w);
     }
     free(c);
+    if (err != GW_OK) {
+        gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
+        op_fail(call, &why);
+    } else {
+        answer_accepted(call, unwanted);
+    }
+}
+
+static struct work *message_of(struct node *n, struct op_call *call, struct agent *a,
+                               const gw_id *sender)
+{
+    struct work *w = work_new(n, a, HOOK_METHOD);
+    struct span args = args_of(call);
+    w->method = xstrdup(gw_map_str(&call->args, "method", ""));
+    buf_add(&w->args, args.p, args.n);
+    memcpy(w->key, gw_map_get(&call->args, "key")->s.p, sizeof w->key);
+    w->sender = *sender;
+    carry_of_call(n, call, &w->carry);
+    w->flags = gw_map_bool(&call->args, "text", false) ? RUN_TEXT_ARGS : 0;
+    w->done = inbox_done;
+    return w;
 }
 
 /* Row and mark in one transaction; the answer goes out when it is durable. */
 static void accept_one(struct node *n, struct op_call *call, struct agent *a, const gw_id *sender)
 {
     struct stream_mark *s = stream_of(a->live, sender, false);
-    const gw_value *args = gw_map_get(&call->args, "args");
+    const char *method = gw_map_str(&call->args, "method", "");
     struct accepting *c = xcalloc(1, sizeof *c);
     struct store_batch *batch = store_batch_new();
-    struct work *w = work_new(n, a, HOOK_METHOD);
-    w->method = xstrdup(gw_map_str(&call->args, "method", ""));
-    buf_add(&w->args, args->s.p, args->s.n);
-    memcpy(w->key, gw_map_get(&call->args, "key")->s.p, sizeof w->key);
-    w->sender = *sender;
-    carry_of_call(n, call, &w->carry);
-    w->flags = gw_map_bool(&call->args, "text", false) ? RUN_TEXT_ARGS : 0;
-    w->done = inbox_done;
-    *c = (struct accepting){.n = n, .call = call, .agent = a->id, .epoch = a->epoch, .w = w};
+    *c = (struct accepting){
+        .n = n, .call = call, .agent = a->id, .sender = *sender, .epoch = a->epoch};
     c->before = s->mark;
     c->seq = s->mark = (uint64_t)gw_map_int(&call->args, "seq", 0);
     s->accepting = true;
     stream_put(batch, a, s);
-    c->unwanted = w->carry.topic && !topics_has(n, &a->id, w->carry.topic);
-    if (!c->unwanted) {
-        inbox_put(a, w, batch);
+    if (watches_is_message(method)) {
+        c->w = watches_accept(n, a, sender, method, args_of(call), batch);
+    } else {
+        c->w = message_of(n, call, a, sender);
+        c->unwanted = c->w->carry.topic && !topics_has(n, &a->id, c->w->carry.topic);
+        if (!c->unwanted) {
+            inbox_put(a, c->w, batch);
+        }
     }
     node_commit(n, batch, accepted, c);
 }
@@ -141,7 +164,8 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
     const char *method = gw_map_str(&call->args, "method", "");
     if (gw_id_parse(gw_map_str(&call->args, "sender", ""), &sender) != GW_OK || seq < 1 || !args ||
         args->kind != GW_BYTES || args->s.n > LIMIT_ARGS_BYTES || !key || key->kind != GW_BYTES ||
-        key->s.n != REQUEST_KEY_BYTES || !name_is_valid(method)) {
+        key->s.n != REQUEST_KEY_BYTES ||
+        (!name_is_valid(method) && !watches_is_message(method))) {
         gw_fail(&why, GW_EPROTO, "the one-way message is not well formed");
         op_fail(call, &why);
         return;
@@ -167,7 +191,9 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
         gw_fail(&why, GW_EGAP, "message %lld comes before message %llu", (long long)seq,
                 (unsigned long long)mark + 1);
         op_fail(call, &why);
-    } else if (is_full(n, live, s, &why)) {
+    } else if (is_full(n, live, s, &why) ||
+               (watches_is_message(method) &&
+                watches_admit(a, &sender, method, args_of(call), &why) != GW_OK)) {
         op_fail(call, &why);
     } else if (a->status == AGENT_INACTIVE && gw_map_bool(&call->args, "no_wake", false)) {
         gw_fail(&why, GW_EINACTIVE, "the agent is inactive and is not woken by this message");
@@ -196,15 +222,15 @@ static void load_inbox(struct node *n, struct agent *a, uint64_t number, struct 
         mp_read_str(&m, &method) == GW_OK && span_text(method, name, sizeof name) &&
         mp_read_bin(&m, &args) == GW_OK && mp_read_fixed(&m, w->key, sizeof w->key) == GW_OK &&
         mp_read_u32(&m, &w->flags) == GW_OK && (fields == 5 || mp_read_u32(&m, &hook) == GW_OK) &&
-        (hook == HOOK_METHOD || hook == HOOK_TIMER) &&
+        (hook == HOOK_METHOD || hook == HOOK_TIMER || hook == HOOK_DOWN) &&
         (fields < 6 + CARRY_FIELDS || carry_read(n, &m, &w->carry) == GW_OK)) {
         w->method = xstrdup(name);
         w->flags &= RUN_TEXT_ARGS; /* the row may have come from another host */
         buf_add(&w->args, args.p, args.n);
         w->inbox = number;
         w->done = inbox_done;
+        w->hook = (frame_hook)hook;
         if (hook == HOOK_TIMER) {
-            w->hook = HOOK_TIMER;
             w->done = timers_message_done;
             timers_load_message(n, w);
         }
@@ -235,8 +261,8 @@ static void load_row(struct node *n, const struct storage_row *row)
         topics_load_row(n, row->key, row->value);
         return;
     }
-    if (row->key.n <= ROW_KEY_BYTES ||
-        (row->table != TABLE_TIMERS && row->key.n != ROW_KEY_BYTES + 8)) {
+    bool mail = row->table == TABLE_INBOX || row->table == TABLE_OUTBOX;
+    if (row->key.n <= ROW_KEY_BYTES || (mail && row->key.n != ROW_KEY_BYTES + 8)) {
         return;
     }
     memcpy(id.b, row->key.p, GW_ID_BYTES);
@@ -246,6 +272,8 @@ static void load_row(struct node *n, const struct storage_row *row)
     bool here = a && a->epoch == epoch; /* else of a staged, departed or ended one */
     if (here && row->table == TABLE_TIMERS) {
         timers_load_row(n, a, rest, row->value);
+    } else if (here && row->table == TABLE_WATCHES) {
+        watches_load_row(n, a, rest, row->value);
     } else if (here && row->table == TABLE_INBOX) {
         load_inbox(n, a, load_u64(rest.p), row->value);
     } else if (row->table == TABLE_OUTBOX &&
@@ -310,10 +338,11 @@ void inbox_load(struct node *n, const gw_id *id, uint64_t epoch)
     const struct store_range ranges[] = {
         {.table = TABLE_TIMERS, .prefix = prefix}, /* first: messages name them */
         {.table = TABLE_TOPICS, .prefix = prefix},
+        {.table = TABLE_WATCHES, .prefix = prefix},
         {.table = TABLE_INBOX, .prefix = prefix},
         {.table = TABLE_OUTBOX, .prefix = prefix},
         /* at boot only */
         {.table = TABLE_STREAMS, .prefix = {n->poster.id.b, GW_ID_BYTES}},
         {.table = TABLE_REQUESTS, .prefix = {n->poster.id.b, GW_ID_BYTES}}};
-    n->env->read(n->env->ctx, ranges, id ? 4 : 6, loaded, g);
+    n->env->read(n->env->ctx, ranges, id ? 5 : 7, loaded, g);
 }

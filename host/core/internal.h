@@ -124,14 +124,15 @@ struct agent {
     gw_id id;
     uint64_t epoch;
     struct type *type;
-    const struct host_id *home;  /* interned (peers.c) */
-    char *alias;                 /* NULL = none */
-    struct live *live;           /* NULL: nothing in memory */
-    struct move_out *move;       /* AGENT_MOVING */
-    struct buf *intent;          /* as in the row; NULL = none */
-    struct agent_timers *timers; /* timers.c; NULL = none */
-    TAILQ_ENTRY(agent) idle;     /* in type->idle while AGENT_ACTIVE */
-    int64_t used_us;             /* when it last ended a piece of work */
+    const struct host_id *home;    /* interned (peers.c) */
+    char *alias;                   /* NULL = none */
+    struct live *live;             /* NULL: nothing in memory */
+    struct move_out *move;         /* AGENT_MOVING */
+    struct buf *intent;            /* as in the row; NULL = none */
+    struct agent_timers *timers;   /* timers.c; NULL = none */
+    TAILQ_ENTRY(agent) idle;       /* in type->idle while AGENT_ACTIVE */
+    int64_t used_us;               /* when it last ended a piece of work */
+    struct agent_watches *watches; /* watches.c; NULL = none */
     gw_id of;
     int64_t created_ms;
     uint32_t pending; /* as in the row */
@@ -276,6 +277,7 @@ struct peer {
     bool linked; /* a link is there */
     bool self;
     bool kept; /* a row stands for it */
+    int64_t down_since_us; /* while it is not up: since when, or since the start of this host */
     gw_strs tags, properties;
     struct peer_type {
         char name[LIMIT_NAME_BYTES + 1];
@@ -455,8 +457,10 @@ struct node {
     LIST_HEAD(drain_list, drain) drains; /* drain.c */
     struct outbox *outboxes; /* tells.c: messages that wait to be delivered, by sender */
     LIST_HEAD(orphan_list, stream) orphans; /* tells.c: on the way while their sender left */
-    uint32_t wishes;                        /* numbers given (intents.c) */
-    bool wishes_wait;                       /* some wait for links */
+    LIST_HEAD(watching_list, agent_watches) watching; /* watches.c: of agents that have monitors */
+    size_t asking_whereabouts;                        /* questions that are open (patrol.c) */
+    uint32_t wishes;                                  /* numbers given (intents.c) */
+    bool wishes_wait;                                 /* some wait for links */
     int64_t ready_us;
     bool loading;  /* timers and mail of all agents are being read, after boot */
     gw_id *starts; /* starts.c: a ring of those that wait to begin */
@@ -938,6 +942,53 @@ void starts_go(struct node *n);
 bool starts_may(struct node *n, struct agent *a);
 void starts_end(struct node *n, struct agent *a); /* it has come to rest, or leaves */
 void starts_free(struct node *n);
+
+/* ---- watches.c, downs.c, patrol.c, lineage.c ---- */
+struct agent_watches;
+bool watches_is_action(struct span verb);
+/* Whether what DONE says about monitors can be: well formed (GW_EARG), within the limits
+ * (GW_EBUSY). */
+gw_err watches_check(const struct work *w, struct gw_error *why) GW_MUST_USE;
+/* One such action into the handler's transaction; then what became of that. */
+void watches_action(struct work *w, struct store_batch *batch, struct span verb, struct span args);
+void watches_committed(struct work *w);
+void watches_rolled_back(struct work *w);
+/* The agent ends by the transaction of w: who watches it is told. Its numbers are known. */
+void watches_end(struct work *w, struct store_batch *batch);
+void watches_forget(struct node *n, struct agent *a); /* in memory: it leaves the registry */
+void watches_load_row(struct node *n, struct agent *a, struct span suffix, struct span value);
+/* The seventh list of a ticket's payload: [[key suffix, row]...]; and that list as rows. GW_EPROTO:
+ * more than the limits, or one that is none. */
+void watches_pack(const struct agent *a, struct buf *out);
+gw_err watches_store(struct store_batch *batch, const gw_id *agent, uint64_t epoch,
+                     struct span list) GW_MUST_USE;
+/* Members for `show`: monitors, watchers, parent, children. */
+gw_err watches_describe(struct node *n, const struct agent *a, gw_value *ret) GW_MUST_USE;
+/* A new agent is a child of `parent`: row and message into the transaction of its create. loose: it
+ * outlives its parent. */
+void watches_begin_child(struct work *w, struct store_batch *batch, const gw_id *parent,
+                         bool loose);
+/* GW_EBUSY: an agent that lives here has as many children and watchers as it can. */
+gw_err watches_check_parent(struct node *n, const gw_id *parent, struct gw_error *why) GW_MUST_USE;
+/* Messages between the two ends of a monitor; no method of an agent has such a name. */
+bool watches_is_message(const char *method);
+/* One of them at its receiver. GW_EPROTO, GW_EREFUSED (watched by too many). */
+gw_err watches_admit(struct agent *a, const gw_id *sender, const char *method, struct span args,
+                     struct gw_error *why) GW_MUST_USE;
+/* Its rows into the transaction that accepts it; the message for on_down that comes of it, or NULL.
+ * Then what became of that transaction; takes the message. */
+struct work *watches_accept(struct node *n, struct agent *a, const gw_id *sender,
+                            const char *method, struct span args, struct store_batch *batch);
+void watches_accepted(struct node *n, const gw_id *agent, uint64_t epoch, const gw_id *sender,
+                      const char *method, struct span args, struct work *down, gw_err err);
+/* At their sender: whether one is still to be sent; what to do when it cannot be delivered: true =
+ * keep it and try again. */
+bool watches_want(struct node *n, const gw_id *sender, const gw_id *target, const char *method,
+                  struct span args);
+bool watches_undelivered(struct node *n, const gw_id *sender, const gw_id *target,
+                         const char *method, struct span args, gw_err err);
+/* Each second: hosts that are lost, downs that could not be written yet. */
+void watches_housekeeping(struct node *n);
 
 /* ---- create.c, sleep.c ---- */
 void created_boot_row(struct node *n, struct span key, struct span value);

@@ -519,6 +519,7 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     gw_value sleep = gw_nil();
     o.err = o.err == GW_OK ? sleep_describe(n, a, &sleep) : o.err;
     put(&o, "sleep", sleep);
+    o.err = o.err == GW_OK ? watches_describe(n, a, &o.v) : o.err;
     answer(call, &o);
 }
 

@@ -510,6 +510,7 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
     timers_pack(m->node, m->agent,
                 &m->rows); /* from memory: frozen, they are what their rows say */
     topics_pack(m->node, m->agent, &m->rows);
+    watches_pack(m->agent, &m->rows);
     m->have_rows = true;
     if (states) {
         parts_of_rows(rows, count, &m->parts);

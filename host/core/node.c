@@ -224,6 +224,7 @@ static void housekeeping(void *arg)
     timers_housekeeping(n);
     idle_housekeeping(n);
     starts_go(n);
+    watches_housekeeping(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
 
@@ -377,6 +378,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     max->mailbox_bytes = max->mailbox_bytes ? max->mailbox_bytes : LIMIT_MAILBOX_BYTES;
     max->staged = max->staged ? max->staged : LIMIT_STAGED_PER_PEER;
     max->events = max->events ? max->events : LIMIT_EVENTS_KEPT;
+    max->lost_ms = max->lost_ms ? max->lost_ms : NODE_LOST_MS;
     timers_init(n);
     struct host_id id = host_id_of_key(config->key.public_key);
     n->self = peer_intern(n, &id);

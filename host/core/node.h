@@ -11,6 +11,7 @@
  * - idle.c: agents without work fall asleep; starts.c: those that begin by themselves
  * - intents.c: what agents ask about themselves
  * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents
+ * - watches.c, downs.c, patrol.c: monitors of agents and hosts; lineage.c: parents and children
  * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up
  * - move_out.c, move_in.c: handoff at the source, at the destination; handoff.c: what both share
  * - travel.c: dispatch, retract, moves in doubt; drain.c: all agents leave
@@ -28,6 +29,8 @@
 #include "protocol/ticket.h"
 
 struct node;
+
+#define NODE_LOST_MS 30000 /* of node_limits.lost_ms */
 
 /* What only the environment knows of a host's metrics. */
 struct node_sample {
@@ -59,6 +62,7 @@ struct node_config {
         size_t mailbox_bytes; /* of them together */
         size_t staged;        /* arriving agents of one peer */
         uint64_t events;      /* rows of the event log that are kept */
+        int64_t lost_ms;      /* a host that cannot be reached for so long is lost to monitors */
     } limits;
     /* called once: boot is done (all agents known, runners answered or failed), or failed */
     void (*on_ready)(void *ctx, gw_err err, const struct gw_error *why);

@@ -35,6 +35,7 @@ void op_tokens(struct node *node, struct op_call *call);
 void op_revoke(struct node *node, struct op_call *call);
 void op_locate(struct node *node, struct op_call *call);
 void op_accept(struct node *node, struct op_call *call);
+void op_whereabouts(struct node *node, struct op_call *call);
 void op_renew(struct node *node, struct op_call *call);
 void op_join(struct node *node, struct op_call *call);
 

@@ -21,8 +21,8 @@ const struct op ops_table[] = {
      "agent types with fields and methods"},
     /* -- agents -- */
     {"create", "POST /v1/agents", ROLE_OPERATOR,
-     "create(type: string, state: {any}?, at: string?, alias: string?, key: string?, "
-     "text: bool = false)",
+     "create(type: string, state: {any}?, at: string?, alias: string?, parent: agent?, "
+     "outlive: bool = false, key: string?, text: bool = false)",
      op_create, "make an agent with an initial state"},
     {"agents", "GET /v1/agents", ROLE_VIEWER,
      "agents(all: bool = false, type: string?, status: string?, limit: int[1..1000] = 100, "
@@ -88,6 +88,8 @@ const struct op ops_table[] = {
      "since: int = 0, priority: int[0..9] = 5, no_wake: bool = false, text: bool = false, "
      "topic: string?)",
      op_accept, "take a one-way message of another agent"},
+    {"whereabouts", NULL, ROLE_PEER, "whereabouts(agents: [agent])", op_whereabouts,
+     "where many agents live, as far as it is known for certain"},
     /* -- trust -- */
     {"token", "POST /v1/mesh/tokens", ROLE_ADMIN,
      "token(ttl: duration?, uses: int[1..1000] = 1, tags: [string]?)", op_token,

@@ -97,9 +97,9 @@ static void lost_one(struct work *w, const char *reason, bool alone)
     }
     gw_fail(&why, GW_ECRASHED, "the runner of type \"%s\" ended while it ran %s%s: %s",
             w->agent->type->name,
-            !w->method              ? "a hook"
-            : w->hook == HOOK_TIMER ? "timer "
-                                    : "method ",
+            !w->method || !w->method[0] ? "a hook"
+            : w->hook == HOOK_TIMER     ? "timer "
+                                        : "method ",
             w->method ? w->method : "", reason);
     gw_hint(&why, "the agent keeps the state of its last commit and is served again");
     if (again) {

@@ -24,6 +24,7 @@ struct peer *peer_intern(struct node *n, const struct host_id *id)
     if (!p) {
         p = xcalloc(1, sizeof *p);
         p->id = *id;
+        p->down_since_us = n->env->mono_us(n->env->ctx);
         HASH_ADD(hh, n->peers, id, sizeof p->id, p);
     }
     return p;
@@ -461,6 +462,9 @@ void node_peer_down(struct node *n, const struct host_id *id)
     }
     bool was_up = p->up;
     p->linked = p->up = false;
+    if (was_up) {
+        p->down_since_us = n->env->mono_us(n->env->ctx);
+    }
     HASH_ITER (hh, n->requests, r, next) {
         if (r->peer == p) {
             HASH_DEL(n->requests, r);

@@ -420,6 +420,7 @@ static void end_prepare(struct work *w, const struct run_result *r, struct store
     struct node *n = w->node;
     struct agent *a = w->agent;
     (void)r;
+    watches_end(w, batch);
     agent_end_rows(batch, &a->id, a->epoch); /* what it told others is still delivered */
     location_write(batch, &a->id, a->epoch, n->self, true);
     event_put(n, batch,

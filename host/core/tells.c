@@ -179,12 +179,37 @@ static int64_t pause_ms(unsigned tries)
     return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
 }
 
+static void try_later(struct stream *s)
+{
+    struct node *n = s->n;
+    s->tries++;
+    s->timer = n->env->timer_new(n->env->ctx, retry, s);
+    n->env->timer_start(n->env->ctx, s->timer, pause_ms(s->tries));
+}
+
+static struct span args_of(const struct op_call *call)
+{
+    const gw_value *args = gw_map_get(&call->args, "args");
+    return (struct span){(const uint8_t *)args->s.p, args->s.n};
+}
+
+/* Between the two ends of a monitor (downs.c): nobody is told by an event that it is not heard. */
+static void watch_unheard(struct stream *s, const char *method, gw_err err)
+{
+    if (watches_undelivered(s->n, &s->box->sender, &s->target, method, args_of(&s->call), err)) {
+        try_later(s);
+    } else {
+        tell_ended(TAILQ_FIRST(&s->tells), NULL);
+    }
+}
+
 /* Never inside the call that asked. */
 static void answered(void *arg)
 {
     struct stream *s = arg;
     struct node *n = s->n;
     gw_err err = s->answer.code;
+    const char *method = gw_map_str(&s->call.args, "method", "");
     s->on_way = false;
     if (!s->box) {
         LIST_REMOVE(s, orphan);
@@ -194,6 +219,8 @@ static void answered(void *arg)
             topics_gone(n, &s->target, gw_map_str(&s->call.args, "topic", NULL), s->topics_at);
         }
         tell_ended(TAILQ_FIRST(&s->tells), NULL);
+    } else if (watches_is_message(method)) {
+        watch_unheard(s, method, err);
     } else if (err == GW_EDISPOSED || err == GW_EAGENT_NOT_FOUND || err == GW_EINACTIVE) {
         bool publication = gw_map_get(&s->call.args, "topic") && err != GW_EINACTIVE;
         if (publication) { /* a subscription ends with its agent: nothing has failed */
@@ -201,9 +228,7 @@ static void answered(void *arg)
         }
         tell_ended(TAILQ_FIRST(&s->tells), publication ? NULL : s->answer.text);
     } else {
-        s->tries++;
-        s->timer = n->env->timer_new(n->env->ctx, retry, s);
-        n->env->timer_start(n->env->ctx, s->timer, pause_ms(s->tries));
+        try_later(s);
     }
 }
 
@@ -307,6 +332,11 @@ static void stream_send(struct stream *s)
     const char *problem = tell_call(t);
     if (problem) {
         tell_ended(t, problem);
+        return;
+    }
+    if (!watches_want(s->n, &s->box->sender, &s->target, gw_map_str(&s->call.args, "method", ""),
+                      args_of(&s->call))) {
+        tell_ended(t, NULL);
         return;
     }
     s->on_way = true;

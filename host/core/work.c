@@ -255,7 +255,7 @@ static void read_agent(struct work *w)
     struct span key = row_key(raw, &a->id, a->epoch);
     struct store_range ranges[5];
     size_t count = 0;
-    w->reads_state = !w->only_known && !object_loaded(w);
+    w->reads_state = !w->only_known && !w->direct && !object_loaded(w);
     if (w->reads_state) {
         ranges[count++] = (struct store_range){.table = TABLE_STATES, .prefix = key};
     }
@@ -323,12 +323,12 @@ void work_go_on(struct work *w)
         work_pump(w->node, a);
         return;
     }
-    if (w->direct) {
+    if (w->direct && (live->known || !a->watches)) { /* who watches it is told under a number */
         w->result = (struct run_result){.err = GW_OK};
         commit_result(w);
         return;
     }
-    bool loaded = object_loaded(w);
+    bool loaded = w->direct || object_loaded(w);
     if (!live->known || (!loaded && !live->have_parts && !w->only_known)) {
         read_agent(w);
         return;

@@ -77,6 +77,7 @@ struct gw_type {
     gw_handler on_activate;   /* back from disk */
     gw_handler on_dispose;    /* before its end; failing does not prevent it */
     gw_handler on_timer; /* a timer has fired: gw_timer_name; gw_arg_... is what was set with it */
+    gw_handler on_down;  /* a monitor has fired: gw_down_ref, gw_down_agent, gw_down_reason */
     gw_handler run;      /* queued after create, arrive, clone, activate */
     /* A message that no method is there for: gw_method_name, gw_args_value; any reply. It answers
      * GW_ENOT_HANDLED to what it does not want. Without it such a message fails with
@@ -258,6 +259,46 @@ GW_API gw_err gw_timer_at(struct gw_call *call, const char *name, gw_time at,
 /* No firing of that name is handled after this handler. GW_OK also when there is none. */
 GW_API gw_err gw_timer_cancel(struct gw_call *call, const char *name) GW_MUST_USE;
 
+/* --- monitors: recorded as well ---
+ * A monitor watches one agent, or one host, and fires once: on_down runs, as one more message of
+ * this agent, and the monitor is gone. It is durable and part of this agent: it travels, sleeps and
+ * survives crashes with it, and it follows the agent that it watches through moves. Not in
+ * on_dispatch and on_dispose (GW_ENOT_SUPPORTED), not of itself (GW_EARG). At most 1,024 an agent
+ * (the handler fails with GW_EBUSY). A clone has none of them. */
+
+typedef enum gw_down {
+    GW_DOWN_NONE,      /* not in on_down */
+    GW_DOWN_DISPOSED,  /* the agent has ended */
+    GW_DOWN_CRASHED,   /* it is quarantined: its handlers crashed again and again */
+    GW_DOWN_HOST_LOST, /* the host, or that of the agent, cannot be reached for too long */
+    GW_DOWN_NOT_FOUND, /* there was no such agent or host any more when the watch began */
+    GW_DOWN_REFUSED,   /* it is watched by as many as can be */
+} gw_down;
+
+#define GW_NEVER (-1) /* struct gw_monitor.lost_ms: only the word of its host counts */
+
+struct gw_monitor {
+    gw_id agent;      /* whom to watch, or nil and: */
+    const char *host; /* name or id of a host */
+    /* A host that this agent's host cannot reach for so many milliseconds is lost, and the agent on
+     * it with it [1 .. a year, GW_NEVER]; 0: by the setting lost_after of the host. */
+    int64_t lost_ms;
+};
+
+/* ret_ref (NULL allowed): names the monitor, in on_down and gw_demonitor. */
+GW_API gw_err gw_monitor(struct gw_call *call, gw_id agent, gw_id *ret_ref) GW_MUST_USE;
+GW_API gw_err gw_monitor_host(struct gw_call *call, const char *host, gw_id *ret_ref) GW_MUST_USE;
+GW_API gw_err gw_monitor_with(struct gw_call *call, const struct gw_monitor *what,
+                              gw_id *ret_ref) GW_MUST_USE;
+/* No on_down for that monitor after this handler. GW_OK also when there is none. */
+GW_API gw_err gw_demonitor(struct gw_call *call, gw_id ref) GW_MUST_USE;
+
+/* In on_down; nil, "" and GW_DOWN_NONE elsewhere. gw_reason gives the reason as text. */
+GW_API gw_id gw_down_ref(struct gw_call *call);
+GW_API gw_id gw_down_agent(struct gw_call *call);      /* nil: a host was watched */
+GW_API const char *gw_down_host(struct gw_call *call); /* the host, or where the agent was; "" */
+GW_API gw_down gw_down_reason(struct gw_call *call);
+
 /* --- blocking: the handler waits, other agents go on ---
  * Failures are those of the other side, and: GW_EBUSY too many handlers of this plugin wait
  * already; GW_EDEADLOCK the call would come back to an agent that waits for it; GW_EINLINE in a
@@ -303,6 +344,15 @@ GW_API bool gw_future_done(struct gw_call *call, const struct gw_future *future)
 /* `state` sets fields of the new agent (a map or nil); `where` is a selector (NULL: here). */
 GW_API gw_err gw_create(struct gw_call *call, const char *type, gw_value state, const char *where,
                         gw_id *ret_agent) GW_MUST_USE;
+/* The same, and the new agent is a child of this one, wherever both live from then on. at_end: what
+ * becomes of it when this agent ends. GW_EBUSY: 4,096 children and watchers are there already. */
+typedef enum gw_parent_end {
+    GW_END_WITH_PARENT, /* it is disposed, its children with it */
+    GW_OUTLIVE_PARENT,  /* it lives on, without a parent */
+} gw_parent_end;
+GW_API gw_err gw_create_child(struct gw_call *call, const char *type, gw_value state,
+                              const char *where, gw_parent_end at_end,
+                              gw_id *ret_agent) GW_MUST_USE;
 /* The members of the mesh: list of maps {name, host_id, url, state, tags, properties, self}. */
 GW_API gw_err gw_hosts(struct gw_call *call, gw_value *ret_hosts) GW_MUST_USE;
 /* The same verbs about another agent. */

@@ -1435,6 +1435,107 @@ static void malformed_run_is_answered(void **state)
     engine_free(e);
 }
 
+/* --- monitors --- */
+static gw_err sentry_set(struct gw_call *call)
+{
+    gw_id a, b, c;
+    gw_id other = rig_id(9);
+    GW_TRY(gw_monitor(call, other, &a));
+    GW_TRY(gw_monitor_host(call, "beta", &b));
+    GW_TRY(gw_monitor_with(call, &(struct gw_monitor){.agent = other, .lost_ms = GW_NEVER}, &c));
+    assert_false(gw_id_equal(&a, &b) || gw_id_equal(&b, &c) || gw_id_is_nil(&a));
+    GW_TRY(gw_monitor(call, other, NULL));
+    return gw_demonitor(call, a);
+}
+static gw_err sentry_bad(struct gw_call *call)
+{
+    char name[LIMIT_NAME_BYTES + 2];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    gw_id other = rig_id(9), nil = {{0}};
+    assert_int_equal(gw_monitor(call, nil, NULL), GW_EARG);
+    assert_int_equal(gw_monitor(call, gw_self(call), NULL), GW_EARG);
+    assert_int_equal(gw_monitor_host(call, NULL, NULL), GW_EARG);
+    assert_int_equal(gw_monitor_host(call, name, NULL), GW_EARG);
+    struct gw_monitor what = {.agent = other, .host = "beta"};
+    assert_int_equal(gw_monitor_with(call, &what, NULL), GW_EARG);
+    what = (struct gw_monitor){.agent = other, .lost_ms = GW_NEVER - 1};
+    assert_int_equal(gw_monitor_with(call, &what, NULL), GW_EARG);
+    what.lost_ms = LIMIT_LOST_MS + 1;
+    assert_int_equal(gw_monitor_with(call, &what, NULL), GW_EARG);
+    assert_int_equal(gw_down_reason(call), GW_DOWN_NONE);
+    assert_string_equal(gw_down_host(call), "");
+    return GW_OK;
+}
+static gw_err sentry_on_down(struct gw_call *call)
+{
+    gw_id ref = gw_down_ref(call), agent = gw_down_agent(call), wanted = rig_id(5),
+          watched = rig_id(6);
+    assert_true(gw_id_equal(&ref, &wanted) && gw_id_equal(&agent, &watched));
+    assert_int_equal(gw_down_reason(call), GW_DOWN_HOST_LOST);
+    assert_string_equal(gw_reason(call), "host_lost");
+    assert_string_equal(gw_down_host(call), "beta");
+    return gw_monitor(call, agent, NULL);
+}
+static gw_err sentry_on_dispatch(struct gw_call *call)
+{
+    assert_int_equal(gw_demonitor(call, rig_id(1)), GW_ENOT_SUPPORTED);
+    return gw_monitor(call, rig_id(9), NULL);
+}
+static const struct gw_method sentry_methods[] = {{"set()", sentry_set}, {"bad()", sentry_bad}};
+GW_AGENT(sentry, struct bell, GW_FIELDS(bell_fields), GW_METHODS(sentry_methods),
+         .on_down = sentry_on_down, .on_dispatch = sentry_on_dispatch);
+static gw_err blind_set(struct gw_call *call)
+{
+    return gw_monitor(call, rig_id(9), NULL);
+}
+static const struct gw_method blind_methods[] = {{"set()", blind_set}};
+GW_AGENT(blind, struct bell, GW_FIELDS(bell_fields), GW_METHODS(blind_methods));
+
+static void monitors_are_recorded(void **state)
+{
+    (void)state;
+    static const char *const verbs[] = {"monitor", "monitor", "monitor", "monitor", "demonitor"};
+    struct engine *e = engine_of(&gw_agent_sentry, &gw_agent_blind);
+    quiet(e, NULL, GW_OK, HOOK("sentry", HOOK_CREATE));
+    struct rig_done d = want(e, NULL, GW_OK, METHOD("sentry", "set"));
+    assert_int_equal(d.actions.list.n, 5);
+    const gw_value *a = d.actions.list.items;
+    for (size_t i = 0; i < 5; i++) {
+        assert_string_equal(a[i].list.items[0].s.p, verbs[i]);
+    }
+    assert_string_equal(gw_map_str(&a[1].list.items[1], "host", ""), "beta");
+    assert_null(gw_map_get(&a[1].list.items[1], "agent"));
+    assert_int_equal(gw_map_int(&a[2].list.items[1], "lost", 0), -1);
+    const gw_id *ref = &gw_map_get(&a[0].list.items[1], "ref")->id;
+    assert_true(gw_id_equal(ref, &gw_map_get(&a[4].list.items[1], "ref")->id));
+    rig_done_free(&d);
+    quiet(e, NULL, GW_OK, METHOD("sentry", "bad"));
+    quiet(e, NULL, GW_ENOT_SUPPORTED, HOOK("sentry", HOOK_DISPATCH));
+    engine_free(e);
+    e = engine_of(&gw_agent_blind, NULL);
+    quiet(e, NULL, GW_OK, HOOK("blind", HOOK_CREATE));
+    quiet(e, NULL, GW_EARG, METHOD("blind", "set"));
+    engine_free(e);
+}
+
+static void downs_come_as_a_hook(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_sentry, NULL);
+    gw_value args = gw_nil();
+    gw_id ref = rig_id(5), agent = rig_id(6);
+    assert_int_equal(gw_map_set(&args, "ref", gw_id_value(&ref)), GW_OK);
+    assert_int_equal(gw_map_set(&args, "agent", gw_id_value(&agent)), GW_OK);
+    assert_int_equal(gw_map_set(&args, "host", gw_str("beta")), GW_OK);
+    assert_int_equal(gw_map_set(&args, "reason", gw_str("host_lost")), GW_OK);
+    quiet(e, NULL, GW_OK, HOOK("sentry", HOOK_CREATE));
+    struct rig_done d = want(e, NULL, GW_OK, HOOK("sentry", HOOK_DOWN, .args = args));
+    assert_int_equal(d.actions.list.n, 1);
+    rig_done_free(&d);
+    engine_free(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1456,6 +1557,8 @@ int main(void)
         cmocka_unit_test(actions_are_recorded),
         cmocka_unit_test(timers_are_recorded),
         cmocka_unit_test(timers_fire_as_a_hook),
+        cmocka_unit_test(monitors_are_recorded),
+        cmocka_unit_test(downs_come_as_a_hook),
         cmocka_unit_test(blocking_verbs),
         cmocka_unit_test(asks_without_waiting),
         cmocka_unit_test(asks_inherit),
