@@ -31,8 +31,7 @@ const char *const schema_tables[TABLE_COUNT] = {
     [TABLE_INBOX] = "inbox",       [TABLE_OUTBOX] = "outbox", [TABLE_STREAMS] = "streams",
     [TABLE_TIMERS] = "timers",     [TABLE_FILES] = "files",   [TABLE_LOCATIONS] = "locations",
     [TABLE_REQUESTS] = "requests", [TABLE_EVENTS] = "events", [TABLE_MEMBERS] = "members",
-    [TABLE_DEAD] = "dead",         [TABLE_TOPICS] = "topics",
-    [TABLE_WATCHES] = "watches",
+    [TABLE_DEAD] = "dead",         [TABLE_TOPICS] = "topics", [TABLE_WATCHES] = "watches",
 };
 
 int schema_version(void)

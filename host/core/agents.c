@@ -169,10 +169,9 @@ void agent_put_row(struct store_batch *batch, const struct agent *a, agent_statu
 
 static void delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch, bool but_outbox)
 {
-    static const store_table tables[] = {TABLE_AGENTS, TABLE_STATES,   TABLE_INBOX,
-                                         TABLE_OUTBOX, TABLE_STREAMS,  TABLE_TIMERS,
-                                         TABLE_FILES,  TABLE_REQUESTS, TABLE_TOPICS,
-                                         TABLE_WATCHES};
+    static const store_table tables[] = {TABLE_AGENTS,  TABLE_STATES, TABLE_INBOX, TABLE_OUTBOX,
+                                         TABLE_STREAMS, TABLE_TIMERS, TABLE_FILES, TABLE_REQUESTS,
+                                         TABLE_TOPICS,  TABLE_WATCHES};
     uint8_t raw[ROW_KEY_BYTES];
     struct span key = row_key(raw, id, epoch);
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {

@@ -30,22 +30,24 @@ void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *ro
                   struct span parts, struct span rows);
 /* Rows of (agent, epoch) in the first four tables, as four packed lists; now_ms: wall clock. */
 void handoff_pack_rows(const struct storage_row *rows, size_t n, int64_t now_ms, struct buf *out);
-#define HANDOFF_TIMERS 4
-#define HANDOFF_TOPICS 5
+#define HANDOFF_TIMERS  4
+#define HANDOFF_TOPICS  5
 #define HANDOFF_WATCHES 6
-#define HANDOFF_LISTS  7
+#define HANDOFF_LISTS   7
 struct handoff_payload {
     handoff_mode mode;
-    struct agent_row row;             /* agent_row_clear */
-    struct span parts;                /* borrowed from the payload */
-    struct span lists[HANDOFF_LISTS]; /* requests, streams, outbox, inbox, timers, topics, watches */
+    struct agent_row row; /* agent_row_clear */
+    struct span parts;    /* borrowed from the payload */
+    struct span
+        lists[HANDOFF_LISTS]; /* requests, streams, outbox, inbox, timers, topics, watches */
 };
 gw_err handoff_unpack(struct span payload, struct handoff_payload *ret) GW_MUST_USE;
 /* Put all of it into a batch as rows of (agent, epoch), but for the agents row. now_ms: the wall
  * clock here. */
 gw_err handoff_store(struct store_batch *batch, const struct handoff_payload *p, const gw_id *agent,
                      uint64_t epoch, int64_t now_ms) GW_MUST_USE;
-bool handoff_has_mail(const struct handoff_payload *p); /* outbox, inbox, timers, topics or watches */
+bool handoff_has_mail(
+    const struct handoff_payload *p); /* outbox, inbox, timers, topics or watches */
 /* [[agent, epoch]] of one agent, and reading it back. */
 void handoff_put_agents(struct buf *b, const gw_id *agent, uint64_t epoch);
 gw_err handoff_read_agents(struct mp *m, gw_id *ret_agent, uint64_t *ret_epoch) GW_MUST_USE;

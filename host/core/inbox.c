@@ -45,7 +45,7 @@ struct accepting {
     gw_id agent, sender;
     uint64_t epoch;
     uint64_t before, seq; /* the mark before and after */
-    bool unwanted; /* a publication, and the agent is not subscribed: only the mark goes on */
+    bool unwanted;  /* a publication, and the agent is not subscribed: only the mark goes on */
     struct work *w; /* NULL: of a message about a monitor nothing came */
 };
 
@@ -164,8 +164,7 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
     const char *method = gw_map_str(&call->args, "method", "");
     if (gw_id_parse(gw_map_str(&call->args, "sender", ""), &sender) != GW_OK || seq < 1 || !args ||
         args->kind != GW_BYTES || args->s.n > LIMIT_ARGS_BYTES || !key || key->kind != GW_BYTES ||
-        key->s.n != REQUEST_KEY_BYTES ||
-        (!name_is_valid(method) && !watches_is_message(method))) {
+        key->s.n != REQUEST_KEY_BYTES || (!name_is_valid(method) && !watches_is_message(method))) {
         gw_fail(&why, GW_EPROTO, "the one-way message is not well formed");
         op_fail(call, &why);
         return;

@@ -276,7 +276,7 @@ struct peer {
     bool up;     /* a link is there and HELLO came */
     bool linked; /* a link is there */
     bool self;
-    bool kept; /* a row stands for it */
+    bool kept;             /* a row stands for it */
     int64_t down_since_us; /* while it is not up: since when, or since the start of this host */
     gw_strs tags, properties;
     struct peer_type {

@@ -325,8 +325,7 @@ static void resolved(void *arg, gw_err err)
 static void resolve_write(struct resolving *r)
 {
     static const store_table tables[] = {TABLE_STATES,   TABLE_INBOX,  TABLE_OUTBOX, TABLE_STREAMS,
-                                         TABLE_REQUESTS, TABLE_TIMERS, TABLE_TOPICS,
-                                         TABLE_WATCHES};
+                                         TABLE_REQUESTS, TABLE_TIMERS, TABLE_TOPICS, TABLE_WATCHES};
     struct node *n = r->n;
     uint8_t old_raw[ROW_KEY_BYTES], new_raw[ROW_KEY_BYTES];
     struct span old = row_key(old_raw, &r->agent, r->from);
