@@ -174,18 +174,23 @@ void trace_pack(const struct trace *t, struct buf *out)
     mp_bin(out, raw, sizeof raw);
 }
 
-gw_err trace_unpack(struct mp *m, struct trace *ret)
+void trace_of_bytes(const uint8_t raw[TRACE_RAW_BYTES], struct trace *ret)
 {
-    uint8_t raw[TRACE_RAW_BYTES];
-    struct trace t = {0};
-    if (mp_peek(m) == MP_NIL) {
-        *ret = t;
-        return mp_read_nil(m);
-    }
-    GW_TRY(mp_read_fixed(m, raw, sizeof raw));
+    struct trace t;
     memcpy(t.id, raw, TRACE_ID_BYTES);
     memcpy(t.span, raw + TRACE_ID_BYTES, TRACE_SPAN_BYTES);
     t.flags = raw[TRACE_RAW_BYTES - 1] & TRACE_SAMPLED;
     *ret = trace_is_none(&t) || all_zero(t.span, sizeof t.span) ? (struct trace){0} : t;
+}
+
+gw_err trace_unpack(struct mp *m, struct trace *ret)
+{
+    uint8_t raw[TRACE_RAW_BYTES];
+    if (mp_peek(m) == MP_NIL) {
+        *ret = (struct trace){0};
+        return mp_read_nil(m);
+    }
+    GW_TRY(mp_read_fixed(m, raw, sizeof raw));
+    trace_of_bytes(raw, ret);
     return GW_OK;
 }

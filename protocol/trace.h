@@ -36,6 +36,8 @@ bool trace_state_is_valid(struct span text);
 
 /* As it stands in rows: bin of TRACE_RAW_BYTES, nil for none. */
 void trace_pack(const struct trace *t, struct buf *out);
+/* Those bytes; half a trace (an id of zeros) is none. */
+void trace_of_bytes(const uint8_t raw[TRACE_RAW_BYTES], struct trace *ret);
 /* GW_EPROTO: neither; half a trace (an id of zeros) reads as none. */
 gw_err trace_unpack(struct mp *m, struct trace *ret) GW_MUST_USE;
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "protocol/trace.h"
 #include "protocol/value.h"
 
 gw_err run_parse(const struct frame *frame, struct run *ret, struct gw_error *why)
@@ -169,7 +170,15 @@ const char *gw_topic(struct gw_call *call)
 
 const char *gw_trace(struct gw_call *call)
 {
-    return gw_map_str(call_context(call), "traceparent", "");
+    const gw_value *raw = gw_map_get(call_context(call), "trace");
+    struct trace t;
+    if (!call->trace[0] && raw && raw->kind == GW_BYTES && raw->s.n == TRACE_RAW_BYTES) {
+        trace_of_bytes((const uint8_t *)raw->s.p, &t);
+        if (!trace_is_none(&t)) {
+            (void)trace_text(&t, call->trace);
+        }
+    }
+    return call->trace;
 }
 
 /* --- failing and logging --- */

@@ -6,6 +6,7 @@
 
 #include "agents/sdk/state.h"
 #include "protocol/limits.h"
+#include "protocol/trace.h"
 
 /* A decoded RUN; spans are borrowed from the frame. */
 struct run {
@@ -34,9 +35,10 @@ struct gw_call {
     gw_value reply;                   /* map, or nil */
     gw_value context;                 /* unpacked at first use */
     bool context_read;
-    int64_t begun_ms;   /* by engine_now_ms, when the handler began */
-    bool leaves;        /* dispatch, deactivate or dispose is recorded */
-    struct buf actions; /* packed [verb, args] one after the other */
+    char trace[TRACE_TEXT]; /* gw_trace, once it was asked for */
+    int64_t begun_ms;       /* by engine_now_ms, when the handler began */
+    bool leaves;            /* dispatch, deactivate or dispose is recorded */
+    struct buf actions;     /* packed [verb, args] one after the other */
     size_t action_count;
     uint64_t asks;                    /* blocking verbs and asks so far: the n of their keys */
     STAILQ_HEAD(, gw_future) futures; /* future.c */

@@ -163,7 +163,9 @@ void carry_of_call(struct node *n, const struct op_call *call, struct carry *ret
     struct span state = state_of(call);
     ret->priority = (uint8_t)gw_map_int(&call->args, "priority", PRIORITY_NORMAL);
     ret->deadline_us = call->deadline_us;
-    ret->trace = trace_child(n, &call->trace);
+    if (memcmp(ret->trace.id, call->trace.id, TRACE_ID_BYTES) != 0) {
+        ret->trace = trace_child(n, &call->trace);
+    }
     free(ret->state);
     ret->state = state.n > 0 ? text_dup(state) : NULL;
     struct span topic = text_of(&call->args, "topic");
@@ -180,13 +182,8 @@ void carry_clear(struct carry *c)
 
 /* ---- contexts: members of the maps of CALL and RUN ---- */
 
-static void pack_members(struct buf *out, const struct trace *t, struct span state, int64_t left)
+static void pack_members(struct buf *out, struct span state, int64_t left)
 {
-    char text[TRACE_TEXT];
-    if (!trace_is_none(t)) {
-        mp_str(out, "traceparent");
-        mp_str(out, trace_text(t, text));
-    }
     if (state.n > 0) {
         mp_str(out, "tracestate");
         mp_strn(out, (const char *)state.p, state.n);
@@ -206,7 +203,11 @@ size_t carry_members(const struct carry *c)
 void carry_pack_members(const struct node *n, const struct carry *c, struct buf *out)
 {
     struct span state = {(const uint8_t *)c->state, c->state ? strlen(c->state) : 0};
-    pack_members(out, &c->trace, state, c->deadline_us ? left_ms(n, c->deadline_us) : 0);
+    if (!trace_is_none(&c->trace)) { /* text is made of it where it is asked for */
+        mp_str(out, "trace");
+        trace_pack(&c->trace, out);
+    }
+    pack_members(out, state, c->deadline_us ? left_ms(n, c->deadline_us) : 0);
     if (c->topic) {
         mp_str(out, "topic");
         mp_str(out, c->topic);
@@ -220,8 +221,12 @@ size_t call_members(const struct op_call *call)
 
 void call_pack_members(const struct node *n, const struct op_call *call, struct buf *out)
 {
-    pack_members(out, &call->trace, state_of(call),
-                 call->deadline_us ? left_ms(n, call->deadline_us) : 0);
+    char text[TRACE_TEXT];
+    if (!trace_is_none(&call->trace)) {
+        mp_str(out, "traceparent");
+        mp_str(out, trace_text(&call->trace, text));
+    }
+    pack_members(out, state_of(call), call->deadline_us ? left_ms(n, call->deadline_us) : 0);
 }
 
 gw_err carry_to_context(const struct node *n, const struct carry *c, gw_value *context)

@@ -541,7 +541,7 @@ void carry_of_call(struct node *n, const struct op_call *call, struct carry *ret
 void carry_clear(struct carry *c);
 void carry_set_left(const struct node *n, struct carry *c, int64_t left_ms); /* <= 0: none */
 bool carry_is_late(const struct node *n, const struct carry *c);
-/* Its members `traceparent`, `tracestate`, `left` of the map that is a context: how many, and they.
+/* Its members of the map that is a context (PROTOCOL.md 3.3, RUN; 3.1, CALL): how many, and they.
  */
 size_t carry_members(const struct carry *c);
 void carry_pack_members(const struct node *n, const struct carry *c, struct buf *out);
@@ -812,6 +812,8 @@ bool topics_has(struct node *n, const gw_id *agent, const char *topic);
  * `before` (node->topics_clock) is forgotten. */
 void topics_gone(struct node *n, const gw_id *agent, const char *topic, uint64_t before);
 void topics_link_up(struct node *n, struct peer *p);
+/* List of {topic, scope} for `show`. */
+gw_err topics_describe(struct node *n, const struct agent *a, gw_value *ret) GW_MUST_USE;
 void topics_frame(struct node *n, struct peer *p, const struct frame *f); /* TOPICS */
 /* The sixth list of a ticket's payload: [[topic, mesh]...]; and that list as rows. */
 void topics_pack(struct node *n, const struct agent *a, struct buf *out);

@@ -516,6 +516,9 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     gw_value timers = gw_nil();
     o.err = o.err == GW_OK ? timers_describe(n, a, &timers) : o.err;
     put(&o, "timers", timers);
+    gw_value topics = gw_nil();
+    o.err = o.err == GW_OK ? topics_describe(n, a, &topics) : o.err;
+    put(&o, "topics", topics);
     gw_value sleep = gw_nil();
     o.err = o.err == GW_OK ? sleep_describe(n, a, &sleep) : o.err;
     put(&o, "sleep", sleep);

@@ -356,6 +356,9 @@ void runner_run(struct runner *r, struct work *w, struct span parts)
 {
     struct node *n = w->node;
     struct buf frame = {0};
+    if (trace_is_none(&w->carry.trace)) {
+        w->carry.trace = trace_new(n);
+    }
     w->stream = peer_stream(n);
     w->run_us = node_turn_us(n);
     size_t at = frame_begin(&frame, FRAME_RUN, w->stream, 10);

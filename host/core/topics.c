@@ -792,6 +792,30 @@ void op_publish(struct node *n, struct op_call *call)
 
 /* ---- list ---- */
 
+gw_err topics_describe(struct node *n, const struct agent *a, gw_value *ret)
+{
+    struct topic_agent *ta = agent_of(n, &a->id);
+    gw_value list = {.kind = GW_LIST};
+    gw_err err = GW_OK;
+    struct sub *s = ta ? LIST_FIRST(&ta->subs) : NULL;
+    for (; s && err == GW_OK; s = LIST_NEXT(s, of_agent)) {
+        gw_value one = gw_nil();
+        err = gw_map_set(&one, "topic", gw_str(s->topic->name));
+        err = err ? err : gw_map_set(&one, "scope", gw_str(s->mesh ? "mesh" : "host"));
+        if (err != GW_OK) {
+            gw_value_free(&one);
+            break;
+        }
+        err = gw_list_add(&list, one);
+    }
+    if (err != GW_OK) {
+        gw_value_free(&list);
+        return err;
+    }
+    *ret = list;
+    return GW_OK;
+}
+
 static gw_err add_agents(const struct topic *t, gw_value *row)
 {
     gw_value list = {.kind = GW_LIST};

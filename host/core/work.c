@@ -19,7 +19,10 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
     w->hook = hook;
     w->taken_us = node_turn_us(n);
     STAILQ_INIT(&w->calls);
-    w->carry = (struct carry){.priority = PRIORITY_NORMAL, .trace = trace_child(n, &n->trace)};
+    w->carry = (struct carry){.priority = PRIORITY_NORMAL};
+    if (!trace_is_none(&n->trace)) { /* else its own begins when it runs */
+        w->carry.trace = trace_child(n, &n->trace);
+    }
     if (hook != HOOK_METHOD && hook != HOOK_NONE) {
         node_random(n, w->key,
                     sizeof w->key); /* of its asks: those of another hook are other requests */

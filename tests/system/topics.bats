@@ -20,6 +20,7 @@ heard_is() { [ "$(field '.reply.heard | join(",")' -H "$1" send "$2" heard)" = "
     gw -H alpha send "$a" listen topic=news
     gw -H alpha send "$b" listen topic=news # the answer passes by beta's word of it
     equal "$(field '.topics[0].subscribers' -H alpha topics)" 2
+    equal "$(field '.topics | map("\(.topic) \(.scope)") | join(",")' -H alpha show "$b")" "news mesh"
     equal "$(field .subscribers -H alpha publish news text=one --op-key k)" 2
     equal "$(field .subscribers -H alpha publish news text=one --op-key k)" null
     gw -H alpha send "$a" say topic=news text=two

@@ -1235,8 +1235,12 @@ static void asks_inherit(void **state)
     struct engine *e = engine_of(&gw_agent_odd, NULL);
     quiet(e, NULL, GW_OK, HOOK("odd", HOOK_CREATE));
     gw_id whom = rig_id(5);
-    gw_value context = rig_map("left", gw_int(60000));
-    assert_int_equal(gw_map_set(&context, "traceparent", gw_str(trace)), GW_OK);
+    gw_value context = rig_map("left", gw_int(60000)), raw = gw_nil();
+    static const uint8_t bytes[] = {0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3,
+                                    0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36, 0x00, 0xf0,
+                                    0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7, 0x01};
+    assert_int_equal(gw_value_set_bytes(&raw, bytes, sizeof bytes), GW_OK);
+    assert_int_equal(gw_map_set(&context, "trace", raw), GW_OK);
     assert_int_equal(gw_map_set(&context, "tracestate", gw_str("a=1")), GW_OK);
     quiet(e, NULL, GW_OK,
           METHOD("odd", "ask", .args = rig_map("whom", gw_id_value(&whom)), .context = context));
