@@ -14,7 +14,7 @@
  *
  * State is always on disk: a struct live is only a cache of what an agent needs while it does
  * something. */
-#include "host/core/internal.h"
+#include "host/core/sleepers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,6 @@ struct span row_number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, uint
 }
 
 #define ROW_FIELDS 15
-#define ROW_LEAST  13 /* rows of older builds have none of the last ones */
 
 void agent_row_pack(const struct agent_row *row, struct buf *out)
 {
@@ -88,7 +87,7 @@ static gw_err read_row(struct mp *m, struct agent_row *row)
     size_t n;
     struct span intent;
     GW_TRY(mp_read_array(m, &n));
-    if (n < ROW_LEAST) {
+    if (n < AGENT_ROW_FIELDS) {
         return GW_EPROTO;
     }
     GW_TRY(read_status(m, &row->status));
@@ -106,10 +105,10 @@ static gw_err read_row(struct mp *m, struct agent_row *row)
     GW_TRY(mp_read_bin(m, &intent));
     buf_add(&row->intent, intent.p, intent.n);
     GW_TRY(buf_ok(&row->intent) ? GW_OK : GW_ENOMEM);
-    if (n > ROW_LEAST) {
+    if (n > AGENT_ROW_FIELDS) {
         GW_TRY(mp_read_bool(m, &row->wake_at_start));
     }
-    if (n > ROW_LEAST + 1) {
+    if (n > AGENT_ROW_FIELDS + 1) {
         GW_TRY(trace_unpack(m, &row->trace));
     }
     return mp_skip_n(m, n > ROW_FIELDS ? n - ROW_FIELDS : 0);
@@ -167,6 +166,13 @@ void agent_put_row(struct store_batch *batch, const struct agent *a, agent_statu
     buf_free(&value);
 }
 
+void agent_pack(const struct agent *a, struct buf *out)
+{
+    struct agent_row row;
+    row_of(a, &row);
+    agent_row_pack(&row, out);
+}
+
 static void delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch, bool but_outbox)
 {
     static const store_table tables[] = {TABLE_AGENTS,  TABLE_STATES, TABLE_INBOX, TABLE_OUTBOX,
@@ -193,27 +199,51 @@ void agent_end_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch)
 
 /* ---- registry ---- */
 
-struct agent *agent_find(struct node *n, const gw_id *id)
+static struct agent *find_awake(struct node *n, const gw_id *id)
 {
     struct agent *a;
     HASH_FIND(hh, n->agents, id, sizeof *id, a);
     return a;
 }
 
-static void count(struct node *n, const struct agent *a, bool in)
+struct agent *agent_find(struct node *n, const gw_id *id)
 {
-    size_t *sum = builtin_is_resident(a->type)  ? &n->builtin_count
-                  : a->status == AGENT_INACTIVE ? &n->inactive_count
-                                                : &n->active_count;
-    size_t one = in ? 1 : (size_t)-1;
-    *sum += one;
-    a->type->counts[a->status] += one;
+    struct agent *a = find_awake(n, id);
+    return a ? a : sleepers_raise(n, id);
 }
 
-struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
-                        const struct agent_row *row)
+void agent_count(struct node *n, struct type *t, agent_status status, bool in)
 {
-    gw_assert(agent_find(n, id) == NULL);
+    size_t *sum = builtin_is_resident(t)     ? &n->builtin_count
+                  : status == AGENT_INACTIVE ? &n->inactive_count
+                                             : &n->active_count;
+    size_t one = in ? 1 : (size_t)-1;
+    *sum += one;
+    t->counts[status] += one;
+}
+
+/* The list of its status. */
+static void line_up(struct node *n, struct agent *a)
+{
+    if (a->status == AGENT_ACTIVE) {
+        idle_add(n, a);
+    } else if (a->status == AGENT_INACTIVE) {
+        sleepers_await(n, a);
+    }
+}
+
+static void step_out(struct node *n, struct agent *a)
+{
+    if (a->status == AGENT_ACTIVE) {
+        idle_remove(a);
+    } else if (a->status == AGENT_INACTIVE) {
+        sleepers_awake(n, a);
+    }
+}
+
+struct agent *agent_make(struct node *n, const gw_id *id, uint64_t epoch,
+                         const struct agent_row *row)
+{
     struct agent *a = xcalloc(1, sizeof *a);
     a->id = *id;
     a->epoch = epoch;
@@ -229,45 +259,17 @@ struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
         a->intent = xcalloc(1, sizeof *a->intent);
         buf_add(a->intent, row->intent.data, row->intent.len);
     }
-    HASH_ADD(hh, n->agents, id, sizeof a->id, a);
-    count(n, a, true);
-    if (a->status == AGENT_ACTIVE) {
-        idle_add(n, a);
-    }
-    struct alias *alias = NULL;
     if (row->alias[0]) {
         a->alias = xstrdup(row->alias);
-        HASH_FIND_STR(n->aliases, row->alias, alias);
-        if (!alias) { /* an arrival whose alias is taken here goes by its id */
-            alias = xcalloc(1, sizeof *alias);
-            alias->text = a->alias;
-            alias->agent = a;
-            HASH_ADD_KEYPTR(hh, n->aliases, alias->text, strlen(alias->text), alias);
-        }
     }
+    HASH_ADD(hh, n->agents, id, sizeof a->id, a);
+    line_up(n, a);
     return a;
 }
 
-void agent_remove(struct node *n, struct agent *a)
+void agent_unmake(struct node *n, struct agent *a)
 {
-    struct alias *alias = NULL;
-    if (a->alias) {
-        HASH_FIND_STR(n->aliases, a->alias, alias);
-        if (alias && alias->agent == a) {
-            HASH_DEL(n->aliases, alias);
-            free(alias);
-        }
-    }
-    if (a->type->runner && a->live && a->live->incarnation == a->type->runner->incarnation) {
-        runner_unload(a->type->runner, &a->id);
-    }
-    if (a->status == AGENT_ACTIVE) {
-        idle_remove(a);
-    }
-    if (a->starting) {
-        starts_end(n, a);
-    }
-    count(n, a, false);
+    step_out(n, a);
     HASH_DEL(n->agents, a);
     timers_forget(n, a);
     watches_forget(n, a);
@@ -278,6 +280,52 @@ void agent_remove(struct node *n, struct agent *a)
     }
     free(a->alias);
     free(a);
+}
+
+bool agent_is_bare(const struct agent *a)
+{
+    return a->status == AGENT_INACTIVE && !a->type->builtin && !a->live && !a->move && !a->intent &&
+           !a->timers && !a->pending && !a->start_waits && !a->wake_wanted && !a->starting &&
+           !a->waking && !a->intent_busy && !a->unborn && !a->loading;
+}
+
+struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
+                        const struct agent_row *row)
+{
+    struct alias *alias = NULL;
+    gw_assert(!find_awake(n, id) && !sleepers_look(n, id, NULL));
+    struct agent *a = agent_make(n, id, epoch, row);
+    agent_count(n, a->type, a->status, true);
+    if (a->alias) {
+        HASH_FIND_STR(n->aliases, a->alias, alias);
+        if (!alias) { /* an arrival whose alias is taken here goes by its id */
+            alias = xcalloc(1, sizeof *alias);
+            memcpy(alias->text, row->alias, sizeof alias->text);
+            alias->agent = *id;
+            HASH_ADD_STR(n->aliases, text, alias);
+        }
+    }
+    return a;
+}
+
+void agent_remove(struct node *n, struct agent *a)
+{
+    struct alias *alias = NULL;
+    if (a->alias) {
+        HASH_FIND_STR(n->aliases, a->alias, alias);
+        if (alias && gw_id_equal(&alias->agent, &a->id)) {
+            HASH_DEL(n->aliases, alias);
+            free(alias);
+        }
+    }
+    if (a->type->runner && a->live && a->live->incarnation == a->type->runner->incarnation) {
+        runner_unload(a->type->runner, &a->id);
+    }
+    if (a->starting) {
+        starts_end(n, a);
+    }
+    agent_count(n, a->type, a->status, false);
+    agent_unmake(n, a);
 }
 
 /* Row = from, bit = to. */
@@ -299,14 +347,11 @@ void agent_set_status(struct node *n, struct agent *a, agent_status status)
     log_debug("agent.status", "agent=%s from=%s to=%s", gw_id_text(&a->id, id),
               agent_status_names[a->status], agent_status_names[status]);
     bool thaws = a->status == AGENT_MOVING && (status == AGENT_ACTIVE || status == AGENT_INACTIVE);
-    if (a->status == AGENT_ACTIVE) {
-        idle_remove(a);
-    } else if (status == AGENT_ACTIVE) {
-        idle_add(n, a);
-    }
-    count(n, a, false);
+    step_out(n, a);
+    agent_count(n, a->type, a->status, false);
     a->status = status;
-    count(n, a, true);
+    agent_count(n, a->type, a->status, true);
+    line_up(n, a);
     if (thaws && a->timers) {
         timers_thaw(n, a);
     }
@@ -340,20 +385,63 @@ void agent_quarantine(struct node *n, struct agent *a, const struct peer *other,
 
 uint64_t agent_fence(struct node *n, const gw_id *id)
 {
-    const struct agent *a = agent_find(n, id);
+    const struct agent *a = find_awake(n, id);
     const struct location *l = location_find(n, id);
-    uint64_t here = a ? a->epoch : 0;
+    struct sleeper_view sleeper = {0};
+    uint64_t here = a ? a->epoch : sleepers_look(n, id, &sleeper) ? sleeper.epoch : 0;
     uint64_t known = l ? l->fence : 0;
     return here > known ? here : known;
 }
 
 /* ---- look-up by what people type ---- */
 
-static bool ends_with(const gw_id *id, const char *ending, size_t len)
+/* The last characters of an id as bits: what they are, and which they are. */
+struct ending {
+    uint64_t high, low, high_mask, low_mask;
+};
+
+static bool ending_parse(const char *text, size_t len, struct ending *ret)
 {
-    char text[GW_ID_TEXT];
-    gw_id_text(id, text);
-    return strncasecmp(text + GW_ID_TEXT - 1 - len, ending, len) == 0;
+    char padded[GW_ID_TEXT], mask[GW_ID_TEXT];
+    uint8_t value[GW_ID_BYTES], bits[GW_ID_BYTES];
+    size_t before = GW_ID_TEXT - 1 - len;
+    memset(padded, '0', before);
+    memcpy(padded + before, text, len);
+    memset(mask, '0', before);
+    memset(mask + before, 'Z', len);
+    if (!base32_decode(padded, GW_ID_TEXT - 1, value, sizeof value) ||
+        !base32_decode(mask, GW_ID_TEXT - 1, bits, sizeof bits)) {
+        return false;
+    }
+    *ret =
+        (struct ending){load_u64(value), load_u64(value + 8), load_u64(bits), load_u64(bits + 8)};
+    return true;
+}
+
+static bool ends_with(const gw_id *id, const struct ending *e)
+{
+    return (load_u64(id->b + 8) & e->low_mask) == e->low &&
+           (load_u64(id->b) & e->high_mask) == e->high;
+}
+
+/* GW_EAMBIGUOUS, or the only one in ret_id; GW_EUNKNOWN: none. */
+static gw_err by_ending(struct node *n, const struct ending *e, gw_id *ret_id)
+{
+    size_t found = 0, sleeping = sleepers_count(n);
+    for (const struct agent *a = n->agents; a && found < 2; a = a->hh.next) {
+        if (ends_with(&a->id, e)) {
+            *ret_id = a->id;
+            found++;
+        }
+    }
+    for (size_t i = 0; i < sleeping && found < 2; i++) {
+        const gw_id *id = sleepers_at(n, i).id;
+        if (ends_with(id, e)) {
+            *ret_id = *id;
+            found++;
+        }
+    }
+    return found == 0 ? GW_EUNKNOWN : found == 1 ? GW_OK : GW_EAMBIGUOUS;
 }
 
 gw_err agent_lookup(struct node *n, const char *text, struct agent **ret, struct gw_error *why)
@@ -361,23 +449,19 @@ gw_err agent_lookup(struct node *n, const char *text, struct agent **ret, struct
     gw_id id;
     struct agent *found = NULL;
     struct alias *alias;
+    struct ending ending;
     size_t len = strlen(text);
     HASH_FIND_STR(n->aliases, text, alias);
     if (alias) {
-        found = alias->agent;
+        found = agent_find(n, &alias->agent);
     } else if (gw_id_parse(text, &id) == GW_OK) {
         found = agent_find(n, &id);
-    } else if (len >= 4 && len < GW_ID_TEXT - 1) {
-        for (struct agent *a = n->agents; a; a = a->hh.next) {
-            if (!ends_with(&a->id, text, len)) {
-                continue;
-            }
-            if (found) {
-                return gw_fail(why, GW_EAMBIGUOUS, "more than one agent here ends with \"%s\"",
-                               text);
-            }
-            found = a;
+    } else if (len >= 4 && len < GW_ID_TEXT - 1 && ending_parse(text, len, &ending)) {
+        gw_err err = by_ending(n, &ending, &id);
+        if (err == GW_EAMBIGUOUS) {
+            return gw_fail(why, err, "more than one agent here ends with \"%s\"", text);
         }
+        found = err == GW_OK ? agent_find(n, &id) : NULL;
     }
     if (!found) {
         return gw_fail(why, GW_EAGENT_NOT_FOUND, "no agent \"%s\" on this host", text);

@@ -85,11 +85,12 @@ static void made(struct op_call *call, gw_err err, gw_value *result, const struc
 }
 
 /* Whether it has to be made. */
-static bool is_missing(const struct node *n, const struct node_builtin *b)
+static bool is_missing(struct node *n, const struct node_builtin *b)
 {
     const struct alias *alias;
     HASH_FIND_STR(n->aliases, b->alias, alias);
-    if (alias && alias->agent->type->builtin != b) {
+    const struct agent *a = alias ? agent_find(n, &alias->agent) : NULL;
+    if (a && a->type->builtin != b) {
         log_error("builtin.missing",
                   "type=%s its alias \"%s\" belongs to another agent; dispose that and start again",
                   b->type, b->alias);

@@ -9,7 +9,7 @@
  * half done, and a drain that is begun again takes who is still here. Scanned until nobody new is
  * found: agents that are created or arrive meanwhile go, too, but each is sent only a few times,
  * for it may come back by itself. */
-#include "host/core/handoff.h"
+#include "host/core/sleepers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -232,32 +232,38 @@ static void find_hosts(struct drain *d)
     d->host_count = up;
 }
 
+static void look_at(struct drain *d, const gw_id *id)
+{
+    struct gw_error why;
+    struct leaving *l;
+    HASH_FIND(hh, d->all, id, sizeof *id, l);
+    if (!l) {
+        l = xcalloc(1, sizeof *l);
+        l->drain = d;
+        l->id = *id;
+        HASH_ADD(hh, d->all, id, sizeof l->id, l);
+        enqueue(d, l, false);
+    } else if (l->state == LEAVING_GONE) {
+        d->moved--;
+        if (l->tries < TRIES_MAX) {
+            enqueue(d, l, false);
+        } else {
+            gw_fail(&why, GW_ECONFLICT, "it went away %u times and came back each time", l->tries);
+            stays(d, l, &why);
+        }
+    }
+}
+
 /* Whoever is here and has not been looked at yet, or has come back. */
 static void scan(struct drain *d)
 {
-    struct gw_error why;
-    for (struct agent *a = d->n->agents; a; a = a->hh.next) {
-        struct leaving *l;
-        if (a->type->builtin) {
-            continue; /* it belongs to the host */
+    for (const struct agent *a = d->n->agents; a; a = a->hh.next) {
+        if (!a->type->builtin) { /* else it belongs to the host */
+            look_at(d, &a->id);
         }
-        HASH_FIND(hh, d->all, &a->id, sizeof a->id, l);
-        if (!l) {
-            l = xcalloc(1, sizeof *l);
-            l->drain = d;
-            l->id = a->id;
-            HASH_ADD(hh, d->all, id, sizeof l->id, l);
-            enqueue(d, l, false);
-        } else if (l->state == LEAVING_GONE) {
-            d->moved--;
-            if (l->tries < TRIES_MAX) {
-                enqueue(d, l, false);
-            } else {
-                gw_fail(&why, GW_ECONFLICT, "it went away %u times and came back each time",
-                        l->tries);
-                stays(d, l, &why);
-            }
-        }
+    }
+    for (size_t i = 0; i < sleepers_count(d->n); i++) {
+        look_at(d, sleepers_at(d->n, i).id);
     }
 }
 

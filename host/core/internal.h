@@ -16,6 +16,7 @@
 
 #define REQUEST_KEY_BYTES 16 /* hash of a client's request id */
 #define ROW_KEY_BYTES     (GW_ID_BYTES + 8)
+#define AGENT_ROW_FIELDS  13 /* and more, which rows of the first build do not have */
 #define STREAM_KEY_BYTES  (GW_ID_BYTES + 1) /* other agent, then STREAM_IN or STREAM_OUT */
 #define STREAM_IN         0
 #define STREAM_OUT        1
@@ -83,6 +84,7 @@ struct type {
     TAILQ_HEAD(idle_list, agent) idle;  /* its active agents, by last use, oldest first (idle.c) */
     int64_t idle_ms;                    /* so long without work, and it sleeps; 0 = never */
     struct sleep_wish sleep;            /* where nobody else says */
+    uint32_t sleepers;                  /* sleepers.c */
 };
 
 /* What stands in a row of TABLE_AGENTS besides its key. */
@@ -119,19 +121,22 @@ struct carry {
 };
 
 struct live; /* what an agent needs in memory while it does something */
+/* One that sleeps and that nothing hangs on loses this after a moment (sleepers.c): beyond a turn
+ * of the loop it is remembered by its id. What has to stay beside the row belongs into
+ * agent_is_bare. */
 struct agent {
     UT_hash_handle hh; /* by id */
     gw_id id;
     uint64_t epoch;
     struct type *type;
-    const struct host_id *home;    /* interned (peers.c) */
-    char *alias;                   /* NULL = none */
-    struct live *live;             /* NULL: nothing in memory */
-    struct move_out *move;         /* AGENT_MOVING */
-    struct buf *intent;            /* as in the row; NULL = none */
-    struct agent_timers *timers;   /* timers.c; NULL = none */
-    TAILQ_ENTRY(agent) idle;       /* in type->idle while AGENT_ACTIVE */
-    int64_t used_us;               /* when it last ended a piece of work */
+    const struct host_id *home;  /* interned (peers.c) */
+    char *alias;                 /* NULL = none */
+    struct live *live;           /* NULL: nothing in memory */
+    struct move_out *move;       /* AGENT_MOVING */
+    struct buf *intent;          /* as in the row; NULL = none */
+    struct agent_timers *timers; /* timers.c; NULL = none */
+    TAILQ_ENTRY(agent) idle; /* in type->idle while AGENT_ACTIVE, n->resting while AGENT_INACTIVE */
+    int64_t used_us;         /* when it last ended a piece of work, or came to rest */
     struct agent_watches *watches; /* watches.c; NULL = none */
     gw_id of;
     int64_t created_ms;
@@ -284,6 +289,7 @@ struct peer {
         uint32_t version;
     } * types;
     size_t type_count;
+    uint32_t sleepers; /* sleepers.c */
 };
 struct request {
     UT_hash_handle hh; /* by stream */
@@ -402,16 +408,19 @@ struct node {
     uint64_t boot; /* number of this start, durable */
     bool ready, stopping, stopped;
     bool ended;        /* node_free is at work */
+    size_t boot_table; /* which of the long tables is being read */
     size_t boot_waits; /* agents of built-in types that are being made */
     bool residents_made;
     LIST_HEAD(making_list, making) makings; /* builtins.c */
 
-    struct agent *agents;
-    size_t active_count, inactive_count, builtin_count; /* of agents; residents apart */
+    struct agent *agents;      /* all but the sleepers */
+    struct sleepers *sleepers; /* sleepers.c */
+    TAILQ_HEAD(resting_list, agent) resting;
+    size_t active_count, inactive_count, builtin_count; /* of both; residents apart */
     struct alias {
         UT_hash_handle hh; /* by text */
-        struct agent *agent;
-        char *text;
+        gw_id agent;
+        char text[LIMIT_ALIAS_BYTES + 1];
     } * aliases;
     struct type *types;
     struct runner *runners;
@@ -505,7 +514,16 @@ gw_err agent_row_unpack(struct span raw, struct agent_row *ret) GW_MUST_USE;
  * = none). */
 void agent_put_row(struct store_batch *batch, const struct agent *a, agent_status status,
                    uint32_t pending, const struct buf *intent);
+/* One that lives here, or NULL; good for this turn of the loop. */
 struct agent *agent_find(struct node *n, const gw_id *id);
+/* For sleepers.c: the struct alone, without counts and alias; its row; whether it has nothing but
+ * what stands in its row. */
+struct agent *agent_make(struct node *n, const gw_id *id, uint64_t epoch,
+                         const struct agent_row *row);
+void agent_unmake(struct node *n, struct agent *a);
+void agent_count(struct node *n, struct type *t, agent_status status, bool in);
+void agent_pack(const struct agent *a, struct buf *out);
+bool agent_is_bare(const struct agent *a);
 /* Register; the id must be free. */
 struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
                         const struct agent_row *row);

@@ -1,5 +1,6 @@
 /* Operations that only look: health, status, hosts, types, agents, show, moves. */
 #include "host/core/handoff.h"
+#include "host/core/sleepers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,13 +218,15 @@ static gw_value agent_entry(struct node *n, const gw_id *id, const char *type, c
     return one.v;
 }
 
-static bool passes(const struct op_call *call, const gw_id *after, const gw_id *id,
-                   const char *type, const char *status)
+struct filter {
+    const gw_id *after;
+    const char *type, *status; /* NULL: any */
+};
+
+static bool passes(const struct filter *f, const gw_id *id, const char *type, const char *status)
 {
-    const char *want_type = gw_map_str(&call->args, "type", NULL);
-    const char *want_status = gw_map_str(&call->args, "status", NULL);
-    return memcmp(id, after, sizeof *id) > 0 && (!want_type || strcmp(want_type, type) == 0) &&
-           (!want_status || strcmp(want_status, status) == 0);
+    return memcmp(id, f->after, sizeof *id) > 0 && (!f->type || strcmp(f->type, type) == 0) &&
+           (!f->status || strcmp(f->status, status) == 0);
 }
 
 static int by_agent(const void *a, const void *b)
@@ -282,9 +285,27 @@ static void offer(struct page *p, struct candidate c)
     }
 }
 
+static void offer_sleepers(struct node *n, struct page *p, const struct filter *f)
+{
+    const char *status = agent_status_names[AGENT_INACTIVE];
+    const struct type *want = f->type ? type_find(n, f->type) : NULL;
+    size_t count = sleepers_count(n);
+    if ((f->type && !want) || (f->status && strcmp(f->status, status) != 0)) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct sleeper_view s = sleepers_at(n, i);
+        if ((!want || s.type == want) && memcmp(s.id, f->after, sizeof *s.id) > 0) {
+            offer(p, (struct candidate){s.id, s.type->name, status, NULL, s.epoch});
+        }
+    }
+}
+
 static void local_agents(struct listing *l, const gw_id *after)
 {
     struct node *n = l->n;
+    const struct filter f = {after, gw_map_str(&l->call->args, "type", NULL),
+                             gw_map_str(&l->call->args, "status", NULL)};
     struct page *p = xcalloc(1, sizeof *p);
     p->cap = (size_t)gw_map_int(&l->call->args, "limit", 100) +
              1; /* one more says that there is a next page */
@@ -294,23 +315,27 @@ static void local_agents(struct listing *l, const gw_id *after)
     for (const struct agent *a = n->agents; a; a = a->hh.next) {
         const char *status = agent_status_names[a->status];
         if (!a->unborn && (residents || !builtin_is_resident(a->type)) &&
-            passes(l->call, after, &a->id, a->type->name, status)) {
+            passes(&f, &a->id, a->type->name, status)) {
             offer(p, (struct candidate){&a->id, a->type->name, status, a->alias, a->epoch});
         }
     }
+    offer_sleepers(n, p, &f);
     for (const struct move_in *m = n->moves_in; m; m = m->hh.next) {
-        if (passes(l->call, after, &m->agent, m->row.type, "staged")) {
+        if (passes(&f, &m->agent, m->row.type, "staged")) {
             offer(p, (struct candidate){&m->agent, m->row.type, "staged", m->row.alias, m->epoch});
         }
     }
     for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
-        if (m->phase == OUT_DEPARTED && passes(l->call, after, &m->agent_id, m->type, "departed")) {
+        if (m->phase == OUT_DEPARTED && passes(&f, &m->agent_id, m->type, "departed")) {
             offer(p, (struct candidate){&m->agent_id, m->type, "departed", NULL, m->epoch});
         }
     }
     for (size_t i = 0; i < p->count; i++) {
         const struct candidate *c = &p->rows[i];
-        add(&l->rows, agent_entry(n, c->id, c->type, c->status, c->epoch, c->alias));
+        char alias[LIMIT_ALIAS_BYTES + 1];
+        sleepers_alias(n, c->id, alias);
+        add(&l->rows,
+            agent_entry(n, c->id, c->type, c->status, c->epoch, alias[0] ? alias : c->alias));
     }
     free(p);
 }

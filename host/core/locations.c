@@ -5,7 +5,7 @@
  * tells the home of an agent who has it. When it turns out that two hosts have one (an operator
  * ended a move by his word, H8), the lower epoch gives way: who has it asks the other host itself,
  * and quarantines its copy. */
-#include "host/core/internal.h"
+#include "host/core/sleepers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -159,23 +159,40 @@ static void send_entries(struct node *n, struct peer *p, struct buf *entries, si
     buf_reset(entries);
 }
 
+struct telling {
+    struct node *n;
+    struct peer *p;
+    struct buf entries;
+    size_t count;
+};
+
+static void tell_one(struct telling *t, const gw_id *id, uint64_t epoch)
+{
+    locate_entry(&t->entries, id, epoch, &t->n->self->id, false);
+    if (++t->count == LIMIT_PAGE) {
+        send_entries(t->n, t->p, &t->entries, t->count);
+        t->count = 0;
+    }
+}
+
 void locations_link_up(struct node *n, struct peer *p)
 {
-    struct buf entries = {0};
-    size_t count = 0;
-    for (struct agent *a = n->agents; a; a = a->hh.next) {
+    struct telling t = {.n = n, .p = p};
+    for (const struct agent *a = n->agents; a; a = a->hh.next) {
         if (a->home == &p->id) {
-            locate_entry(&entries, &a->id, a->epoch, &n->self->id, false);
-            if (++count == LIMIT_PAGE) {
-                send_entries(n, p, &entries, count);
-                count = 0;
-            }
+            tell_one(&t, &a->id, a->epoch);
         }
     }
-    if (count > 0) {
-        send_entries(n, p, &entries, count);
+    for (size_t i = 0; i < sleepers_count(n); i++) {
+        struct sleeper_view s = sleepers_at(n, i);
+        if (s.home == &p->id) {
+            tell_one(&t, s.id, s.epoch);
+        }
     }
-    buf_free(&entries);
+    if (t.count > 0) {
+        send_entries(n, p, &t.entries, t.count);
+    }
+    buf_free(&t.entries);
 }
 
 /* ---- two copies ---- */

@@ -1,11 +1,11 @@
 /* Life of a node: boot from the store, one turn of housekeeping, orderly stop.
  *
- * Boot reads five tables, then starts the runners; `ready` when each runner has answered or failed
- * and the agents that the host itself keeps are there.
- * The first transaction of a boot writes its number, so that a store that cannot be written is
- * found before anything is promised. Stop: new work is refused, what runs finishes and becomes
- * durable, then on_stopped. */
-#include "host/core/internal.h"
+ * Boot reads the tables that it needs, the long ones page by page, then starts the runners; `ready`
+ * when each runner has answered or failed and the agents that the host itself keeps are there. The
+ * first transaction of a boot writes its number, so that a store that cannot be written is found
+ * before anything is promised. Stop: new work is refused, what runs finishes and becomes durable,
+ * then on_stopped. */
+#include "host/core/sleepers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +82,10 @@ void node_commit(struct node *n, struct store_batch *batch, storage_done done, v
 
 /* ---- boot ---- */
 
+/* These may be long: they are read page by page. Members first: agents and locations name them. */
+static const store_table large_tables[] = {TABLE_AGENTS, TABLE_LOCATIONS};
+#define BOOT_PAGE 8192 /* rows: some MB at a time */
+
 static void boot_agent_row(struct node *n, struct span key, struct span value)
 {
     struct agent_row row;
@@ -93,6 +97,9 @@ static void boot_agent_row(struct node *n, struct span key, struct span value)
     }
     memcpy(id.b, key.p, GW_ID_BYTES);
     uint64_t epoch = load_u64(key.p + GW_ID_BYTES);
+    if (sleepers_boot_row(n, &id, epoch, value)) {
+        return;
+    }
     if (agent_row_unpack(value, &row) != GW_OK) {
         log_error("store.row",
                   "agent=%s its row does not decode; it stays on disk and is not served",
@@ -165,24 +172,8 @@ static void boot_written(void *arg, gw_err err)
     node_boot_step(n);
 }
 
-static void boot_read(void *arg, gw_err err, const struct storage_row *rows, size_t count)
+static void boot_decoded(struct node *n)
 {
-    struct node *n = arg;
-    if (err != GW_OK) {
-        boot_failed(n, err, "cannot read the store");
-        return;
-    }
-    /* Members first: agents and locations name them. */
-    for (size_t i = 0; i < count; i++) {
-        if (rows[i].table == TABLE_MEMBERS || rows[i].table == TABLE_META) {
-            boot_row(n, &rows[i]);
-        }
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (rows[i].table != TABLE_MEMBERS && rows[i].table != TABLE_META) {
-            boot_row(n, &rows[i]);
-        }
-    }
     n->boot++;
     n->next_stream =
         n->boot << 32 | 1; /* a late answer to a request of an earlier boot fits none of ours */
@@ -193,6 +184,59 @@ static void boot_read(void *arg, gw_err err, const struct storage_row *rows, siz
                     (struct span){raw, sizeof raw});
     event_put(n, batch, &(struct event){.kind = "host.start"});
     node_commit(n, batch, boot_written, n);
+}
+
+static void boot_page(void *arg, gw_err err, const struct storage_row *rows, size_t count);
+
+/* The next rows of a large table; `after` NULL: from its beginning. */
+static void boot_ask(struct node *n, const struct span *after)
+{
+    uint8_t from[LIMIT_STORE_KEY_BYTES + 1];
+    struct store_range range = {.table = large_tables[n->boot_table], .limit = BOOT_PAGE};
+    if (after) {
+        memcpy(from, after->p, after->n);
+        from[after->n] = 0; /* the first key behind it */
+        range.from = (struct span){from, after->n + 1};
+    }
+    n->env->read(n->env->ctx, &range, 1, boot_page, n);
+}
+
+/* While these are decoded the next ones are read. */
+static void boot_page(void *arg, gw_err err, const struct storage_row *rows, size_t count)
+{
+    struct node *n = arg;
+    bool more = count == BOOT_PAGE;
+    if (err != GW_OK) {
+        boot_failed(n, err, "cannot read the store");
+        return;
+    }
+    if (more) {
+        boot_ask(n, &rows[count - 1].key);
+    }
+    for (size_t i = 0; i < count; i++) {
+        boot_row(n, &rows[i]);
+    }
+    if (more) {
+        return;
+    }
+    if (++n->boot_table < sizeof large_tables / sizeof large_tables[0]) {
+        boot_ask(n, NULL);
+    } else {
+        boot_decoded(n);
+    }
+}
+
+static void boot_read(void *arg, gw_err err, const struct storage_row *rows, size_t count)
+{
+    struct node *n = arg;
+    if (err != GW_OK) {
+        boot_failed(n, err, "cannot read the store");
+        return;
+    }
+    boot_ask(n, NULL);
+    for (size_t i = 0; i < count; i++) {
+        boot_row(n, &rows[i]);
+    }
 }
 
 void node_boot_step(struct node *n)
@@ -225,6 +269,7 @@ static void housekeeping(void *arg)
     idle_housekeeping(n);
     starts_go(n);
     watches_housekeeping(n);
+    sleepers_housekeeping(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
 
@@ -234,8 +279,6 @@ void node_start(struct node *n)
     const struct store_range ranges[] = {
         {.table = TABLE_META},
         {.table = TABLE_MEMBERS},
-        {.table = TABLE_AGENTS},
-        {.table = TABLE_LOCATIONS},
         {.table = TABLE_REQUESTS, .prefix = {nil_agent, sizeof nil_agent}},
         {.table = TABLE_EVENTS, .backwards = true, .limit = 1},
         {.table = TABLE_DEAD, .backwards = true, .limit = 1},
@@ -380,6 +423,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     max->events = max->events ? max->events : LIMIT_EVENTS_KEPT;
     max->lost_ms = max->lost_ms ? max->lost_ms : NODE_LOST_MS;
     timers_init(n);
+    sleepers_init(n);
     struct host_id id = host_id_of_key(config->key.public_key);
     n->self = peer_intern(n, &id);
     n->self->self = n->self->up = true;
@@ -428,6 +472,12 @@ void node_free(struct node *n)
         agent_remove(n, a);
     }
     topics_free(n);
+    struct alias *alias, *next_alias;
+    HASH_ITER (hh, n->aliases, alias, next_alias) { /* of sleepers */
+        HASH_DEL(n->aliases, alias);
+        free(alias);
+    }
+    sleepers_free(n);
     timers_free(n);
     starts_free(n);
     mailbox_free(n);
@@ -449,6 +499,13 @@ void node_each_agent(struct node *n, bool (*visit)(void *arg, const struct node_
         bool runnable =
             a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE || a->status == AGENT_MOVING;
         struct node_agent_view view = {a->id, a->epoch, agent_status_names[a->status], runnable};
+        if (!visit(arg, &view)) {
+            return;
+        }
+    }
+    for (size_t i = 0; i < sleepers_count(n); i++) {
+        struct sleeper_view s = sleepers_at(n, i);
+        struct node_agent_view view = {*s.id, s.epoch, agent_status_names[AGENT_INACTIVE], true};
         if (!visit(arg, &view)) {
             return;
         }

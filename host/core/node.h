@@ -8,6 +8,7 @@
  * transactions on their way to the disk
  * - commit.c: a handler's result as one transaction
  * - create.c: create, clone; sleep.c: deactivate, activate, dispose
+ * - sleepers.c: what is kept of agents that sleep
  * - idle.c: agents without work fall asleep; starts.c: those that begin by themselves
  * - intents.c: what agents ask about themselves
  * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents

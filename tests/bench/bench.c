@@ -129,8 +129,10 @@ static const struct {
     const char *name;
     void (*run)(struct bench *b);
 } cases[] = {
-    {"host", case_host},   {"create", case_create}, {"message", case_message},
-    {"sleep", case_sleep}, {"move", case_move},     {"memory", case_memory},
+    {"host", case_host},         {"create", case_create},
+    {"message", case_message},   {"sleep", case_sleep},
+    {"move", case_move},         {"memory", case_memory},
+    {"sleepers", case_sleepers}, {"sleepers_1m", case_sleepers_1m},
 };
 
 static void clean_up(const char *home)

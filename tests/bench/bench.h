@@ -48,5 +48,7 @@ void case_message(struct bench *b);
 void case_move(struct bench *b);
 void case_sleep(struct bench *b);
 void case_memory(struct bench *b);
+void case_sleepers(struct bench *b);
+void case_sleepers_1m(struct bench *b);
 
 #endif
