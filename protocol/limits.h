@@ -62,6 +62,9 @@
 #define LIMIT_WATCHERS_PER_AGENT 4096         /* monitors of others on one agent: its end tells each */
 #define LIMIT_LOST_MS (365LL * 24 * 3600 * 1000) /* longest that a monitor waits for a lost host */
 #define LIMIT_WHEREABOUTS 256                 /* agents that one question about their hosts names */
+#define LIMIT_STOPS 256                       /* of one itinerary: its row is written at each */
+#define LIMIT_STOP_BYTES 4096                 /* packed arguments, and reply, of one stop */
+#define LIMIT_STOP_TO_BYTES 512               /* selector of one stop */
 #define LIMIT_REQUEST_KEY_BYTES 128           /* --op-key */
 #define LIMIT_STREAM_WINDOW 64                /* unacknowledged messages of one stream */
 #define LIMIT_STREAMS 65536                   /* other agents that one agent has told, or heard from */

@@ -76,6 +76,15 @@ const struct cli_command commands[] = {
             clone_options, clone_run,
             "Prints the id of the copy.\n"
             "JSON: agent (the new one), of, type, host, epoch.\n\n" DRY_HELP KEY_HELP),
+    COMMAND("itinerary", "AGENT [[METHOD@]SELECTOR]...", "send an agent round hosts",
+            itinerary_options, itinerary_run,
+            "At each stop the method runs once, with the arguments of --arg; its reply is\n"
+            "kept. Then the agent goes home. It goes on by itself, also when this command\n"
+            "or a host has ended. Without stops: how far it is, and the replies so far.\n"
+            "New stops take the place of those that are left.\n"
+            "JSON: agent, host, epoch, itinerary{state, at, stops[{to, method, policy, state,\n"
+            "host, at, reply, code, text}]}.\n\n"
+            "example: godwit itinerary tour look@beta look@tag:lab --wait"),
     COMMAND("drain", "[HOST]", "move all agents of a host away", drain_options, drain_run,
             "Sleeping agents move without waking. Agents that cannot go stay and are named\n"
             "with the reason: exit code 6. Ctrl-C ends it after the moves that have begun;\n"

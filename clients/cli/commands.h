@@ -32,6 +32,8 @@ extern const struct cli_option drain_options[];
 gw_err drain_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 extern const struct cli_option clone_options[];
 gw_err clone_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+extern const struct cli_option itinerary_options[];
+gw_err itinerary_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 extern const struct cli_option deactivate_options[];
 gw_err deactivate_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err activate_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;

@@ -14,6 +14,7 @@
  *
  * State is always on disk: a struct live is only a cache of what an agent needs while it does
  * something. */
+#include "host/core/itinerary.h"
 #include "host/core/sleepers.h"
 
 #include <stdlib.h>
@@ -43,7 +44,7 @@ struct span row_number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, uint
     return (struct span){raw, ROW_KEY_BYTES + 8};
 }
 
-#define ROW_FIELDS 15
+#define ROW_FIELDS 16
 
 void agent_row_pack(const struct agent_row *row, struct buf *out)
 {
@@ -63,11 +64,13 @@ void agent_row_pack(const struct agent_row *row, struct buf *out)
     mp_bin(out, row->intent.data, row->intent.len);
     mp_bool(out, row->wake_at_start);
     trace_pack(&row->trace, out);
+    mp_span(out, buf_span(&row->itinerary));
 }
 
 void agent_row_clear(struct agent_row *row)
 {
     buf_free(&row->intent);
+    buf_free(&row->itinerary);
     *row = (struct agent_row){0};
 }
 
@@ -80,6 +83,19 @@ static gw_err read_status(struct mp *m, agent_status *ret)
     }
     *ret = (agent_status)v;
     return GW_OK;
+}
+
+static gw_err read_itinerary(struct mp *m, struct buf *ret)
+{
+    struct span packed;
+    struct itinerary *it = NULL;
+    GW_TRY(mp_read_bin(m, &packed));
+    if (packed.n > 0) {
+        GW_TRY(itinerary_unpack(packed, &it)); /* the row may have come from another host */
+        itinerary_free(it);
+        buf_add(ret, packed.p, packed.n);
+    }
+    return buf_ok(ret) ? GW_OK : GW_ENOMEM;
 }
 
 static gw_err read_row(struct mp *m, struct agent_row *row)
@@ -110,6 +126,9 @@ static gw_err read_row(struct mp *m, struct agent_row *row)
     }
     if (n > AGENT_ROW_FIELDS + 1) {
         GW_TRY(trace_unpack(m, &row->trace));
+    }
+    if (n > AGENT_ROW_FIELDS + 2) {
+        GW_TRY(read_itinerary(m, &row->itinerary));
     }
     return mp_skip_n(m, n > ROW_FIELDS ? n - ROW_FIELDS : 0);
 }
@@ -146,6 +165,9 @@ static void row_of(const struct agent *a, struct agent_row *ret)
         (void)span_text((struct span){(const uint8_t *)a->alias, strlen(a->alias)}, ret->alias,
                         sizeof ret->alias);
     }
+    if (a->itinerary) {
+        itinerary_pack(a->itinerary, &ret->itinerary); /* the caller's to free */
+    }
 }
 
 void agent_put_row(struct store_batch *batch, const struct agent *a, agent_status status,
@@ -164,6 +186,7 @@ void agent_put_row(struct store_batch *batch, const struct agent *a, agent_statu
     agent_row_pack(&row, &value);
     store_batch_put_take(batch, TABLE_AGENTS, row_key(key, &a->id, a->epoch), &value);
     buf_free(&value);
+    buf_free(&row.itinerary);
 }
 
 void agent_pack(const struct agent *a, struct buf *out)
@@ -171,6 +194,7 @@ void agent_pack(const struct agent *a, struct buf *out)
     struct agent_row row;
     row_of(a, &row);
     agent_row_pack(&row, out);
+    buf_free(&row.itinerary);
 }
 
 static void delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch, bool but_outbox)
@@ -262,6 +286,10 @@ struct agent *agent_make(struct node *n, const gw_id *id, uint64_t epoch,
     if (row->alias[0]) {
         a->alias = xstrdup(row->alias);
     }
+    if (row->itinerary.len > 0 &&
+        itinerary_unpack(buf_span(&row->itinerary), &a->itinerary) != GW_OK) {
+        log_die("memory", "out of memory for an itinerary"); /* it was looked at before */
+    }
     HASH_ADD(hh, n->agents, id, sizeof a->id, a);
     line_up(n, a);
     return a;
@@ -274,6 +302,7 @@ void agent_unmake(struct node *n, struct agent *a)
     timers_forget(n, a);
     watches_forget(n, a);
     live_free(a->live);
+    itinerary_free(a->itinerary);
     if (a->intent) {
         buf_free(a->intent);
         free(a->intent);
@@ -285,8 +314,8 @@ void agent_unmake(struct node *n, struct agent *a)
 bool agent_is_bare(const struct agent *a)
 {
     return a->status == AGENT_INACTIVE && !a->type->builtin && !a->live && !a->move && !a->intent &&
-           !a->timers && !a->pending && !a->start_waits && !a->wake_wanted && !a->starting &&
-           !a->waking && !a->intent_busy && !a->unborn && !a->loading;
+           !a->timers && !a->watches && !a->pending && !a->start_waits && !a->wake_wanted &&
+           !a->starting && !a->waking && !a->intent_busy && !a->unborn && !a->loading;
 }
 
 struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,

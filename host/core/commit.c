@@ -6,7 +6,7 @@
  * completion (pipeline.c). A transaction that was certainly rolled back (disk full) fails the work;
  * the runner's object is then newer than the store, so it is loaded again. Read-only results skip
  * the store. */
-#include "host/core/internal.h"
+#include "host/core/itinerary.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +134,8 @@ static bool put_actions(struct work *w, struct store_batch *batch)
         } else if (watches_is_action(verb)) {
             watches_action(w, batch, verb, args);
             w->closes = true;
+        } else if (span_is(verb, "itinerary")) {
+            itinerary_action(w, batch, args);
         }
     }
     return intents_add(w);
@@ -180,6 +182,7 @@ void commit_finish(struct work *w)
         timers_committed(w);
         topics_committed(w);
         watches_committed(w);
+        itinerary_committed(w);
     }
     work_finish(w, w->result.err, w->result.err == GW_OK ? &w->result : NULL,
                 w->result.err == GW_OK ? NULL : &w->result.why);
@@ -203,6 +206,7 @@ void commit_undo(struct work *w)
     intents_undo(w);
     timers_rolled_back(w);
     watches_rolled_back(w);
+    itinerary_undo(w);
     w->agent->pending |= w->cleared;
     w->rolled_back = true;
 }
@@ -224,7 +228,7 @@ static bool fits(struct work *w)
     struct gw_error why;
     if (w->result.err != GW_OK || w->flags & RUN_DISCARD ||
         (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK &&
-         watches_check(w, &why) == GW_OK)) {
+         watches_check(w, &why) == GW_OK && itinerary_check_action(w, &why) == GW_OK)) {
         return true;
     }
     commit_unload(w->agent);
@@ -247,11 +251,13 @@ static void put_result(struct work *w, struct store_batch *batch)
         wishes = put_actions(w, batch);
         w->closes |= wishes;
     }
+    bool stepped = !discard && itinerary_step(w);
+    w->closes |= w->steps;
     a->pending &= ~bit;
     w->cleared = bit;
     if (w->prepare && ok) {
         w->prepare(w, &w->result, batch);
-    } else if (bit || wishes) {
+    } else if (bit || wishes || stepped || w->steps) {
         agent_put_row(batch, a, a->status == AGENT_MOVING ? AGENT_ACTIVE : a->status, a->pending,
                       a->intent);
     }

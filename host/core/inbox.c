@@ -4,7 +4,7 @@
  * The owner of an agent accepts number mark + 1 of a stream (tells.c says what a sender promises):
  * {inbox row, mark} is one transaction, and the answer goes out when it is durable (H6). A row
  * leaves the inbox with the transaction of the handler that it was for. */
-#include "host/core/internal.h"
+#include "host/core/itinerary.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -304,6 +304,7 @@ static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t
         live_know_done(n->poster.live);
         n->loading = false;
         HASH_ITER (hh, n->agents, a, next) {
+            itinerary_loaded(a);
             if (a->live && !TAILQ_EMPTY(&a->live->queue)) {
                 if (!a->unborn) { /* a resident that is being made: the host waits for it */
                     starts_add(n, a, false);
@@ -314,7 +315,11 @@ static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t
         starts_go(n);
     } else if ((a = agent_find(n, &g.id))) {
         a->loading = false;
+        itinerary_loaded(a);
         work_pump(n, a);
+        if ((a = agent_find(n, &g.id))) {
+            intent_run(n, a);
+        }
     }
 }
 

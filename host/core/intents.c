@@ -9,7 +9,7 @@
  *
  * For the first GRACE_US of a boot a host that cannot be reached yet is no failure: links are still
  * coming up. */
-#include "host/core/internal.h"
+#include "host/core/itinerary.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -127,8 +127,8 @@ static bool is_wish(struct mp *m, struct span *ret_verb, struct span *ret_args)
     struct mp one = mp_over(raw);
     return mp_read_array(&one, &fields) == GW_OK && fields >= 2 &&
            mp_read_str(&one, ret_verb) == GW_OK && mp_skip(&one, ret_args) == GW_OK &&
-           !span_is(*ret_verb, "tell") && !timers_is_action(*ret_verb) &&
-           !watches_is_action(*ret_verb);
+           !span_is(*ret_verb, "tell") && !span_is(*ret_verb, "itinerary") &&
+           !timers_is_action(*ret_verb) && !watches_is_action(*ret_verb);
 }
 
 bool intents_fit(const struct work *w, struct gw_error *why)
@@ -266,7 +266,7 @@ static void stays_done(struct work *w, gw_err err, const struct run_result *r,
     (void)w, (void)err, (void)r, (void)why; /* a failure is an event (commit.c) */
 }
 
-static bool has_method(const struct type *t, const char *name)
+bool intents_has_method(const struct type *t, const char *name)
 {
     const gw_value *methods = t->about ? gw_map_get(t->about, "methods") : NULL;
     size_t len = strlen(name);
@@ -291,7 +291,7 @@ static void stays(struct node *n, struct agent *a, uint64_t number, const char *
                   const struct gw_error *why)
 {
     struct work *w = NULL;
-    if (a->live && a->live->known && has_method(a->type, "on_dispatch_failed")) {
+    if (a->live && a->live->known && intents_has_method(a->type, "on_dispatch_failed")) {
         w = work_new(n, a, HOOK_METHOD);
         w->method = xstrdup("on_dispatch_failed");
         node_random(n, w->key, sizeof w->key); /* of its asks */
@@ -408,7 +408,7 @@ static void known_now(struct work *w, gw_err err, const struct run_result *r,
     } /* else work_finish goes on with intent_run */
 }
 
-static void make_known(struct node *n, struct agent *a)
+void intents_make_known(struct node *n, struct agent *a)
 {
     struct work *w = work_new(n, a, HOOK_NONE);
     w->lifecycle = true;
@@ -433,13 +433,17 @@ void intent_run(struct node *n, struct agent *a)
     struct wish x;
     struct gw_error why;
     gw_value args = gw_nil();
-    if (!a->intent || a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping ||
-        a->start_waits || !a->type->runner || !runner_usable(a->type->runner) ||
+    if (!a->intent) {
+        itinerary_go(n, a);
+        return;
+    }
+    if (a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping || a->start_waits ||
+        !a->type->runner || !runner_usable(a->type->runner) ||
         (a->live && (a->live->current || a->live->held || pipeline_busy(a->live)))) {
         return;
     }
     if (!agent_live(a)->known) {
-        make_known(n, a);
+        intents_make_known(n, a);
         return;
     }
     a->intent_busy = true;

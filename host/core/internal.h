@@ -103,8 +103,9 @@ struct agent_row {
     uint8_t nonce[TICKET_NONCE_BYTES]; /* staged: ours; departed: the destination's */
     agent_status then;                 /* staged: becomes this at COMMIT (active or inactive) */
     struct trace trace;                /* staged: of the move */
-    struct buf intent; /* packed [verb, args] that the agent asked about itself and that is not
-                          done; owned */
+    struct buf intent;    /* packed [verb, args] that the agent asked about itself and that is not
+                             done; owned */
+    struct buf itinerary; /* packed (itinerary.c); owned */
 };
 void agent_row_clear(struct agent_row *row);
 
@@ -135,6 +136,7 @@ struct agent {
     struct move_out *move;       /* AGENT_MOVING */
     struct buf *intent;          /* as in the row; NULL = none */
     struct agent_timers *timers; /* timers.c; NULL = none */
+    struct itinerary *itinerary; /* itinerary.c; NULL = none */
     TAILQ_ENTRY(agent) idle; /* in type->idle while AGENT_ACTIVE, n->resting while AGENT_INACTIVE */
     int64_t used_us;         /* when it last ended a piece of work, or came to rest */
     struct agent_watches *watches; /* watches.c; NULL = none */
@@ -262,6 +264,9 @@ struct work {
     uint64_t wish_from, wish_to; /* numbers of the wishes that it added */
     uint64_t wish;          /* lifecycle work: number of the wish that it carries out, 0 = none */
     struct sleeping *sleep; /* of a deactivation, an activation; owned, one block */
+    struct buf itinerary;   /* of the agent, packed, as it was before this changed it */
+    bool steps;             /* it has changed it */
+    uint64_t revokes;       /* number of a message that it takes back; 0 = none */
     bool rolled_back;       /* it failed by its transaction, not by its handler */
     bool reads_state;
     bool dead;                /* its transaction makes it a dead letter */
@@ -470,6 +475,7 @@ struct node {
     size_t asking_whereabouts;                        /* questions that are open (patrol.c) */
     uint32_t wishes;                                  /* numbers given (intents.c) */
     bool wishes_wait;                                 /* some wait for links */
+    bool itineraries_wait;                            /* some wait for hosts */
     int64_t ready_us;
     bool loading;  /* timers and mail of all agents are being read, after boot */
     gw_id *starts; /* starts.c: a ring of those that wait to begin */
@@ -1051,6 +1057,9 @@ void intents_undo(struct work *w); /* its transaction was rolled back */
 /* Carry out the first wish, if nothing else goes on. */
 void intent_run(struct node *n, struct agent *a);
 void intents_retry(struct node *n); /* of all agents: a link came up, time went by */
+/* Have requests, streams and numbers read; intent_run follows. */
+void intents_make_known(struct node *n, struct agent *a);
+bool intents_has_method(const struct type *t, const char *name);
 /* This wish is done: taken out of the list in a transaction of its own. */
 void intent_pop(struct node *n, struct agent *a, uint64_t number);
 /* It could not be done: the same, with an event. */

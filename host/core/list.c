@@ -1,5 +1,6 @@
 /* Operations that only look: health, status, hosts, types, agents, show, moves. */
 #include "host/core/handoff.h"
+#include "host/core/itinerary.h"
 #include "host/core/sleepers.h"
 
 #include <stdio.h>
@@ -548,6 +549,9 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     o.err = o.err == GW_OK ? sleep_describe(n, a, &sleep) : o.err;
     put(&o, "sleep", sleep);
     o.err = o.err == GW_OK ? watches_describe(n, a, &o.v) : o.err;
+    gw_value itinerary = gw_nil();
+    o.err = o.err == GW_OK ? itinerary_describe(a, &itinerary) : o.err;
+    put(&o, "itinerary", itinerary);
     answer(call, &o);
 }
 

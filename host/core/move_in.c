@@ -234,6 +234,8 @@ static void begin_here(struct node *n, struct agent *a, const char *from, bool m
     }
     if (a->status == AGENT_ACTIVE && a->pending) {
         work_push_arrival(n, a, from);
+    } else {
+        intent_run(n, a); /* its itinerary */
     }
     location_tell_home(n, &id, epoch, &home, false);
 }
@@ -653,7 +655,11 @@ void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const stru
                           .stored = true,
                           .has_mail = true,
                           .since_ms = node_now_ms(n)};
-    m->row.intent = (struct buf){0};
+    m->row.intent = m->row.itinerary = (struct buf){0};
+    buf_add(&m->row.itinerary, row->itinerary.data, row->itinerary.len);
+    if (!buf_ok(&m->row.itinerary)) {
+        log_die("memory", "out of memory for an agent that arrives");
+    }
     m->timer = n->env->timer_new(n->env->ctx, send_query, m);
     HASH_ADD(hh, n->moves_in, ticket, sizeof m->ticket, m);
     n->env->timer_start(n->env->ctx, m->timer, HANDOFF_QUERY_MS);

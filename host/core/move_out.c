@@ -12,6 +12,7 @@
  * the storage thread nothing may abort. A clone runs the same way up to the receipt, which ends it:
  * the destination has made it in one transaction, under an id that makes repeats harmless. */
 #include "host/core/handoff.h"
+#include "host/core/itinerary.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -416,10 +417,14 @@ static gw_err seal(struct move_out *m, struct gw_error *why)
         (void)span_text((struct span){(const uint8_t *)a->alias, strlen(a->alias)}, row.alias,
                         sizeof row.alias);
     }
+    if (!m->clone && a->itinerary) {
+        itinerary_pack(a->itinerary, &row.itinerary);
+    }
     GW_AUTO(buf_free) struct buf plain = {0};
-    buf_reserve(&plain, m->parts.len + m->rows.len + 1024);
+    buf_reserve(&plain, m->parts.len + m->rows.len + row.itinerary.len + 1024);
     handoff_pack(&plain, m->clone ? HANDOFF_CLONE : HANDOFF_MOVE, &row, buf_span(&m->parts),
                  m->clone ? (struct span){0} : buf_span(&m->rows));
+    buf_free(&row.itinerary);
     struct ticket_agent entry = {.agent = m->clone ? m->clone_id : a->id,
                                  .epoch = m->clone ? 1 : m->epoch + 1,
                                  .version = a->type->version};

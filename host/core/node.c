@@ -5,6 +5,7 @@
  * first transaction of a boot writes its number, so that a store that cannot be written is found
  * before anything is promised. Stop: new work is refused, what runs finishes and becomes durable,
  * then on_stopped. */
+#include "host/core/itinerary.h"
 #include "host/core/sleepers.h"
 
 #include <stdlib.h>
@@ -162,7 +163,7 @@ static void boot_written(void *arg, gw_err err)
     runners_start(n);
     inbox_load(n, NULL, 0);
     for (struct agent *a = n->agents; a; a = a->hh.next) {
-        if (a->status == AGENT_ACTIVE && (a->pending || a->intent)) {
+        if (a->status == AGENT_ACTIVE && (a->pending || a->intent || itinerary_goes_on(a))) {
             starts_add(n, a, false);
             work_push_pending(n, a);
         } else if (a->status == AGENT_INACTIVE && a->wake_at_start) {
@@ -265,6 +266,7 @@ static void housekeeping(void *arg)
     work_release(n);
     runners_resume(n);
     intents_retry(n);
+    itineraries_retry(n);
     timers_housekeeping(n);
     idle_housekeeping(n);
     starts_go(n);

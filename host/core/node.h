@@ -10,7 +10,8 @@
  * - create.c: create, clone; sleep.c: deactivate, activate, dispose
  * - sleepers.c: what is kept of agents that sleep
  * - idle.c: agents without work fall asleep; starts.c: those that begin by themselves
- * - intents.c: what agents ask about themselves
+ * - intents.c: what agents ask about themselves; itinerary.c, journey.c: journeys over several
+ * hosts
  * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents
  * - watches.c, downs.c, patrol.c: monitors of agents and hosts; lineage.c: parents and children
  * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up

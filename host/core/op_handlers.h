@@ -20,6 +20,7 @@ void op_dispatch(struct node *node, struct op_call *call);
 void op_retract(struct node *node, struct op_call *call);
 void op_drain(struct node *node, struct op_call *call);
 void op_clone(struct node *node, struct op_call *call);
+void op_itinerary(struct node *n, struct op_call *call);
 void op_deactivate(struct node *node, struct op_call *call);
 void op_activate(struct node *node, struct op_call *call);
 void op_dispose(struct node *node, struct op_call *call);

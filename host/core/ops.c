@@ -46,6 +46,10 @@ const struct op ops_table[] = {
      "clone(agent: string, to: string?, inactive: bool = false, require: [string]?, "
      "dry_run: bool = false, key: string?, timeout: duration?)",
      op_clone, "copy an agent under a new id, here or there"},
+    {"itinerary", "POST /v1/agents/{agent}/itinerary", ROLE_OPERATOR,
+     "itinerary(agent: string, stops: [any]?, home: bool = true, cancel: bool = false, "
+     "text: bool = false)",
+     op_itinerary, "send an agent round hosts, a method at each; look at it, cancel it"},
     {"deactivate", "POST /v1/agents/{agent}/deactivate", ROLE_OPERATOR,
      "deactivate(agent: string, wake_on_message: bool?, wake_after: duration?, wake_at: time?, "
      "at_start: bool?)",

@@ -13,6 +13,9 @@
 
 void starts_add(struct node *n, struct agent *a, bool wake)
 {
+    if (a->unborn) {
+        return; /* whoever makes it waits, and the start may wait for that */
+    }
     a->wake_wanted |= wake;
     if (a->start_waits) {
         return;

@@ -454,6 +454,7 @@ static void resolve_in(struct node *n, struct move_in *m, struct op_call *call)
         r->row.pending = m->row.pending;
         r->row.no_wake = m->row.no_wake;
         r->row.wake_at_start = m->row.wake_at_start;
+        buf_add(&r->row.itinerary, m->row.itinerary.data, m->row.itinerary.len);
         r->row.status = m->row.then;
         memcpy(r->row.type, m->row.type, sizeof r->row.type);
         memcpy(r->row.alias, m->row.alias, sizeof r->row.alias);

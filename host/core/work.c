@@ -40,6 +40,7 @@ void work_free(struct work *w)
     carry_clear(&w->carry);
     free(w->method);
     free(w->sleep);
+    buf_free(&w->itinerary);
     buf_free(&w->args);
     buf_free(&w->chain);
     buf_free(&w->kept);

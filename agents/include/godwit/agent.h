@@ -194,6 +194,30 @@ GW_API gw_err gw_deactivate(struct gw_call *call) GW_MUST_USE;
 /* The same, and how it sleeps. In on_deactivate: only how, for what the one who asked left open. */
 GW_API gw_err gw_deactivate_with(struct gw_call *call, const struct gw_sleep *sleep) GW_MUST_USE;
 GW_API gw_err gw_dispose(struct gw_call *call) GW_MUST_USE;
+/* What is done when a stop cannot be reached (no such host, no link, no such type there...). */
+typedef enum gw_stop_policy {
+    GW_STOP_RETRY, /* try again after 1 s, 2 s, 4 s... as often as `retries` says, then skip it */
+    GW_STOP_SKIP,
+    GW_STOP_WAIT, /* try for ever, each 30 s at least, until the itinerary is cancelled */
+} gw_stop_policy;
+struct gw_stop {
+    const char *to;     /* selector; a stop that is this very host is seen to without a journey */
+    const char *method; /* runs there, once; NULL: only on_arrive */
+    gw_value args;      /* of it: a map or nil, at most 4 KiB packed */
+    gw_stop_policy policy;
+    uint32_t retries; /* of GW_STOP_RETRY; 0 counts as 3 */
+};
+#define GW_STAY 1u /* do not go home after the last stop */
+/* Send this agent round 1 to 256 hosts; then it goes home, waiting for it if need be. The list is
+ * part of the agent, with the replies of the methods (4 KiB each): `godwit show` has it, and when
+ * all is over the method on_itinerary_done(stops: any) is called, if the type has it, with a list
+ * of {to, state: done|skipped|failed, host, reply, code, text}. Takes the place of an itinerary
+ * that is not over. A move that somebody else orders does not end it; it rests while the agent
+ * sleeps. Owns all `args` whatever happens. flags: GW_STAY or 0. */
+GW_API gw_err gw_itinerary(struct gw_call *call, const struct gw_stop *stops, size_t count,
+                           uint32_t flags) GW_MUST_USE;
+/* End it here; what is done stays to be seen. GW_OK also when there is none. */
+GW_API gw_err gw_itinerary_cancel(struct gw_call *call) GW_MUST_USE;
 /* Send a message without waiting for an answer. Takes ownership of `args` (a map or nil). */
 GW_API gw_err gw_tell(struct gw_call *call, gw_id agent, const char *method,
                       gw_value args) GW_MUST_USE;

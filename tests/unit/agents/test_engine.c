@@ -199,6 +199,18 @@ static gw_err odd_rest(struct gw_call *call)
     assert_int_equal(gw_dispatch(call, "beta"), GW_ECONFLICT);
     return GW_OK;
 }
+static gw_err odd_tour(struct gw_call *call)
+{
+    struct gw_stop bad[] = {{.to = "a", .args = rig_map("x", gw_int(1))},
+                            {.to = "", .args = rig_map("x", gw_int(1))}};
+    assert_int_equal(gw_itinerary(call, bad, 2, 0), GW_EARG); /* and owns what it was given */
+    struct gw_stop stops[] = {
+        {.to = "beta", .method = "look", .args = rig_map("x", gw_int(1)), .policy = GW_STOP_WAIT},
+        {.to = "tag:lab", .retries = 7},
+    };
+    GW_TRY(gw_itinerary(call, stops, 2, GW_STAY));
+    return gw_itinerary_cancel(call);
+}
 static gw_err odd_flood(struct gw_call *call)
 {
     gw_err err = GW_OK;
@@ -290,6 +302,7 @@ static const struct gw_method odd_methods[] = {
     {"read_dispatch()", odd_read_dispatch, GW_READ},
     {"act()", odd_act},
     {"rest()", odd_rest},
+    {"tour()", odd_tour},
     {"flood()", odd_flood},
     {"ask(whom: agent) -> (got: any, made: agent, hosts: int)", odd_ask},
     {"fan(whom: agent, n: int) -> (sum: int)", odd_fan, GW_READ},
@@ -952,6 +965,27 @@ static void sleep_is_recorded(void **state)
     engine_free(e);
 }
 
+static void itinerary_is_recorded(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    quiet(e, NULL, GW_OK, HOOK("odd", HOOK_CREATE));
+    struct rig_done d = want(e, NULL, GW_OK, METHOD("odd", "tour"));
+    assert_int_equal(d.actions.list.n, 2);
+    const gw_value *a = d.actions.list.items;
+    assert_string_equal(a[0].list.items[0].s.p, "itinerary");
+    assert_false(gw_map_bool(&a[0].list.items[1], "home", true));
+    const gw_value *stops = gw_map_get(&a[0].list.items[1], "stops");
+    assert_int_equal(stops->list.n, 2);
+    assert_string_equal(gw_map_str(&stops->list.items[0], "policy", ""), "wait");
+    assert_int_equal(gw_map_int(gw_map_get(&stops->list.items[0], "args"), "x", 0), 1);
+    assert_int_equal(gw_map_int(&stops->list.items[1], "retries", 0), 7);
+    assert_null(gw_map_get(&stops->list.items[1], "method"));
+    assert_true(gw_map_bool(&a[1].list.items[1], "cancel", false));
+    rig_done_free(&d);
+    engine_free(e);
+}
+
 static void sleep_of_types_is_checked(void **state)
 {
     (void)state;
@@ -1544,6 +1578,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sleep_is_recorded),
+        cmocka_unit_test(itinerary_is_recorded),
         cmocka_unit_test(sleep_of_types_is_checked),
         cmocka_unit_test(counter_counts),
         cmocka_unit_test(arguments_are_checked),

@@ -386,6 +386,15 @@ static void life(void **state)
     begin("{\"agent\": \"01\", \"dry_run\": true, \"possible\": true}");
     assert_int_equal(RUN("retract", "01", "beta", "--dry-run"), 0);
     begin("{\"agent\": \"01\", \"host\": \"beta\", \"epoch\": 2, \"status\": \"active\"}");
+    assert_int_equal(RUN("itinerary", "01", "look@beta", "tag:lab", "--arg", "by=2", "--wait"), 0);
+    assert_string_equal(
+        asked, "itinerary {\"agent\": \"01\", \"stops\": [{\"to\": \"beta\", \"method\": \"look\", "
+               "\"args\": {\"by\": \"2\"}, \"policy\": \"wait\"}, {\"to\": \"tag:lab\", "
+               "\"policy\": \"wait\"}], \"text\": true, \"home\": true}");
+    assert_int_equal(RUN("itinerary", "01", "--cancel"), 0);
+    assert_string_equal(asked, "itinerary {\"agent\": \"01\", \"cancel\": true}");
+    assert_int_equal(RUN("itinerary", "01", "a", "--cancel"), 2);
+    assert_int_equal(RUN("itinerary", "01", "@a"), 2);
     assert_int_equal(RUN("deactivate", "01", "--no-wake-on-message"), 0);
     assert_string_equal(asked, "deactivate {\"agent\": \"01\", \"wake_on_message\": false}");
     assert_int_equal(RUN("activate", "01"), 0);
