@@ -76,6 +76,7 @@
 #define LIMIT_SUBSCRIPTIONS 65536             /* that one host knows, its own and those heard of: in memory */
 #define LIMIT_PUBLISH_BYTES (64u * 1024 * 1024) /* arguments of one publication for all its subscribers: as much as a mailbox */
 #define LIMIT_CREATED_KEYS 16384              /* remembered request keys of create and clone of one host */
+#define LIMIT_ENDED_MS (30LL * 24 * 3600 * 1000) /* how long it is known that an agent has ended */
 #define LIMIT_HINTS 65536                     /* agents of which a host has merely heard where they are */
 #define LIMIT_DEAD_KEPT 1000                  /* dead letters on disk; the oldest go first */
 #define LIMIT_DEAD_BYTES (64u * 1024 * 1024)  /* of them together: as much as a mailbox */

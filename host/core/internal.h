@@ -317,7 +317,9 @@ struct location {
     bool disposed;
     bool durable;               /* a row stands for it; others are hints */
     uint64_t fence;             /* epoch of that row: I2 */
-    TAILQ_ENTRY(location) hint; /* while not durable, oldest first */
+    TAILQ_ENTRY(location) hint; /* while not durable, oldest first; in n->endings when `ended` */
+    bool ended;                 /* disposed, and its row says since when */
+    int64_t ended_ms;
     bool doubted; /* that host did not know it: another word on the same epoch may take its place */
 };
 
@@ -434,6 +436,7 @@ struct node {
     struct request *requests;
     struct location *locations;
     TAILQ_HEAD(hint_list, location) hints;
+    TAILQ_HEAD(ended_list, location) endings; /* locations.c: rows that are forgotten in time */
     size_t hint_count;
     LIST_HEAD(again_list, again) agains;
     struct move_out *moves_out;
@@ -756,7 +759,11 @@ void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer 
                    bool disposed, bool durable);
 /* Write the row; location_know follows when the batch is durable. */
 void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch,
-                    const struct peer *host, bool disposed);
+                    const struct peer *host);
+/* The same of an agent that has ended. */
+void location_write_end(struct node *n, struct store_batch *batch, const gw_id *id, uint64_t epoch,
+                        const struct peer *host);
+void locations_housekeeping(struct node *n);
 void locations_free(struct node *n);
 void location_boot_row(struct node *n, struct span key, struct span value);
 void location_tell_home(struct node *n, const gw_id *id, uint64_t epoch, const struct host_id *home,

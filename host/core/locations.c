@@ -2,7 +2,9 @@
  *
  * A location is a fence (highest epoch known, durable, never falling: I2), a forwarding pointer and
  * the home's directory in one; what others merely told us is kept as a hint in memory only. LOCATE
- * tells the home of an agent who has it. When it turns out that two hosts have one (an operator
+ * tells the home of an agent who has it. The word that an agent has ended is forgotten after
+ * LIMIT_ENDED_MS, or hosts would remember each agent that ever was; docs/decisions.md says why that
+ * is safe. When it turns out that two hosts have one (an operator
  * ended a move by his word, H8), the lower epoch gives way: who has it asks the other host itself,
  * and quarantines its copy. */
 #include "host/core/sleepers.h"
@@ -11,6 +13,7 @@
 #include <string.h>
 
 #define LOCATE_TIMEOUT_MS 3000
+#define ENDED_AT_ONCE     1000 /* each second */
 
 /* ---- locations ---- */
 
@@ -24,6 +27,9 @@ struct location *location_find(struct node *n, const gw_id *id)
 static void drop_location(struct node *n, struct location *l)
 {
     HASH_DEL(n->locations, l);
+    if (l->ended) {
+        TAILQ_REMOVE(&n->endings, l, hint);
+    }
     if (!l->durable) {
         TAILQ_REMOVE(&n->hints, l, hint);
         n->hint_count--;
@@ -48,6 +54,13 @@ static struct location *location_make(struct node *n, const gw_id *id)
     return l;
 }
 
+static void ended(struct node *n, struct location *l, int64_t at_ms)
+{
+    l->ended = true;
+    l->ended_ms = at_ms;
+    TAILQ_INSERT_TAIL(&n->endings, l, hint);
+}
+
 void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer *host,
                    bool disposed, bool durable)
 {
@@ -70,18 +83,35 @@ void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer 
     l->epoch = epoch;
     l->host = host;
     l->disposed = l->disposed || disposed;
+    if (disposed && durable && !l->ended) {
+        ended(n, l, node_now_ms(n));
+    }
 }
 
-void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch,
-                    const struct peer *host, bool disposed)
+/* [epoch, host, disposed, since when (ms; 0 = not)] */
+static void write_row(struct store_batch *batch, const gw_id *id, uint64_t epoch,
+                      const struct peer *host, bool disposed, int64_t ended_ms)
 {
     struct buf value = {0};
-    mp_array(&value, 3);
+    mp_array(&value, 4);
     mp_uint(&value, epoch);
     mp_bin(&value, host->id.b, HOST_ID_BYTES);
     mp_bool(&value, disposed);
+    mp_int(&value, ended_ms);
     store_batch_put_take(batch, TABLE_LOCATIONS, (struct span){id->b, GW_ID_BYTES}, &value);
     buf_free(&value);
+}
+
+void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch,
+                    const struct peer *host)
+{
+    write_row(batch, id, epoch, host, false, 0);
+}
+
+void location_write_end(struct node *n, struct store_batch *batch, const gw_id *id, uint64_t epoch,
+                        const struct peer *host)
+{
+    write_row(batch, id, epoch, host, true, node_now_ms(n));
 }
 
 void location_boot_row(struct node *n, struct span key, struct span value)
@@ -91,15 +121,60 @@ void location_boot_row(struct node *n, struct span key, struct span value)
     uint64_t epoch;
     struct host_id host;
     bool disposed;
+    int64_t ended_ms = 0;
     gw_id id;
     if (key.n != GW_ID_BYTES || mp_read_array(&m, &fields) != GW_OK || fields < 3 ||
         mp_read_uint(&m, &epoch) != GW_OK || mp_read_fixed(&m, host.b, HOST_ID_BYTES) != GW_OK ||
-        mp_read_bool(&m, &disposed) != GW_OK) {
+        mp_read_bool(&m, &disposed) != GW_OK ||
+        (fields > 3 && mp_read_int(&m, &ended_ms) != GW_OK)) {
         log_error("store.row", "table=locations a row does not decode and was skipped");
         return;
     }
     memcpy(id.b, key.p, GW_ID_BYTES);
     location_know(n, &id, epoch, peer_intern(n, &host), disposed, true);
+    struct location *l = disposed && ended_ms > 0 ? location_find(n, &id) : NULL;
+    if (l && l->ended) {
+        l->ended_ms = ended_ms;
+    }
+}
+
+static bool is_moving(const struct node *n, const gw_id *id)
+{
+    for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
+        if (gw_id_equal(&m->agent_id, id)) {
+            return true;
+        }
+    }
+    for (const struct move_in *m = n->moves_in; m; m = m->hh.next) {
+        if (gw_id_equal(&m->agent, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void locations_housekeeping(struct node *n)
+{
+    struct location *l, *first_kept = NULL;
+    struct store_batch *batch = NULL;
+    int64_t oldest = node_now_ms(n) - LIMIT_ENDED_MS;
+    for (int i = 0; i < ENDED_AT_ONCE && n->ready && (l = TAILQ_FIRST(&n->endings)); i++) {
+        if (l == first_kept) {
+            break; /* once round */
+        }
+        if (l->ended_ms > oldest || is_moving(n, &l->agent)) {
+            first_kept = first_kept ? first_kept : l;
+            TAILQ_REMOVE(&n->endings, l, hint);
+            TAILQ_INSERT_TAIL(&n->endings, l, hint);
+            continue;
+        }
+        batch = batch ? batch : store_batch_new();
+        store_batch_del(batch, TABLE_LOCATIONS, (struct span){l->agent.b, GW_ID_BYTES});
+        drop_location(n, l);
+    }
+    if (batch) {
+        node_commit(n, batch, NULL, NULL);
+    }
 }
 
 void locations_free(struct node *n)
@@ -305,11 +380,15 @@ static void take_entry(struct node *n, struct peer *p, const struct entry *e,
                0) { /* whose home this is is known here from its birth; of others: a hint */
         location_know(n, &e->id, e->epoch, p, e->disposed, false);
     } else if (fence < e->epoch) {
-        location_write(batch, &e->id, e->epoch, p, e->disposed);
+        if (e->disposed) {
+            location_write_end(n, batch, &e->id, e->epoch, p);
+        } else {
+            location_write(batch, &e->id, e->epoch, p);
+        }
         location_know(n, &e->id, e->epoch, p, e->disposed, true);
         move_out_seen(n, &e->id, e->epoch);
     } else if (e->disposed && fence == e->epoch) {
-        location_write(batch, &e->id, e->epoch, p, true);
+        location_write_end(n, batch, &e->id, e->epoch, p);
         location_know(n, &e->id, e->epoch, p, true, true);
     } else if (fence > e->epoch && !e->disposed) {
         correct(n, p, &e->id, fence);

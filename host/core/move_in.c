@@ -253,7 +253,7 @@ static void put_arrived(struct move_in *m, struct store_batch *batch)
     agent_row_pack(&row, &value);
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &m->agent, m->epoch), &value);
     buf_free(&value);
-    location_write(batch, &m->agent, m->epoch, n->self, false);
+    location_write(batch, &m->agent, m->epoch, n->self);
     event_put(n, batch,
               &(struct event){.kind = m->clone ? "agent.clone" : "agent.arrive",
                               .agent = &m->agent,

@@ -293,7 +293,7 @@ static void depart(struct move_out *m)
     agent_row_pack(&row, &value);
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &a->id, a->epoch), &value);
     buf_free(&value);
-    location_write(batch, &a->id, a->epoch + 1, m->to, false);
+    location_write(batch, &a->id, a->epoch + 1, m->to);
     topics_depart(n, a, batch);
     event_put(n, batch,
               &(struct event){.kind = m->retract ? "agent.retract" : "agent.dispatch",

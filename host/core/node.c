@@ -272,6 +272,7 @@ static void housekeeping(void *arg)
     starts_go(n);
     watches_housekeeping(n);
     sleepers_housekeeping(n);
+    locations_housekeeping(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
 
@@ -418,6 +419,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     n->started_us = env->mono_us(env->ctx);
     n->next_stream = 1;
     TAILQ_INIT(&n->hints);
+    TAILQ_INIT(&n->endings);
     struct node_limits *max = &n->cfg.limits;
     max->mailbox = max->mailbox ? max->mailbox : LIMIT_MAILBOX_MESSAGES;
     max->mailbox_bytes = max->mailbox_bytes ? max->mailbox_bytes : LIMIT_MAILBOX_BYTES;

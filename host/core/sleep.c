@@ -422,7 +422,7 @@ static void end_prepare(struct work *w, const struct run_result *r, struct store
     (void)r;
     watches_end(w, batch);
     agent_end_rows(batch, &a->id, a->epoch); /* what it told others is still delivered */
-    location_write(batch, &a->id, a->epoch, n->self, true);
+    location_write_end(n, batch, &a->id, a->epoch, n->self);
     event_put(n, batch,
               &(struct event){.kind = "agent.dispose", .agent = &a->id, .type = a->type->name});
 }

@@ -345,7 +345,7 @@ static void resolve_write(struct resolving *r)
     agent_row_pack(&r->row, &value);
     store_batch_put_take(batch, TABLE_AGENTS, new, &value);
     buf_free(&value);
-    location_write(batch, &r->agent, r->to, n->self, false);
+    location_write(batch, &r->agent, r->to, n->self);
     event_put(n, batch,
               &(struct event){.kind = "moves.resolved",
                               .agent = &r->agent,
