@@ -41,12 +41,14 @@ static gw_id sleeper_id(size_t i)
     return id_make(1700000000000 + (int64_t)(i / 10), random);
 }
 
-static void fill_store(const char *dir, size_t count)
+static void fill_store(const char *dir, const gw_id *like, size_t count)
 {
     struct store *store;
     struct gw_error why;
     struct model m = {0};
-    const struct store_range agents = {.table = TABLE_AGENTS}, states = {.table = TABLE_STATES};
+    const struct span prefix = {like->b, GW_ID_BYTES};
+    const struct store_range agents = {.table = TABLE_AGENTS, .prefix = prefix};
+    const struct store_range states = {.table = TABLE_STATES, .prefix = prefix};
     must(store_open_sqlite(dir, &store, &why), &why, dir);
     must(store_scan(store, &agents, take_agent, &m), NULL, "agents");
     must(store_scan(store, &states, take_state, &m), NULL, "states");
@@ -75,8 +77,9 @@ static void fill_store(const char *dir, size_t count)
     buf_free(&m.state);
 }
 
-static void make_model(struct bench *b, const char *name)
+static gw_id make_model(struct bench *b, const char *name)
 {
+    gw_id made;
     int pid;
     char id[GW_ID_TEXT];
     struct gw_error why;
@@ -88,6 +91,8 @@ static void make_model(struct bench *b, const char *name)
     gw_value_free(&r);
     gw_client_close(c);
     host_stop(b, name);
+    must(gw_id_parse(id, &made), NULL, "id");
+    return made;
 }
 
 static void wake_some(struct bench *b, const char *name, size_t count, struct samples *s)
@@ -111,9 +116,9 @@ static void measure(struct bench *b, const char *name, size_t count, const char 
 {
     char figure[48], dir[300];
     struct samples start = {0}, rss = {0}, wake = {0};
-    make_model(b, name);
+    gw_id like = make_model(b, name);
     snprintf(dir, sizeof dir, "%s/hosts/%s", b->home, name);
-    fill_store(dir, count);
+    fill_store(dir, &like, count);
     for (int i = 0; i < 3; i++) {
         int pid;
         sample_add(&start, host_start(b, name, NULL, &pid));
