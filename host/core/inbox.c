@@ -182,7 +182,7 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
     const struct stream_mark *s = stream_find(live, &sender, false);
     uint64_t mark = s ? s->mark : 0;
     bool loading = a->loading || n->loading; /* what it is subscribed to is not known yet */
-    if ((s && s->accepting) || a->unborn || loading) {
+    if ((s && s->accepting) || a->unborn || agent_is_ending(a) || loading) {
         call_again_later(n, call); /* H6: nothing is acknowledged that is not durable */
     } else if ((uint64_t)seq <= mark) {
         answer_accepted(call, false);

@@ -1039,6 +1039,8 @@ gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *
 /* A deactivate, activate or dispose runs or waits its turn: whether the agent can leave is not
  * known yet. */
 bool agent_is_changing(const struct agent *a);
+/* Its end is with the storage thread: a row that is written now would outlive it. */
+bool agent_is_ending(const struct agent *a);
 /* call NULL: its own wish, by its id and number. */
 void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_id *id,
                 uint64_t wish);

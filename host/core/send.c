@@ -254,7 +254,7 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         op_fail(call, &why);
         return;
     }
-    if (tell && a->unborn) {
+    if (tell && (a->unborn || agent_is_ending(a))) {
         call_again_later(n, call); /* no row may stand before that of the agent */
         return;
     }

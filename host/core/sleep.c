@@ -69,6 +69,15 @@ bool agent_is_changing(const struct agent *a)
     return false;
 }
 
+bool agent_is_ending(const struct agent *a)
+{
+    const struct work *w = a->live ? TAILQ_FIRST(&a->live->committing) : NULL;
+    while (w && !(w->lifecycle && w->hook == HOOK_DISPOSE)) {
+        w = TAILQ_NEXT(w, link);
+    }
+    return w != NULL;
+}
+
 /* A piece of lifecycle work; past the runner when the type has no such hook. */
 static struct work *lifecycle(struct node *n, struct agent *a, frame_hook hook)
 {
