@@ -94,6 +94,7 @@ void spawn_close(struct host *h);
 gw_err inline_open(struct host *h, struct gw_error *why) GW_MUST_USE;
 void inline_start(struct host *h);
 void inline_send(struct host *h, struct buf *frame); /* taken */
+void inline_run(void *host, struct inline_run *in, struct inline_done *done);
 void inline_close(struct host *h);
 
 /* links.c */

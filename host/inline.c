@@ -92,13 +92,18 @@ static int64_t tick_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void complain(const struct frame *f, int64_t took_ms)
+static void complain(const char *type, const char *method, int64_t took_ms)
+{
+    log_warn("builtin.slow", "type=%s handler=%s took_ms=%lld the host stood still", type, method,
+             (long long)took_ms);
+}
+
+static void complain_of_frame(const struct frame *f, int64_t took_ms)
 {
     struct run run;
     struct gw_error why;
     if (f->kind == FRAME_RUN && run_parse(f, &run, &why) == GW_OK) {
-        log_warn("builtin.slow", "type=%s method=%s hook=%u took_ms=%lld the host stood still",
-                 run.type, run.method, run.hook, (long long)took_ms);
+        complain(run.type, run.hook == HOOK_METHOD ? run.method : "hook", took_ms);
     }
 }
 
@@ -113,7 +118,7 @@ static void run_one(struct inline_runner *r, struct buf *raw)
     engine_run(r->engine, &f, &out);
     int64_t took_ms = tick_ms() - begun_ms;
     if (took_ms > SLOW_MS) {
-        complain(&f, took_ms);
+        complain_of_frame(&f, took_ms);
     }
     if (!buf_ok(&out)) {
         log_die("memory", "out of memory for an answer of a built-in type");
@@ -126,6 +131,17 @@ static void run_one(struct inline_runner *r, struct buf *raw)
         node_runner_frame(r->host->node, r->index, &done);
     }
     buf_free(&out);
+}
+
+void inline_run(void *ctx, struct inline_run *in, struct inline_done *done)
+{
+    const struct host *h = ctx;
+    int64_t begun_ms = tick_ms();
+    engine_call(h->inline_runner->engine, in, done);
+    int64_t took_ms = tick_ms() - begun_ms;
+    if (took_ms > SLOW_MS) {
+        complain(in->type, in->method, took_ms);
+    }
 }
 
 static void arm(struct inline_runner *r)

@@ -214,7 +214,8 @@ gw_err real_env_open(struct host *h, struct gw_error *why)
                              .peer_drop = links_drop,
                              .runner_start = runner_start,
                              .runner_send = runner_send,
-                             .runner_kill = runner_kill};
+                             .runner_kill = runner_kill,
+                             .inline_run = inline_run};
     GW_TRY(store_open_sqlite(h->dir, &h->store, why));
     h->storage_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (h->storage_fd < 0) {

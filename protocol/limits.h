@@ -87,6 +87,7 @@
 #define LIMIT_RUNNER_BLOCKED 64               /* handlers of one runner blocked in an ask */
 #define LIMIT_ASKS_PER_HANDLER 256            /* asks of one handler that were not waited for: a fan-out over
                                                  a mesh of 200 hosts, and room */
+#define LIMIT_INLINE_ASKS 65536               /* asks of the built-in agents of one host that wait for answers */
 #define LIMIT_PAGE 1000                       /* rows of one list answer */
 
 /* -- mesh -- */

@@ -15,6 +15,35 @@ const char *value_kind_name(gw_kind kind)
     return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "?";
 }
 
+static bool within(const gw_value *v, unsigned depth, size_t max, size_t *bytes)
+{
+    bool nested = v->kind == GW_LIST || v->kind == GW_MAP;
+    *bytes += 9;
+    if (v->kind == GW_STR || v->kind == GW_BYTES) {
+        *bytes += v->s.n;
+    }
+    if (*bytes > max || (nested && depth >= LIMIT_DEPTH)) {
+        return false;
+    }
+    for (size_t i = 0; v->kind == GW_LIST && i < v->list.n; i++) {
+        if (!within(&v->list.items[i], depth + 1, max, bytes)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; v->kind == GW_MAP && i < v->map.n; i++) {
+        *bytes += strlen(v->map.items[i].key);
+        if (!within(&v->map.items[i].value, depth + 1, max, bytes)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool value_within(const gw_value *v, size_t max, size_t *bytes)
+{
+    return within(v, 0, max, bytes);
+}
+
 /* --- packing --- */
 
 void value_pack_text(const char *p, size_t n, struct buf *out)

@@ -24,6 +24,10 @@ gw_err value_unpack_span(struct span s, gw_value *ret) GW_MUST_USE;
 void value_pack_at(const gw_value *v, unsigned depth, struct buf *out);
 gw_err value_unpack_at(struct mp *m, unsigned depth, gw_value *ret) GW_MUST_USE;
 
+/* Whether the value takes at most `max` bytes, counting about as packing would, and is not nested
+ * deeper than LIMIT_DEPTH; *bytes grows by what was counted. Stops early. */
+bool value_within(const gw_value *v, size_t max, size_t *bytes);
+
 /* "nil" "bool" "int" "float" "string" "bytes" "id" "time" "list" "map", for messages. Static. */
 const char *value_kind_name(gw_kind kind);
 

@@ -54,7 +54,8 @@ $(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libgodwit.a
 
 build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 	@echo "  LD    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
+	  -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive $(LDLIBS)
 
 .PRECIOUS: $(B)/%.o
 -include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(FUZZ_SRC:%.c=$(B)/%.d)

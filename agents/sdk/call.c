@@ -11,33 +11,34 @@
 
 gw_err run_parse(const struct frame *frame, struct run *ret, struct gw_error *why)
 {
-    struct run r = {0};
+    struct run *r = ret;
     struct mp m = frame->rest;
     gw_err err = frame->fields < 10 ? GW_EPROTO : GW_OK;
-    if (err != GW_OK || (err = mp_read_id(&m, &r.agent)) != GW_OK ||
-        (err = mp_read_text(&m, r.type, sizeof r.type)) != GW_OK ||
-        (err = mp_read_uint(&m, &r.epoch)) != GW_OK || (err = mp_read_u32(&m, &r.hook)) != GW_OK ||
-        (err = mp_read_text_or_nil(&m, r.method, sizeof r.method)) != GW_OK) {
+    *r = (struct run){.type = r->type_room, .method = r->method_room};
+    if (err != GW_OK || (err = mp_read_id(&m, &r->agent)) != GW_OK ||
+        (err = mp_read_text(&m, r->type_room, sizeof r->type_room)) != GW_OK ||
+        (err = mp_read_uint(&m, &r->epoch)) != GW_OK ||
+        (err = mp_read_u32(&m, &r->hook)) != GW_OK ||
+        (err = mp_read_text_or_nil(&m, r->method_room, sizeof r->method_room)) != GW_OK) {
         return gw_fail(why, err, "the frame RUN is malformed");
     }
     if (mp_peek(&m) == MP_NIL) {
         err = mp_read_nil(&m);
     } else {
-        err = mp_read_bin(&m, &r.args);
+        err = mp_read_bin(&m, &r->args);
     }
-    if (err != GW_OK || (err = mp_read_u32(&m, &r.flags)) != GW_OK) {
+    if (err != GW_OK || (err = mp_read_u32(&m, &r->flags)) != GW_OK) {
         return gw_fail(why, err, "the arguments or flags of the frame RUN are malformed");
     }
-    err = mp_peek(&m) == MP_NIL ? mp_read_nil(&m) : mp_read_fixed(&m, r.key, sizeof r.key);
+    err = mp_peek(&m) == MP_NIL ? mp_read_nil(&m) : mp_read_fixed(&m, r->key, sizeof r->key);
     if (err != GW_OK) {
         return gw_fail(why, err, "the key of the frame RUN is malformed");
     }
-    r.has_parts = mp_peek(&m) != MP_NIL;
-    if (mp_skip(&m, &r.parts) != GW_OK || mp_skip(&m, &r.context) != GW_OK ||
-        r.hook >= HOOK_COUNT) {
+    r->has_parts = mp_peek(&m) != MP_NIL;
+    if (mp_skip(&m, &r->parts) != GW_OK || mp_skip(&m, &r->context) != GW_OK ||
+        r->hook >= HOOK_COUNT) {
         return gw_fail(why, GW_EPROTO, "the parts, context or hook of the frame RUN are malformed");
     }
-    *ret = r;
     return GW_OK;
 }
 
@@ -48,16 +49,23 @@ void call_deinit(struct gw_call *call)
     gw_value_free(&call->reply);
     gw_value_free(&call->context);
     buf_free(&call->actions);
+    inline_asks_free(&call->thens);
 }
 
 const gw_value *call_context(struct gw_call *call)
 {
     if (!call->context_read) {
         call->context_read = true; /* one that does not decode is empty: every key is optional */
+        const struct inline_run *given = call->run->given;
+        struct buf packed = {0};
         gw_value v;
-        if (value_unpack_span(call->run->context, &v) == GW_OK) {
+        if (given) {
+            given->context(given->arg, &packed);
+        }
+        if (value_unpack_span(given ? buf_span(&packed) : call->run->context, &v) == GW_OK) {
             call->context = v;
         }
+        buf_free(&packed);
     }
     return &call->context;
 }
@@ -129,6 +137,9 @@ const char *gw_reason(struct gw_call *call)
 
 gw_id gw_sender(struct gw_call *call)
 {
+    if (call->run->given) {
+        return *call->run->given->sender;
+    }
     const gw_value *v = gw_map_get(call_context(call), "sender");
     return v && v->kind == GW_ID ? v->id : (gw_id){0};
 }
@@ -221,7 +232,7 @@ static void bug(struct gw_call *call, const char *fmt, const char *name, const c
     }
 }
 
-static bool is_param(const struct gw_call *call, const char *name)
+bool call_is_param(const struct gw_call *call, const char *name)
 {
     const gw_value *params = &call->method->params;
     for (size_t i = 0; params->kind == GW_LIST && i < params->list.n; i++) {
@@ -235,7 +246,7 @@ static bool is_param(const struct gw_call *call, const char *name)
 const gw_value *gw_arg_value(struct gw_call *call, const char *name)
 {
     const gw_value *v = gw_map_get(&call->args, name);
-    if (!v && call->method && !is_param(call, name)) {
+    if (!v && call->method && !call_is_param(call, name)) {
         bug(call, "the handler asks for an argument \"%s\" that its signature does not have%s",
             name, "");
     }

@@ -5,23 +5,26 @@
 #include <sys/queue.h>
 
 #include "agents/sdk/state.h"
+#include "protocol/inline.h"
 #include "protocol/limits.h"
 #include "protocol/trace.h"
 
-/* A decoded RUN; spans are borrowed from the frame. */
+/* A decoded RUN; spans are borrowed from the frame. Not to be copied: names point into it. */
 struct run {
     gw_id agent;
-    char type[LIMIT_NAME_BYTES + 1];
+    const char *type, *method;
     uint64_t epoch;
-    uint32_t hook; /* a frame_hook, < HOOK_COUNT */
-    char method[LIMIT_NAME_BYTES + 1];
-    struct span args; /* one packed value, or empty */
-    uint32_t flags;   /* RUN_... */
+    uint32_t hook;                  /* a frame_hook, < HOOK_COUNT */
+    const struct inline_run *given; /* without a frame: arguments and context stand there */
+    struct span args;               /* one packed value, or empty */
+    uint32_t flags;                 /* RUN_... */
     uint8_t key[16];
     bool has_parts;
     struct span parts;   /* raw map */
     struct span context; /* raw map, or empty */
+    char type_room[LIMIT_NAME_BYTES + 1], method_room[LIMIT_NAME_BYTES + 1];
 };
+/* On failure `ret` holds rubbish. */
 gw_err run_parse(const struct frame *frame, struct run *ret, struct gw_error *why) GW_MUST_USE;
 
 struct gw_call {
@@ -40,6 +43,8 @@ struct gw_call {
     bool leaves;            /* dispatch, deactivate or dispose is recorded */
     struct buf actions;     /* packed [verb, args] one after the other */
     size_t action_count;
+    struct inline_asks thens; /* asks whose answer is a message, in their order */
+    size_t then_count;
     uint64_t asks;                    /* blocking verbs and asks so far: the n of their keys */
     STAILQ_HEAD(, gw_future) futures; /* future.c */
     size_t futures_open;              /* of them, those whose outcome was not taken */
@@ -54,6 +59,11 @@ bool call_reads(const struct gw_call *call); /* of a GW_READ method */
 int64_t call_clock_ms(const struct engine_io *io, void *io_ctx);
 /* Record the action [verb, args]; takes ownership of args. GW_EREFUSED, GW_ETOO_BIG. */
 gw_err call_record(struct gw_call *call, const char *verb, gw_value args) GW_MUST_USE;
+
+bool call_is_param(const struct gw_call *call, const char *name); /* of its method */
+
+/* ---- then.c ---- */
+gw_err call_pack_thens(struct gw_call *call) GW_MUST_USE; /* as actions */
 
 /* ---- future.c ---- */
 void futures_init(struct gw_call *call);

@@ -1,6 +1,7 @@
 /* The engine: agents by id, and the course of one RUN. */
 #include "agents/sdk/engine.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,12 +268,34 @@ static gw_err prepare_state(struct engine *e, struct state *s, const struct run 
     return GW_OK;
 }
 
+/* Whoever asked takes of the answer what his method has a name for. */
+static void leave_out_unknown(struct gw_call *call)
+{
+    gw_value *args = &call->args;
+    size_t kept = 0;
+    for (size_t i = 0; args->kind == GW_MAP && i < args->map.n; i++) {
+        struct gw_member *m = &args->map.items[i];
+        if (call_is_param(call, m->key)) {
+            args->map.items[kept++] = *m;
+        } else {
+            free(m->key);
+            gw_value_free(&m->value);
+        }
+    }
+    if (args->kind == GW_MAP) {
+        args->map.n = kept;
+    }
+}
+
 /* Arguments and handler; *ret stays NULL for a hook that the type does not have. */
 static gw_err prepare_call(struct gw_call *call, gw_handler *ret, struct gw_error *why)
 {
     const struct run *run = call->run;
     const struct type *type = call->state->type;
-    if (value_unpack_span(run->args, &call->args) != GW_OK) {
+    if (run->given) {
+        call->args = *run->given->args;
+        *run->given->args = (gw_value){0};
+    } else if (value_unpack_span(run->args, &call->args) != GW_OK) {
         return gw_fail(why, GW_EPROTO, "the arguments are not valid msgpack");
     }
     if (run->hook == HOOK_CREATE) {
@@ -292,13 +315,17 @@ static gw_err prepare_call(struct gw_call *call, gw_handler *ret, struct gw_erro
         return no_method(type, run, why);
     }
     *ret = call->method->def->handler;
+    if (run->flags & RUN_ANSWER) {
+        leave_out_unknown(call);
+    }
     return signature_check_args(call->method->sig, &call->args, run->flags & RUN_TEXT_ARGS, why);
 }
 
 /* A host takes GW_EUNKNOWN as "send me the state", and other numbers might not even be codes. */
 static gw_err handler_code(gw_err err)
 {
-    return err == GW_EUNKNOWN || gw_err_from_wire((unsigned)err) != err ? GW_EFAIL : err;
+    return err != GW_OK && (err == GW_EUNKNOWN || gw_err_from_wire((unsigned)err) != err) ? GW_EFAIL
+                                                                                          : err;
 }
 
 static gw_err run_handler(struct gw_call *call, gw_handler handler, bool check_read,
@@ -332,24 +359,33 @@ static gw_err run_handler(struct gw_call *call, gw_handler handler, bool check_r
     return GW_OK;
 }
 
-/* Checked against the signature; hooks and methods without a reply give no bytes. */
+static gw_err check_reply(const struct gw_call *call, struct gw_error *why)
+{
+    if (call->method && signature_check_reply(call->method->sig, &call->reply, why) != GW_OK) {
+        gw_prefix(why, "the reply does not fit its signature");
+        return handler_failed(call->run, GW_EFAIL, why);
+    }
+    return GW_OK;
+}
+
+static gw_err reply_too_big(const struct gw_call *call, size_t n, struct gw_error *why)
+{
+    gw_fail(why, GW_ETOO_BIG, "the reply has %zu bytes, the limit is %u bytes", n,
+            LIMIT_ARGS_BYTES);
+    return handler_failed(call->run, GW_ETOO_BIG, why);
+}
+
+/* Hooks and methods without a reply give no bytes. */
 static gw_err pack_reply(struct gw_call *call, struct buf *out, struct gw_error *why)
 {
-    if (call->method) {
-        if (signature_check_reply(call->method->sig, &call->reply, why) != GW_OK) {
-            gw_prefix(why, "the reply does not fit its signature");
-            return handler_failed(call->run, GW_EFAIL, why);
-        }
-    }
+    GW_TRY(check_reply(call, why));
     size_t at = bin_begin(out);
     if ((call->method || call->any) && call->reply.kind != GW_NIL) {
         value_pack(&call->reply, out);
     }
     size_t n = bin_bytes(out, at);
     if (n > LIMIT_ARGS_BYTES) {
-        gw_fail(why, GW_ETOO_BIG, "the reply has %zu bytes, the limit is %u bytes", n,
-                LIMIT_ARGS_BYTES);
-        return handler_failed(call->run, GW_ETOO_BIG, why);
+        return reply_too_big(call, n, why);
     }
     bin_end(out, at);
     return buf_ok(out) ? GW_OK : GW_ENOMEM;
@@ -370,10 +406,19 @@ static bool needs_pack(const struct gw_call *call, gw_handler handler)
     }
 }
 
-static gw_err finish(struct gw_call *call, gw_handler handler, uint64_t stream, struct buf *out,
-                     struct gw_error *why)
+/* Where the outcome of a handler goes: into a frame, or to a host in this process. */
+struct outlet {
+    struct buf *out;
+    uint64_t stream;
+    struct inline_done *done; /* NULL: a frame */
+};
+
+static gw_err finish_frame(struct gw_call *call, gw_handler handler, const struct outlet *to,
+                           struct gw_error *why)
 {
-    size_t at = frame_begin(out, FRAME_DONE, stream, 7);
+    struct buf *out = to->out;
+    GW_TRY(call_pack_thens(call));
+    size_t at = frame_begin(out, FRAME_DONE, to->stream, 7);
     mp_uint(out, GW_OK);
     mp_nil(out);
     mp_nil(out);
@@ -395,6 +440,44 @@ static gw_err finish(struct gw_call *call, gw_handler handler, uint64_t stream, 
     return buf_ok(out) ? GW_OK : GW_ENOMEM;
 }
 
+static gw_err finish_inline(struct gw_call *call, gw_handler handler, struct inline_done *done,
+                            struct gw_error *why)
+{
+    size_t changed = 0, bytes = 0;
+    GW_TRY(check_reply(call, why));
+    if (!value_within(&call->reply, LIMIT_ARGS_BYTES, &bytes)) {
+        if (bytes > LIMIT_ARGS_BYTES) {
+            return reply_too_big(call, bytes, why);
+        }
+        gw_fail(why, GW_EFAIL, "the reply is nested deeper than %d", LIMIT_DEPTH);
+        return handler_failed(call->run, GW_EFAIL, why);
+    }
+    if (needs_pack(call, handler)) {
+        gw_err err = state_pack(call->state, false, &done->parts, &changed, why);
+        if (err != GW_OK) {
+            return handler_failed(call->run, err, why);
+        }
+        if (changed == 0) {
+            buf_reset(&done->parts);
+        }
+    }
+    if (call->action_count > 0) {
+        mp_array(&done->actions, call->action_count);
+        buf_add(&done->actions, call->actions.data, call->actions.len);
+    }
+    done->reply = call->reply;
+    call->reply = (gw_value){0};
+    TAILQ_CONCAT(&done->asks, &call->thens, link);
+    return buf_ok(&done->actions) ? GW_OK : GW_ENOMEM;
+}
+
+static gw_err finish(struct gw_call *call, gw_handler handler, const struct outlet *to,
+                     struct gw_error *why)
+{
+    return to->done ? finish_inline(call, handler, to->done, why)
+                    : finish_frame(call, handler, to, why);
+}
+
 static void failed(uint64_t stream, gw_err code, const struct gw_error *why, struct buf *out)
 {
     size_t at = frame_begin(out, FRAME_DONE, stream, 7);
@@ -408,19 +491,31 @@ static void failed(uint64_t stream, gw_err code, const struct gw_error *why, str
     frame_end(out, at);
 }
 
-/* The whole course, up to a DONE in `out` or an error. */
-static gw_err execute(struct engine *e, struct state *s, const struct run *run, uint64_t stream,
-                      struct buf *out, struct gw_error *why)
+/* The sentences at its end are long, and most calls need none: they are emptied, not zeroed. */
+static void call_init(struct gw_call *call, const struct run *run, const struct engine *e,
+                      struct state *s)
 {
-    struct gw_call call = {.run = run,
-                           .io = &e->io,
-                           .io_ctx = e->ctx,
-                           .state = s,
-                           .begun_ms = call_clock_ms(&e->io, e->ctx)};
+    memset(call, 0, offsetof(struct gw_call, why));
+    call->run = run;
+    call->io = &e->io;
+    call->io_ctx = e->ctx;
+    call->state = s;
+    call->begun_ms = run->given ? 0 : call_clock_ms(&e->io, e->ctx);
+    call->why.code = call->bug.code = GW_OK;
+    call->why.text[0] = call->why.hint[0] = call->bug.text[0] = call->bug.hint[0] = '\0';
+    futures_init(call);
+    TAILQ_INIT(&call->thens);
+}
+
+/* The whole course, up to an outcome or an error. */
+static gw_err execute(struct engine *e, struct state *s, const struct run *run,
+                      const struct outlet *to, struct gw_error *why)
+{
+    struct gw_call call;
     gw_handler handler = NULL;
-    futures_init(&call);
+    call_init(&call, run, e, s);
     bool touched = false; /* the object may differ from what the host was told */
-    gw_err err = prepare_state(e, s, run, why);
+    gw_err err = run->given ? GW_OK : prepare_state(e, s, run, why);
     if (err == GW_OK) {
         err = prepare_call(&call, &handler, why);
     }
@@ -430,7 +525,7 @@ static gw_err execute(struct engine *e, struct state *s, const struct run *run, 
     }
     if (err == GW_OK) {
         touched = touched || needs_pack(&call, handler);
-        err = finish(&call, handler, stream, out, why);
+        err = finish(&call, handler, to, why);
     }
     if (err != GW_OK && touched) {
         s->stale = true;
@@ -454,7 +549,8 @@ void engine_execute(struct engine *e, struct engine_agent *a, const struct frame
     size_t at = out->len;
     gw_err err = run_parse(frame, &run, &why);
     if (err == GW_OK) {
-        err = execute(e, &a->state, &run, frame->stream, out, &why);
+        const struct outlet to = {.out = out, .stream = frame->stream};
+        err = execute(e, &a->state, &run, &to, &why);
     }
     if (err != GW_OK) {
         out->len = at;
@@ -476,4 +572,37 @@ void engine_run(struct engine *e, const struct frame *frame, struct buf *out)
     }
     engine_execute(e, a, frame, out);
     engine_release(e, a);
+}
+
+void engine_call(struct engine *e, struct inline_run *in, struct inline_done *done)
+{
+    struct engine_agent *a;
+    HASH_FIND(hh, e->agents, in->agent, sizeof *in->agent, a);
+    if (!a || !a->state.obj || a->state.stale) {
+        done->err = GW_EUNKNOWN;
+        return;
+    }
+    struct run run;
+    memset(&run, 0, offsetof(struct run, type_room));
+    run.agent = *in->agent;
+    run.type = in->type;
+    run.method = in->method;
+    run.epoch = in->epoch;
+    run.hook = HOOK_METHOD;
+    run.given = in;
+    run.flags = in->flags;
+    const struct outlet to = {.done = done};
+    done->why->code = GW_OK;
+    done->why->text[0] = done->why->hint[0] = '\0';
+    done->err = execute(e, &a->state, &run, &to, done->why);
+    if (done->err != GW_OK) {
+        done->why->code = done->err;
+        if (!done->why->text[0]) {
+            gw_fail(done->why, done->err, "%s", gw_err_text(done->err));
+        }
+        buf_reset(&done->parts);
+        buf_reset(&done->actions);
+        gw_value_free(&done->reply);
+        inline_asks_free(&done->asks);
+    }
 }

@@ -31,6 +31,7 @@
 #include <godwit/agent.h>
 
 #include "protocol/frame.h"
+#include "protocol/inline.h"
 
 #define PART_INLINE_BYTES 4096 /* larger packed fields are parts of their own: see persistence */
 
@@ -88,6 +89,11 @@ gw_err engine_describe(const struct engine *engine, gw_value *ret) GW_MUST_USE;
  * is malformed is answered DONE with GW_EPROTO. When memory fails for the answer itself,
  * buf_ok(out) is false. The frame is borrowed for the call. One caller at a time. */
 void engine_run(struct engine *engine, const struct frame *frame, struct buf *out);
+
+/* A message without frames, for a host in the same process: run the method, leave what it left in
+ * `done` (inline_done_init). What engine_run would answer with GW_EUNKNOWN is done->err here, and
+ * `in->args` are then as before. */
+void engine_call(struct engine *engine, struct inline_run *in, struct inline_done *done);
 
 /* The same in three steps, for several threads: hold and release under one lock of the caller,
  * execute outside of it, never two at a time for the same agent. */

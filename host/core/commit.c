@@ -184,6 +184,7 @@ void commit_finish(struct work *w)
         watches_committed(w);
         itinerary_committed(w);
     }
+    inline_left(w);
     work_finish(w, w->result.err, w->result.err == GW_OK ? &w->result : NULL,
                 w->result.err == GW_OK ? NULL : &w->result.why);
 }

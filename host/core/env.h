@@ -7,6 +7,7 @@
 
 #include "persistence/storage.h"
 #include "protocol/base/id.h"
+#include "protocol/inline.h"
 
 struct env_timer; /* of the environment */
 
@@ -47,6 +48,9 @@ struct gw_env {
     void (*runner_start)(void *ctx, size_t index);
     void (*runner_send)(void *ctx, size_t index, struct buf *frame);
     void (*runner_kill)(void *ctx, size_t index);
+    /* Run a method of a built-in type now; returns when it has. The one call during which
+     * node_runner_frame (LOG) may come. */
+    void (*inline_run)(void *ctx, struct inline_run *in, struct inline_done *done);
 };
 
 #endif

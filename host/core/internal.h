@@ -253,7 +253,8 @@ struct work {
     void *arg;
     bool arg_heap; /* free(arg) when it is dropped without done() (node_free) */
     /* of work.c, commit.c */
-    struct buf kept; /* copy of the DONE frame until the commit is durable */
+    struct inline_asks thens; /* asks of a built-in agent, until then, too */
+    struct buf kept;          /* copy of the DONE frame until the commit is durable */
     struct run_result result;
     bool written;                /* it has a transaction */
     bool submitted;              /* which is with the storage thread */
@@ -499,6 +500,10 @@ struct node {
     int64_t dated_next_us; /* when it rings; 0 = not set */
     uint64_t messages_count, moves_out_count, moves_in_count, moves_aborted_count;
     struct metrics metrics;
+    struct inline_asks inline_queue, inline_away; /* inline.c */
+    LIST_HEAD(inline_call_list, inline_call) inline_calls;
+    size_t inline_count;
+    bool inline_armed;
 };
 
 /* ---- node.c ---- */
@@ -697,6 +702,7 @@ void runner_resume(struct runner *r);
 void runners_resume(struct node *n);     /* housekeeping */
 bool type_offered(const struct type *t); /* a runner has it that is not broken */
 void runner_run(struct runner *r, struct work *w, struct span parts); /* parts empty = not sent */
+void runner_context(const struct work *w, struct buf *out);           /* packed, of RUN */
 void runner_unload(struct runner *r, const gw_id *agent);
 const char *runner_state_name(runner_state s);
 void types_free(struct node *n);
@@ -718,6 +724,12 @@ gw_err builtin_check_travel(const struct node *n, const struct agent *a,
                             struct gw_error *why) GW_MUST_USE;
 gw_err builtin_check_single(const struct node *n, const struct agent *a,
                             struct gw_error *why) GW_MUST_USE;
+
+/* ---- inline.c ---- */
+void inline_init(struct node *n);
+void inline_free(struct node *n);
+/* The handler of w has ended and what it saw is durable: its asks leave. */
+void inline_left(struct work *w);
 
 /* ---- peers.c ---- */
 struct peer *peer_find(struct node *n, const struct host_id *id);

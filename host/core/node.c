@@ -428,6 +428,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     max->lost_ms = max->lost_ms ? max->lost_ms : NODE_LOST_MS;
     timers_init(n);
     sleepers_init(n);
+    inline_init(n);
     struct host_id id = host_id_of_key(config->key.public_key);
     n->self = peer_intern(n, &id);
     n->self->self = n->self->up = true;
@@ -468,6 +469,7 @@ void node_free(struct node *n)
     moves_in_free(n);
     drains_free(n);
     builtins_free(n);
+    inline_free(n);
     HASH_ITER (hh, n->agents, a, next) {
         if (a->live) {
             work_drop_all(a);

@@ -324,7 +324,7 @@ void node_runner_down(struct node *n, size_t index, int pid, const char *reason)
 
 /* ---- RUN ---- */
 
-static void pack_context(const struct work *w, struct buf *out)
+void runner_context(const struct work *w, struct buf *out)
 {
     struct node *n = w->node;
     char text[HOST_ID_TEXT];
@@ -375,7 +375,7 @@ void runner_run(struct runner *r, struct work *w, struct span parts)
     } else {
         mp_nil(&frame);
     }
-    pack_context(w, &frame);
+    runner_context(w, &frame);
     frame_end(&frame, at);
     if (!buf_ok(&frame)) {
         log_die("memory", "out of memory for a message of %zu bytes to agent type \"%s\"",

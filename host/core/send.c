@@ -246,7 +246,8 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         op_fail(call, &why);
         return;
     }
-    struct agent *asker = sender && sender->kind == GW_ID ? agent_find(n, &sender->id) : NULL;
+    bool waits = sender && sender->kind == GW_ID && !gw_map_bool(&call->context, "free", false);
+    struct agent *asker = waits ? agent_find(n, &sender->id) : NULL;
     /* Handlers that ask each other's agents at the same moment have separate chains. */
     if (!tell && asker && waits_for(n, a, asker, ++n->asks_count, 0)) {
         gw_fail(&why, GW_EDEADLOCK,

@@ -23,6 +23,7 @@ struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
     if (!trace_is_none(&n->trace)) { /* else its own begins when it runs */
         w->carry.trace = trace_child(n, &n->trace);
     }
+    TAILQ_INIT(&w->thens);
     if (hook != HOOK_METHOD && hook != HOOK_NONE) {
         node_random(n, w->key,
                     sizeof w->key); /* of its asks: those of another hook are other requests */
@@ -38,6 +39,7 @@ void work_free(struct work *w)
     pipeline_forget_calls(w);
     mailbox_undate(w);
     carry_clear(&w->carry);
+    inline_asks_free(&w->thens);
     free(w->method);
     free(w->sleep);
     buf_free(&w->itinerary);

@@ -1,3 +1,4 @@
+#include "agents/runner/runner.h"
 #include "tests/bench/bench.h"
 
 #include <stdio.h>
@@ -77,6 +78,7 @@ void report(const char *name, double value, const char *unit, double p99, size_t
         abort();
     }
     size_t i = result_count++;
+    peer = peer_value > 0 ? peer : NULL;
     snprintf(results[i].name, sizeof results[i].name, "%s", name);
     snprintf(results[i].unit, sizeof results[i].unit, "%s", unit);
     snprintf(results[i].peer, sizeof results[i].peer, "%s", peer ? peer : "");
@@ -129,9 +131,9 @@ static const struct {
     const char *name;
     void (*run)(struct bench *b);
 } cases[] = {
-    {"host", case_host},         {"create", case_create},
-    {"message", case_message},   {"sleep", case_sleep},
-    {"move", case_move},         {"memory", case_memory},
+    {"inline", case_inline}, {"host", case_host},       {"create", case_create},
+    {"pairs", case_pairs},   {"message", case_message}, {"sleep", case_sleep},
+    {"move", case_move},     {"memory", case_memory},
     {"sleepers", case_sleepers}, {"sleepers_1m", case_sleepers_1m},
 };
 
@@ -149,8 +151,11 @@ static void clean_up(const char *home)
 int main(int argc, char **argv)
 {
     const char *only = argc > 3 ? argv[3] : NULL;
+    if (argc > 1 && strcmp(argv[1], "runner") == 0) { /* of the host that is this program */
+        return runner_main(argc - 1, argv + 1);
+    }
     if (argc < 3) {
-        fputs("usage: bench GODWIT BLOB.so [CASE]\n", stderr);
+        fputs("usage: bench GODWIT FOLDER-OF-PLUGINS [CASE]\n", stderr);
         return 2;
     }
     struct bench b = {.program = argv[1], .plugins = argv[2]};
@@ -162,6 +167,7 @@ int main(int argc, char **argv)
     setenv("GODWIT_HOME", b.home, 1);
     unsetenv("GODWIT_HOST");
     raw_floors(&b);
+    peers_measure(&b.peer);
     host_start(&b, "alpha", NULL, &b.alpha_pid);
     b.alpha = host_client(&b, "alpha");
     gw_value status = gw_nil();

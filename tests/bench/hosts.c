@@ -1,5 +1,6 @@
 /* Starting, stopping and looking at real host processes. */
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,19 +28,66 @@ static int run(char *const *argv)
     return status;
 }
 
+/* ---- those that run ---- */
+
+#define HOSTS_MAX 8
+
+static struct {
+    char name[32];
+    int pid;
+} running[HOSTS_MAX];
+
+/* The bench has failed: nothing of it stays behind. */
+static void end_all(void)
+{
+    for (int i = 0; i < HOSTS_MAX; i++) {
+        if (running[i].pid > 0) {
+            kill(running[i].pid, SIGKILL); /* its runners end with it */
+        }
+    }
+}
+
+void host_note(const char *name, int pid)
+{
+    static bool registered;
+    if (!registered) {
+        registered = atexit(end_all) == 0;
+    }
+    for (int i = 0; i < HOSTS_MAX; i++) {
+        if (running[i].pid == 0) {
+            snprintf(running[i].name, sizeof running[i].name, "%s", name);
+            running[i].pid = pid;
+            return;
+        }
+    }
+}
+
+static void forget(const char *name)
+{
+    for (int i = 0; i < HOSTS_MAX; i++) {
+        if (strcmp(running[i].name, name) == 0) {
+            running[i].pid = 0;
+        }
+    }
+}
+
 double host_start(struct bench *b, const char *name, const char *peer, int *ret_pid)
 {
-    char *argv[12] = {(char *)b->program, (char *)"host",        (char *)"--name",  (char *)name,
+    char blob[300], asker[300];
+    char *argv[16] = {(char *)b->program, (char *)"host",        (char *)"--name",  (char *)name,
                       (char *)"--listen", (char *)"127.0.0.1:0", (char *)"--detach"};
     int n = 7;
+    snprintf(blob, sizeof blob, "%s/blob.so", b->plugins);
+    snprintf(asker, sizeof asker, "%s/asker.so", b->plugins);
     if (peer) {
         argv[n++] = (char *)"--peer";
         argv[n++] = (char *)peer;
+    }
+    if (peer || strcmp(name, "alpha") == 0) {
         argv[n++] = (char *)"--plugin";
-        argv[n] = (char *)b->plugins;
-    } else if (strcmp(name, "alpha") == 0) {
+        argv[n++] = blob;
         argv[n++] = (char *)"--plugin";
-        argv[n] = (char *)b->plugins;
+        argv[n] = asker;
     }
     double began = now_us();
     if (run(argv) != 0) {
@@ -52,6 +100,7 @@ double host_start(struct bench *b, const char *name, const char *peer, int *ret_
     struct gw_error why;
     must(gw_client_call(c, "status", NULL, 5000, &status, &why), &why, "status");
     *ret_pid = (int)gw_map_int(&status, "pid", 0);
+    host_note(name, *ret_pid);
     gw_value_free(&status);
     gw_client_close(c);
     return took;
@@ -64,6 +113,7 @@ void host_stop(struct bench *b, const char *name)
         fprintf(stderr, "bench: host %s does not stop\n", name);
         exit(1);
     }
+    forget(name);
 }
 
 struct gw_client *host_client(struct bench *b, const char *name)

@@ -70,6 +70,7 @@ struct vhost {
     int64_t storage_free_us;   /* when the storage thread has nothing left to do */
     int64_t storage_stall_us;  /* nothing is applied before */
     int64_t storage_told_us;   /* time of the last completion */
+    int64_t read_slow_us;      /* more for each read */
     struct vrunner runners[2]; /* of the plugin, of the built-in types */
     const struct gw_type *const *types;
     size_t type_count;
@@ -157,6 +158,7 @@ void venv_free_timers(struct vhost *h);
 void vrunner_start(void *ctx, size_t index);
 void vrunner_send(void *ctx, size_t index, struct buf *frame);
 void vrunner_kill(void *ctx, size_t index);
+void vrunner_inline(void *ctx, struct inline_run *in, struct inline_done *done);
 void vrunner_reset(struct vhost *h); /* the host is down */
 /* ---- virtual_link.c ---- */
 void vlink_init(struct mesh *m);

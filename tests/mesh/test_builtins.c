@@ -130,6 +130,19 @@ static void test_each_host_has_its_own(void **state)
     mesh_free(m);
 }
 
+/* Whichever comes first at a start: the runners, or what the store has of mail. */
+static void test_whatever_is_slow_at_a_start(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        struct mesh *m = keeper_mesh(7000 + seed, 1, rows);
+        mesh_slow_reads(m, 0, (int64_t)mesh_random(m, 6000));
+        mesh_start_all(m);
+        assert_int_equal(kept(m, 0), 1);
+        mesh_free(m);
+    }
+}
+
 static size_t crash_at;
 static commit_fate crash_how;
 static commit_fate on_commit(void *arg, size_t host)
@@ -290,6 +303,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_host_has_its_own),
+        cmocka_unit_test(test_whatever_is_slow_at_a_start),
         cmocka_unit_test(test_one_however_often_the_first_start_is_cut),
         cmocka_unit_test(test_made_later_when_it_cannot_be_written),
         cmocka_unit_test(test_it_stays_single_and_here),

@@ -382,6 +382,11 @@ void mesh_set_builtins(struct mesh *m, size_t host, const struct node_builtin *r
     m->hosts[host].builtin_count = n;
 }
 
+void mesh_slow_reads(struct mesh *m, size_t host, int64_t us)
+{
+    m->hosts[host].read_slow_us = us;
+}
+
 void mesh_set_limits(struct mesh *m, size_t host, struct node_limits limits)
 {
     m->hosts[host].limits = limits;

@@ -43,6 +43,8 @@ void mesh_start_all(struct mesh *m);
 void mesh_crash(struct mesh *m, size_t host);
 /* Orderly: node_stop, run until on_stopped (60 s at most), free. */
 void mesh_stop(struct mesh *m, size_t host);
+/* Each read of the store takes so much longer from now on. */
+void mesh_slow_reads(struct mesh *m, size_t host, int64_t us);
 void mesh_crash_runner(struct mesh *m, size_t host); /* when it has come up */
 void mesh_wipe(struct mesh *m,
                size_t host); /* its disk is replaced by an empty one; the host is down */

@@ -323,7 +323,7 @@ static void read_rows(void *ctx, const struct store_range *ranges, size_t n, sto
         r->ranges[i].from.p = r->spans.data + at;
         at += ranges[i].from.n;
     }
-    request_submit(r, 10, 60);
+    request_submit(r, 10 + r->host->read_slow_us, 60 + r->host->read_slow_us);
 }
 
 /* --- the table --- */
@@ -388,5 +388,6 @@ void venv_init(struct vhost *h)
         .runner_start = vrunner_start,
         .runner_send = vrunner_send,
         .runner_kill = vrunner_kill,
+        .inline_run = vrunner_inline,
     };
 }

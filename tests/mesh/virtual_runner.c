@@ -193,6 +193,12 @@ void vrunner_send(void *ctx, size_t index, struct buf *frame)
               parcel_new(h, index, frame));
 }
 
+void vrunner_inline(void *ctx, struct inline_run *in, struct inline_done *done)
+{
+    struct vhost *h = ctx;
+    engine_call(h->runners[1].engine, in, done);
+}
+
 /* --- the end of one --- */
 static void reset(struct vrunner *r)
 {

@@ -255,6 +255,17 @@ GW_API gw_err gw_unsubscribe(struct gw_call *call, const char *topic) GW_MUST_US
 GW_API gw_err gw_publish(struct gw_call *call, const char *topic, const char *method,
                          gw_value args) GW_MUST_USE;
 GW_API const char *gw_topic(struct gw_call *call); /* of the message at hand; "" = none */
+/* Ask another agent from a type that runs in the host itself, where no handler may wait. When the
+ * answer has come, the method `then` of this agent runs as one more message. Of these arguments it
+ * gets those that its signature names:
+ *     reply: {any}?    what was answered; absent when the ask failed
+ *     code: string?    name of the failure; absent when it went well
+ *     text: string?    its sentence
+ * gw_sender is the agent that was asked. Allowed in GW_READ methods, too; at most 256 in a handler
+ * (GW_EBUSY). Not durable: what has not been answered when the host ends never is. In types of
+ * plugins GW_ENOT_SUPPORTED: there gw_ask waits. Takes ownership of `args` (a map or nil). */
+GW_API gw_err gw_ask_then(struct gw_call *call, gw_id agent, const char *method, gw_value args,
+                          const char *then) GW_MUST_USE;
 
 /* --- timers: recorded as well ---
  * When one is due, on_timer runs as one more message of the agent. Timers are durable and part of
