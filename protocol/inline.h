@@ -12,12 +12,14 @@
 
 #include "protocol/base/buf.h"
 #include "protocol/limits.h"
+#include "protocol/trace.h"
 
 /* One gw_ask_then: made by the engine, carried by the host, there and back. */
 struct inline_ask {
     TAILQ_ENTRY(inline_ask) link;
-    gw_id agent; /* who is asked */
-    gw_id from;  /* who asks; set by the host */
+    gw_id agent;        /* who is asked */
+    gw_id from;         /* who asks; this and the trace are set by the host */
+    struct trace trace; /* of the handler that asked */
     char method[LIMIT_NAME_BYTES + 1];
     char then[LIMIT_NAME_BYTES + 1]; /* method of the asking agent that gets the answer */
     gw_value args;                   /* on the way back the reply */

@@ -71,13 +71,15 @@ static void answer(struct node *n, struct inline_ask *ask, const struct gw_error
     queue(n, ask);
 }
 
-static void send_all(struct node *n, const gw_id *from, struct inline_asks *asks)
+static void send_all(struct node *n, const gw_id *from, const struct trace *trace,
+                     struct inline_asks *asks)
 {
     struct inline_ask *ask;
     struct gw_error why;
     while ((ask = TAILQ_FIRST(asks))) {
         TAILQ_REMOVE(asks, ask, link);
         ask->from = *from;
+        ask->trace = *trace;
         if (++n->inline_count > LIMIT_INLINE_ASKS) {
             gw_fail(&why, GW_EBUSY, "%d asks of built-in agents wait for their answers",
                     LIMIT_INLINE_ASKS);
@@ -105,6 +107,7 @@ static bool is_ready(const struct node *n, const struct agent *a)
 struct running {
     struct node *n;
     struct agent *a;
+    const struct trace *trace;
     struct inline_run in;
     struct inline_done done;
     struct gw_error why;
@@ -116,6 +119,7 @@ static struct work *as_work(const struct running *r)
     struct work *w = work_new(r->n, r->a, HOOK_METHOD);
     w->method = xstrdup(r->in.method);
     w->sender = *r->in.sender;
+    w->carry.trace = trace_child(r->n, r->trace);
     return w;
 }
 
@@ -201,7 +205,7 @@ static void ask_written(struct work *w, gw_err err, const struct run_result *res
 
 static bool ask_at_once(struct node *n, struct agent *a, struct inline_ask *ask)
 {
-    struct running r = {.n = n, .a = a};
+    struct running r = {.n = n, .a = a, .trace = &ask->trace};
     if (!run(&r, ask->method, &ask->args, &ask->from, 0)) {
         return false;
     }
@@ -214,7 +218,7 @@ static bool ask_at_once(struct node *n, struct agent *a, struct inline_ask *ask)
     } else {
         metrics_message(&n->metrics, r.done.err, node_turn_us(n) - r.begun_us);
         if (r.done.err == GW_OK) {
-            send_all(n, &a->id, &r.done.asks);
+            send_all(n, &a->id, &ask->trace, &r.done.asks);
         }
         answer(n, ask, r.done.err == GW_OK ? NULL : &r.why);
     }
@@ -258,13 +262,14 @@ static void call_answered(struct op_call *call, gw_err err, gw_value *result,
 /* As any agent would. `free`: it does not wait, so that being asked back is no deadlock. */
 static gw_err call_args(struct inline_ask *ask, struct op_call *call)
 {
-    char text[GW_ID_TEXT];
+    char text[GW_ID_TEXT], trace[TRACE_TEXT];
     gw_value args = ask->args;
     ask->args = gw_nil();
     GW_TRY(gw_map_set(&call->args, "args", args));
     GW_TRY(gw_map_set(&call->args, "agent", gw_str(gw_id_text(&ask->agent, text))));
     GW_TRY(gw_map_set(&call->args, "method", gw_str(ask->method)));
     GW_TRY(gw_map_set(&call->context, "agent", gw_id_value(&ask->from)));
+    GW_TRY(gw_map_set(&call->context, "traceparent", gw_str(trace_text(&ask->trace, trace))));
     return gw_map_set(&call->context, "free", gw_bool(true));
 }
 
@@ -285,11 +290,13 @@ static void ask_by_call(struct node *n, struct inline_ask *ask)
 
 /* ---- back to the agent that asked ---- */
 
-static void then_failed(struct node *n, const struct agent *a, const struct gw_error *why)
+static void then_failed(struct node *n, const struct agent *a, const struct trace *trace,
+                        const struct gw_error *why)
 {
     event_now(n, &(struct event){.kind = "message.failed",
                                  .agent = &a->id,
                                  .type = a->type->name,
+                                 .trace = trace,
                                  .text = why->text});
 }
 
@@ -298,14 +305,14 @@ static void then_ended(struct work *w, gw_err err, const struct run_result *resu
 {
     (void)result;
     if (err != GW_OK && !w->node->stopping) {
-        then_failed(w->node, w->agent, why);
+        then_failed(w->node, w->agent, &w->carry.trace, why);
     }
 }
 
 static bool then_at_once(struct node *n, struct agent *a, const struct inline_ask *ask,
                          gw_value *args)
 {
-    struct running r = {.n = n, .a = a};
+    struct running r = {.n = n, .a = a, .trace = &ask->trace};
     if (!run(&r, ask->then, args, &ask->agent, RUN_ANSWER)) {
         return false;
     }
@@ -314,9 +321,9 @@ static bool then_at_once(struct node *n, struct agent *a, const struct inline_as
     } else {
         metrics_message(&n->metrics, r.done.err, node_turn_us(n) - r.begun_us);
         if (r.done.err == GW_OK) {
-            send_all(n, &a->id, &r.done.asks);
+            send_all(n, &a->id, &ask->trace, &r.done.asks);
         } else {
-            then_failed(n, a, &r.why);
+            then_failed(n, a, &ask->trace, &r.why);
         }
     }
     inline_done_free(&r.done);
@@ -329,6 +336,7 @@ static void then_by_work(struct node *n, struct agent *a, const struct inline_as
     struct work *w = work_new(n, a, HOOK_METHOD);
     w->method = xstrdup(ask->then);
     w->sender = ask->agent;
+    w->carry.trace = trace_child(n, &ask->trace);
     w->flags = RUN_ANSWER;
     w->done = then_ended;
     value_pack(args, &w->args);
@@ -430,7 +438,7 @@ void inline_left(struct work *w)
                      w->agent->type->name);
         }
     }
-    send_all(w->node, &w->agent->id, &w->thens);
+    send_all(w->node, &w->agent->id, &w->carry.trace, &w->thens);
 }
 
 void inline_init(struct node *n)
