@@ -32,14 +32,23 @@ struct inline_call {
 
 static void turn(void *arg);
 
+/* By a timer, not by `defer`: between two turns the loop looks after everything else. */
+static void arm(struct node *n)
+{
+    n->inline_armed = true;
+    if (!n->inline_timer) {
+        n->inline_timer = n->env->timer_new(n->env->ctx, turn, n);
+    }
+    n->env->timer_start(n->env->ctx, n->inline_timer, 0);
+}
+
 /* ---- asks: queued, away (with a work or a call), or ended ---- */
 
 static void queue(struct node *n, struct inline_ask *ask)
 {
     TAILQ_INSERT_TAIL(&n->inline_queue, ask, link);
     if (!n->inline_armed) {
-        n->inline_armed = true;
-        n->env->defer(n->env->ctx, turn, n);
+        arm(n);
     }
 }
 
@@ -385,9 +394,9 @@ static void turn(void *arg)
             break;
         }
     }
-    n->inline_armed = !TAILQ_EMPTY(&n->inline_queue);
-    if (n->inline_armed) {
-        n->env->defer(n->env->ctx, turn, n);
+    n->inline_armed = false;
+    if (!TAILQ_EMPTY(&n->inline_queue)) {
+        arm(n);
     }
 }
 
@@ -449,6 +458,7 @@ void inline_init(struct node *n)
 
 void inline_free(struct node *n)
 {
+    n->env->timer_free(n->env->ctx, n->inline_timer);
     while (!LIST_EMPTY(&n->inline_calls)) {
         call_free(LIST_FIRST(&n->inline_calls));
     }

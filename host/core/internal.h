@@ -503,6 +503,7 @@ struct node {
     struct inline_asks inline_queue, inline_away; /* inline.c */
     LIST_HEAD(inline_call_list, inline_call) inline_calls;
     size_t inline_count;
+    struct env_timer *inline_timer;
     bool inline_armed;
 };
 
