@@ -60,10 +60,11 @@ typedef enum frame_hook {
     HOOK_NONE, /* no handler: load and answer (with RUN_SNAPSHOT: pack) */
     HOOK_COUNT
 } frame_hook;
-#define RUN_TEXT_ARGS 1u /* string arguments are as typed on a command line */
-#define RUN_SNAPSHOT  2u /* answer all parts, not only changed ones */
-#define RUN_DISCARD   4u /* drop the object afterwards: the result lives in the answer only */
-#define RUN_ANSWER    8u /* of an ask: arguments that the method does not have are left out */
-#define DONE_READ     1u /* a GW_READ method, or nothing changed: no commit is needed */
+#define RUN_TEXT_ARGS 1u  /* string arguments are as typed on a command line */
+#define RUN_SNAPSHOT  2u  /* answer all parts, not only changed ones */
+#define RUN_DISCARD   4u  /* drop the object afterwards: the result lives in the answer only */
+#define RUN_ANSWER    8u  /* of an ask: arguments that the method does not have are left out */
+#define RUN_TOLD      16u /* nobody waits for the reply */
+#define DONE_READ     1u  /* a GW_READ method, or nothing changed: no commit is needed */
 
 #endif

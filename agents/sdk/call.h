@@ -41,6 +41,7 @@ struct gw_call {
     char trace[TRACE_TEXT]; /* gw_trace, once it was asked for */
     int64_t begun_ms;       /* by engine_now_ms, when the handler began */
     bool leaves;            /* dispatch, deactivate or dispose is recorded */
+    bool later;             /* the caller is answered by another handler */
     struct buf actions;     /* packed [verb, args] one after the other */
     size_t action_count;
     struct inline_asks thens; /* asks whose answer is a message, in their order */
@@ -69,7 +70,15 @@ gw_err call_pack_thens(struct gw_call *call) GW_MUST_USE; /* as actions */
 void futures_init(struct gw_call *call);
 void futures_deinit(struct gw_call *call); /* what was not waited for goes on without us */
 
+/* Begin any operation of a host; takes ownership of args. gw_wait gives its answer, or the member
+ * `reply` of it. */
+gw_err future_begin(struct gw_call *call, const char *op, const gw_id *target, int64_t deadline_ms,
+                    gw_value args, struct gw_future **ret_future) GW_MUST_USE;
+
 /* ---- verbs.c ---- */
+/* The arguments of `create`; takes ownership of state. */
+gw_err verbs_creation(struct gw_call *call, const char *type, gw_value state, const char *where,
+                      gw_value *ret) GW_MUST_USE;
 /* {agent, method, args}: the address of a message; takes ownership of agent and args. */
 gw_err verbs_message(struct gw_call *call, gw_value agent, const char *method, gw_value args,
                      gw_value *ret) GW_MUST_USE;

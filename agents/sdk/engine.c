@@ -361,6 +361,13 @@ static gw_err run_handler(struct gw_call *call, gw_handler handler, bool check_r
 
 static gw_err check_reply(const struct gw_call *call, struct gw_error *why)
 {
+    if (call->later) {
+        if (call->reply.kind == GW_NIL) {
+            return GW_OK;
+        }
+        gw_fail(why, GW_EFAIL, "it replies, and asks to reply later");
+        return handler_failed(call->run, GW_EFAIL, why);
+    }
     if (call->method && signature_check_reply(call->method->sig, &call->reply, why) != GW_OK) {
         gw_prefix(why, "the reply does not fit its signature");
         return handler_failed(call->run, GW_EFAIL, why);
@@ -445,6 +452,11 @@ static gw_err finish_inline(struct gw_call *call, gw_handler handler, struct inl
 {
     size_t changed = 0, bytes = 0;
     GW_TRY(check_reply(call, why));
+    if (call->later) { /* there is no call that could wait: the asker is a handler of this process
+                        */
+        gw_fail(why, GW_EINLINE, "a built-in type cannot reply later to another one");
+        return handler_failed(call->run, GW_EINLINE, why);
+    }
     if (!value_within(&call->reply, LIMIT_ARGS_BYTES, &bytes)) {
         if (bytes > LIMIT_ARGS_BYTES) {
             return reply_too_big(call, bytes, why);

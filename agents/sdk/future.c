@@ -4,6 +4,7 @@
 #include "agents/sdk/call.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "protocol/base/log.h"
 #include "protocol/value.h"
@@ -37,23 +38,44 @@ void futures_deinit(struct gw_call *call)
     }
 }
 
-static gw_err start(struct gw_call *call, const gw_value *args, const gw_value *context,
-                    struct gw_future **ret)
+static gw_err start(struct gw_call *call, const char *op, const gw_value *args,
+                    const gw_value *context, struct gw_future **ret)
 {
     struct gw_future *f = calloc(1, sizeof *f);
     if (!f) {
         return gw_call_fail(call, GW_ENOMEM, "out of memory for an ask");
     }
     call->why = (struct gw_error){0};
-    gw_err err = call->io->start(call->io_ctx, "send", args, context, false, &f->ask, &call->why);
+    gw_err err = call->io->start(call->io_ctx, op, args, context, false, &f->ask, &call->why);
     if (err != GW_OK) {
         free(f);
-        return verbs_outcome(call, "send", err);
+        return verbs_outcome(call, op, err);
     }
     STAILQ_INSERT_TAIL(&call->futures, f, next);
     call->futures_open++;
     *ret = f;
     return GW_OK;
+}
+
+gw_err future_begin(struct gw_call *call, const char *op, const gw_id *target, int64_t deadline_ms,
+                    gw_value args, struct gw_future **ret_future)
+{
+    gw_value context = {0};
+    gw_err err = GW_OK;
+    bool keyed = strcmp(op, "dispose") != 0;
+    if (call->futures_open >= LIMIT_ASKS_PER_HANDLER) {
+        err = gw_call_fail(call, GW_EBUSY, "%d asks of this handler were not waited for",
+                           LIMIT_ASKS_PER_HANDLER);
+    }
+    if (err == GW_OK) {
+        err = verbs_prepare(call, op, target, keyed, deadline_ms, &args, &context);
+    }
+    if (err == GW_OK) {
+        err = start(call, op, &args, &context, ret_future);
+    }
+    gw_value_free(&args);
+    gw_value_free(&context);
+    return err;
 }
 
 gw_err gw_ask_async(struct gw_call *call, gw_id agent, const char *method, gw_value args,
@@ -65,23 +87,22 @@ gw_err gw_ask_async(struct gw_call *call, gw_id agent, const char *method, gw_va
 gw_err gw_ask_async_with(struct gw_call *call, gw_id agent, const char *method, gw_value args,
                          const struct gw_message_options *options, struct gw_future **ret_future)
 {
-    gw_value map, context = {0};
+    gw_value map;
     GW_TRY(verbs_message(call, verbs_agent_text(&agent), method, args, &map));
     gw_err err = verbs_add_options(call, options, &map);
-    if (err == GW_OK && call->futures_open >= LIMIT_ASKS_PER_HANDLER) {
-        err = gw_call_fail(call, GW_EBUSY, "%d asks of this handler were not waited for",
-                           LIMIT_ASKS_PER_HANDLER);
+    if (err != GW_OK) {
+        gw_value_free(&map);
+        return err;
     }
-    if (err == GW_OK) {
-        err = verbs_prepare(call, "send", &agent, true, options ? options->deadline_ms : 0, &map,
-                            &context);
-    }
-    if (err == GW_OK) {
-        err = start(call, &map, &context, ret_future);
-    }
-    gw_value_free(&map);
-    gw_value_free(&context);
-    return err;
+    return future_begin(call, "send", &agent, options ? options->deadline_ms : 0, map, ret_future);
+}
+
+gw_err gw_create_async(struct gw_call *call, const char *type, gw_value state, const char *where,
+                       struct gw_future **ret_future)
+{
+    gw_value map;
+    GW_TRY(verbs_creation(call, type, state, where, &map));
+    return future_begin(call, "create", NULL, 0, map, ret_future);
 }
 
 bool gw_future_done(struct gw_call *call, const struct gw_future *future)

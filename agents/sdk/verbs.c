@@ -600,10 +600,10 @@ static gw_err take_agent(struct gw_call *call, gw_value answer, gw_id *ret)
     return err;
 }
 
-static gw_err create(struct gw_call *call, const char *type, gw_value state, const char *where,
-                     bool child, bool outlive, gw_id *ret_agent)
+static gw_err creation(struct gw_call *call, const char *type, gw_value state, const char *where,
+                       bool child, bool outlive, gw_value *ret)
 {
-    gw_value args = {0}, answer;
+    gw_value args = {0};
     gw_err err = with_text("at", where, &args);
     if (err == GW_OK && child) {
         err = gw_map_set(&args, "parent", gw_id_value(&call->run->agent));
@@ -621,8 +621,23 @@ static gw_err create(struct gw_call *call, const char *type, gw_value state, con
     }
     if (err != GW_OK) {
         gw_value_free(&args);
-        return err;
+        return gw_call_fail(call, err, "out of memory for a new agent");
     }
+    *ret = args;
+    return GW_OK;
+}
+
+gw_err verbs_creation(struct gw_call *call, const char *type, gw_value state, const char *where,
+                      gw_value *ret)
+{
+    return creation(call, type, state, where, false, false, ret);
+}
+
+static gw_err create(struct gw_call *call, const char *type, gw_value state, const char *where,
+                     bool child, bool outlive, gw_id *ret_agent)
+{
+    gw_value args, answer;
+    GW_TRY(creation(call, type, state, where, child, outlive, &args));
     GW_TRY(blocking(call, "create", NULL, true, args, &answer));
     return take_agent(call, answer, ret_agent);
 }

@@ -340,6 +340,7 @@ struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
 void agent_remove(struct node *n, struct agent *a)
 {
     struct alias *alias = NULL;
+    later_gone(n, &a->id);
     if (a->alias) {
         HASH_FIND_STR(n->aliases, a->alias, alias);
         if (alias && gw_id_equal(&alias->agent, &a->id)) {

@@ -49,41 +49,53 @@ static struct span request_key(uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES],
     return (struct span){raw, ROW_KEY_BYTES + REQUEST_KEY_BYTES};
 }
 
-/* The oldest ones make room. When this is rolled back, they are forgotten all the same: it was
- * their time. */
+/* The oldest ones make room for `count` more with `bytes`; those that are owed only when it is
+ * their time. When this is rolled back, they are forgotten all the same. */
+void requests_make_room(struct agent *a, struct store_batch *batch, int64_t now_ms, size_t bytes,
+                        size_t count)
+{
+    struct live *live = a->live;
+    uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
+    size_t kept = 0, i = 0;
+    count += live->request_count;
+    for (size_t k = 0; k < live->request_count; k++) {
+        bytes += live->requests[k].bytes;
+    }
+    for (; i < live->request_count; i++) {
+        struct seen_request *r = &live->requests[i];
+        bool over = count > LIMIT_REQUESTS_PER_AGENT || bytes > LIMIT_REQUESTS_BYTES;
+        bool old = r->at_ms >= 0 && r->at_ms < now_ms - LIMIT_REQUEST_AGE_MS;
+        if (!over && !old) {
+            break; /* those behind it are younger */
+        }
+        if (r->at_ms < 0 || r->answering || (r->owed && !old)) {
+            live->requests[kept++] = *r;
+            continue;
+        }
+        count--;
+        bytes -= r->bytes;
+        store_batch_del(batch, TABLE_REQUESTS, request_key(raw, a, r->key));
+    }
+    if (i > kept) {
+        memmove(live->requests + kept, live->requests + i,
+                (live->request_count - i) * sizeof *live->requests);
+        live->request_count -= i - kept;
+    }
+}
+
 void request_record(struct work *w, struct store_batch *batch, int64_t now_ms)
 {
-    struct live *live = w->agent->live;
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
     struct buf value = {0};
-    size_t bytes = w->result.reply.n, drop = 0;
-    mp_array(&value, 2);
-    mp_int(&value, now_ms);
-    mp_span(&value, w->result.reply);
+    request_pack(w, now_ms, &value);
     store_batch_put_take(batch, TABLE_REQUESTS, request_key(raw, w->agent, w->key), &value);
     buf_free(&value);
-    for (size_t i = 0; i < live->request_count; i++) {
-        bytes += live->requests[i].bytes;
-    }
-    while (drop < live->request_count && live->requests[drop].at_ms >= 0 &&
-           (live->request_count - drop >= LIMIT_REQUESTS_PER_AGENT ||
-            bytes > LIMIT_REQUESTS_BYTES ||
-            live->requests[drop].at_ms < now_ms - LIMIT_REQUEST_AGE_MS)) {
-        bytes -= live->requests[drop].bytes;
-        store_batch_del(batch, TABLE_REQUESTS,
-                        request_key(raw, w->agent, live->requests[drop].key));
-        drop++;
-    }
-    if (drop > 0) {
-        live->request_count -= drop;
-        memmove(live->requests, live->requests + drop,
-                live->request_count * sizeof *live->requests);
-    }
+    requests_make_room(w->agent, batch, now_ms, w->result.reply.n, 1);
 }
 
 void request_remember(struct work *w, int64_t now_ms)
 {
-    request_add(w->agent->live, w->key, now_ms, w->result.reply.n);
+    request_add(w->agent->live, w->key, now_ms, w->result.reply.n)->owed = w->later;
 }
 
 struct seen_request *request_find(struct live *live, const uint8_t key[REQUEST_KEY_BYTES])
@@ -136,6 +148,9 @@ static bool put_actions(struct work *w, struct store_batch *batch)
             w->closes = true;
         } else if (span_is(verb, "itinerary")) {
             itinerary_action(w, batch, args);
+        } else if (later_is_action(verb)) {
+            later_action(w, batch, verb, args);
+            w->closes = true;
         }
     }
     return intents_add(w);
@@ -183,6 +198,7 @@ void commit_finish(struct work *w)
         topics_committed(w);
         watches_committed(w);
         itinerary_committed(w);
+        later_committed(w);
     }
     inline_left(w);
     work_finish(w, w->result.err, w->result.err == GW_OK ? &w->result : NULL,
@@ -208,6 +224,7 @@ void commit_undo(struct work *w)
     timers_rolled_back(w);
     watches_rolled_back(w);
     itinerary_undo(w);
+    later_rolled_back(w);
     w->agent->pending |= w->cleared;
     w->rolled_back = true;
 }
@@ -229,7 +246,8 @@ static bool fits(struct work *w)
     struct gw_error why;
     if (w->result.err != GW_OK || w->flags & RUN_DISCARD ||
         (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK &&
-         watches_check(w, &why) == GW_OK && itinerary_check_action(w, &why) == GW_OK)) {
+         watches_check(w, &why) == GW_OK && itinerary_check_action(w, &why) == GW_OK &&
+         later_check(w, &why) == GW_OK)) { /* last: it marks what is answered */
         return true;
     }
     commit_unload(w->agent);
@@ -300,7 +318,8 @@ void commit_result(struct work *w)
     struct trace before = trace_enter(n, &w->carry.trace); /* of its events, and what it asks for */
     put_result(w, batch);
     (void)trace_enter(n, &before);
-    if (store_batch_count(batch) == 0) { /* a read: nothing to keep, it is simply run again */
+    if (store_batch_count(batch) == 0 &&
+        !w->later) { /* a read: nothing to keep, it is simply run again */
         store_batch_free(batch);
         commit_nothing(w);
         return;

@@ -110,6 +110,13 @@ void created_prune(struct node *n)
     }
 }
 
+void request_key_text(const uint8_t raw[REQUEST_KEY_BYTES], char ret[2 * REQUEST_KEY_BYTES + 1])
+{
+    for (size_t i = 0; i < REQUEST_KEY_BYTES; i++) {
+        snprintf(ret + 2 * i, 3, "%02x", raw[i]);
+    }
+}
+
 void request_key_of(const char *text, uint8_t ret[REQUEST_KEY_BYTES])
 {
     crypto_generichash(ret, REQUEST_KEY_BYTES, (const uint8_t *)text, strlen(text), NULL, 0);

@@ -129,7 +129,8 @@ static bool is_wish(struct mp *m, struct span *ret_verb, struct span *ret_args)
            mp_read_str(&one, ret_verb) == GW_OK && mp_skip(&one, ret_args) == GW_OK &&
            !span_is(*ret_verb, "tell") && !span_is(*ret_verb, "ask") &&
            !span_is(*ret_verb, "itinerary") && !timers_is_action(*ret_verb) &&
-           !watches_is_action(*ret_verb);
+           !topics_is_action(*ret_verb) && !watches_is_action(*ret_verb) &&
+           !later_is_action(*ret_verb);
 }
 
 bool intents_fit(const struct work *w, struct gw_error *why)

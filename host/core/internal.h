@@ -157,6 +157,8 @@ struct seen_request { /* one recorded answer */
     uint8_t key[REQUEST_KEY_BYTES];
     int64_t at_ms;
     uint32_t bytes; /* of the answer */
+    bool owed;      /* there is none yet (later.c) */
+    bool answering; /* it is on its way to the disk */
 };
 struct stream_mark { /* of tells, from or to another agent: the last number that was accepted, or
                         given */
@@ -223,6 +225,8 @@ struct work {
     char from[LIMIT_NAME_BYTES + 1]; /* previous host, of HOOK_ARRIVE */
     struct buf chain;                /* packed list of ids, or empty */
     uint64_t ask;                    /* its number in the sender's asks; 0 = none */
+    uint8_t seed[REQUEST_KEY_BYTES]; /* of a call without a key: it may yet need one (later.c) */
+    bool later;                      /* it ended, and its caller is to be answered later */
     uint32_t flags;                  /* RUN_* */
     bool has_key;
     uint8_t key[REQUEST_KEY_BYTES];
@@ -459,7 +463,10 @@ struct node {
     uint64_t topics_clock;
     struct agent poster; /* sends the publications of people and tools */
     uint64_t next_stream;
-    uint64_t asks_count; /* numbers given; of walks, too (send.c) */
+    uint64_t asks_count;                       /* numbers given; of walks, too (send.c) */
+    struct debtor *debtors;                    /* later.c: agents whose callers wait for answers */
+    LIST_HEAD(waiting_list, waiting) orphaned; /* later.c: ... and of agents that have left */
+    bool orphans_go;
     uint64_t event_seq;
     uint64_t dead_seq;
     struct dead_letter { /* what is on disk, oldest first (dead.c) */
@@ -640,9 +647,9 @@ void work_refuse_callers(struct agent *a, const struct gw_error *why);
 void work_drop_all(struct agent *a); /* free without answers (node_free) */
 /* Read requests, streams and numbers of the agent, then run the call from its start again. */
 void work_learn(struct node *n, struct agent *a, struct op_call *call);
-/* Into memory only. */
-void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms,
-                 size_t bytes);
+/* Into memory only. Valid until the next one. */
+struct seen_request *request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES],
+                                 int64_t at_ms, size_t bytes);
 /* End the current work of its agent, then go on with what waits. */
 void work_finish(struct work *w, gw_err err, const struct run_result *r,
                  const struct gw_error *why);
@@ -684,6 +691,9 @@ void commit_fail(struct work *w, gw_err err);
 void commit_unload(struct agent *a);
 /* Recorded answers: the row of w->key with w->result.reply; memory when it is durable; look-up;
  * removal. at_ms < 0: its transaction is on the way. */
+/* Into the batch: the oldest recorded answers go, so that `count` more with `bytes` have room. */
+void requests_make_room(struct agent *a, struct store_batch *batch, int64_t now_ms, size_t bytes,
+                        size_t count);
 void request_record(struct work *w, struct store_batch *batch, int64_t now_ms);
 void request_remember(struct work *w, int64_t now_ms);
 struct seen_request *request_find(struct live *live, const uint8_t key[REQUEST_KEY_BYTES]);
@@ -838,7 +848,34 @@ void move_in_forget(struct node *n, const gw_id *ticket);
 /* The value of a recorded answer (TABLE_REQUESTS): the dispatch that m is. */
 void dispatch_answer_pack(const struct move_out *m, struct buf *out);
 
+/* ---- later.c ---- */
+struct waiting;
+bool later_is_action(struct span verb);
+/* Whether what DONE says about answers can be: GW_EBUSY too many are owed, GW_ECONFLICT answered
+ * already. After GW_OK one of later_committed, later_rolled_back has to follow. */
+gw_err later_check(const struct work *w, struct gw_error *why) GW_MUST_USE;
+/* One such action into the handler's transaction; then what became of that. */
+void later_action(struct work *w, struct store_batch *batch, struct span verb, struct span args);
+void later_committed(struct work *w);
+void later_rolled_back(struct work *w);
+/* The call of w waits for its answer (work.later). */
+void later_wait(struct work *w);
+/* The value of a row of TABLE_REQUESTS: what w is to be answered, or that it is owed. */
+void request_pack(const struct work *w, int64_t now_ms, struct buf *out);
+gw_err request_unpack(struct span value, struct seen_request *ret, struct run_result *ret_answer);
+/* The agent is not in the registry, or not alive here, any more: who waits asks again. */
+void later_gone(struct node *n, const gw_id *agent);
+void later_stop(struct node *n, const struct gw_error *why);
+void later_free(struct node *n);
+/* List of {token, since, callers} for `show`; rows: of TABLE_REQUESTS, when they are not known. */
+gw_err later_describe(struct node *n, const struct agent *a, const struct storage_row *rows,
+                      size_t count, gw_value *ret) GW_MUST_USE;
+
 /* ---- send.c ---- */
+/* {reply, host, epoch} */
+void send_answer(struct op_call *call, struct node *n, uint64_t epoch, struct span reply);
+/* The ask of that number (0: none) by an agent of this host is answered. */
+void ask_ended(struct node *n, const gw_id *asker, uint64_t number);
 /* Its handler has ended: nobody waits for what it asked. */
 void asks_forget(struct live *live);
 
@@ -1042,6 +1079,8 @@ void created_free(struct node *n);
 void created_prune(struct node *n);
 /* 16 bytes that stand for a request id, whatever its length. */
 void request_key_of(const char *text, uint8_t ret[REQUEST_KEY_BYTES]);
+/* A request id made of random bytes. */
+void request_key_text(const uint8_t raw[REQUEST_KEY_BYTES], char ret[2 * REQUEST_KEY_BYTES + 1]);
 gw_err request_key_check(const char *key, struct gw_error *why) GW_MUST_USE; /* NULL is fine */
 uint32_t hooks_to_run(const struct type *t, uint32_t wanted);
 void create_here(struct node *n, struct op_call *call); /* the operation `create`, on this host */

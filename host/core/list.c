@@ -545,6 +545,9 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     gw_value topics = gw_nil();
     o.err = o.err == GW_OK ? topics_describe(n, a, &topics) : o.err;
     put(&o, "topics", topics);
+    gw_value owed = gw_nil();
+    o.err = o.err == GW_OK ? later_describe(n, a, rows, count, &owed) : o.err;
+    put(&o, "owed", owed);
     gw_value sleep = gw_nil();
     o.err = o.err == GW_OK ? sleep_describe(n, a, &sleep) : o.err;
     put(&o, "sleep", sleep);
@@ -560,9 +563,10 @@ static void show_local(struct node *n, struct op_call *call, struct agent *a)
     uint8_t raw[ROW_KEY_BYTES];
     struct showing *s = xcalloc(1, sizeof *s);
     *s = (struct showing){n, call, a->id};
-    const struct store_range range = {.table = TABLE_STATES,
-                                      .prefix = row_key(raw, &a->id, a->epoch)};
-    n->env->read(n->env->ctx, &range, 1, have_state, s);
+    struct span key = row_key(raw, &a->id, a->epoch);
+    const struct store_range ranges[] = {{.table = TABLE_STATES, .prefix = key},
+                                         {.table = TABLE_REQUESTS, .prefix = key}};
+    n->env->read(n->env->ctx, ranges, a->live && a->live->known ? 1 : 2, have_state, s);
 }
 
 void op_show(struct node *n, struct op_call *call)

@@ -350,6 +350,7 @@ void node_stop(struct node *n)
     HASH_ITER (hh, n->agents, a, next) { /* one that is being created ends with its create */
         work_refuse_queued(n, a, &why);
     }
+    later_stop(n, &why);
     node_check_stopped(n);
 }
 
@@ -364,7 +365,9 @@ void node_call(struct node *n, struct op_call *call)
         return;
     }
     if (!n->ready && call->op->role != ROLE_NONE) {
-        gw_fail(&why, GW_EBUSY, "host \"%s\" is starting", n->name);
+        /* A host that asks for somebody under a key asks again. */
+        bool again = call_is_hop(call) && gw_map_str(&call->args, "key", NULL);
+        gw_fail(&why, again ? GW_EPENDING : GW_EBUSY, "host \"%s\" is starting", n->name);
         op_fail(call, &why);
         return;
     }
@@ -420,6 +423,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     n->next_stream = 1;
     TAILQ_INIT(&n->hints);
     TAILQ_INIT(&n->endings);
+    LIST_INIT(&n->orphaned);
     struct node_limits *max = &n->cfg.limits;
     max->mailbox = max->mailbox ? max->mailbox : LIMIT_MAILBOX_MESSAGES;
     max->mailbox_bytes = max->mailbox_bytes ? max->mailbox_bytes : LIMIT_MAILBOX_BYTES;
@@ -463,6 +467,7 @@ void node_free(struct node *n)
     n->env->timer_free(n->env->ctx, n->housekeeping);
     peers_forget_requests(n);
     calls_again_free(n);
+    later_free(n);
     tells_free(n);
     runners_free(n);
     moves_out_free(n);

@@ -29,8 +29,9 @@ struct op_call {
     /* Set by a streaming handler: called when the caller goes away; the handler then answers. */
     void (*on_gone)(void *arg);
     void *gone_arg;
-    void *door;             /* of the door */
-    int64_t waits_since_us; /* of route.c: since when it is tried again; 0 = never yet */
+    void *door;               /* of the door */
+    int64_t waits_since_us;   /* of route.c: since when it is tried again; 0 = never yet */
+    int64_t pending_since_us; /* of route.c: the agent answers later; 0 = not that it is known */
     /* of carry.c, filled when it begins */
     bool begun;
     int64_t deadline_us; /* monotonic: nobody waits after it; 0 = none */

@@ -93,6 +93,7 @@ struct route {
     bool asked_mesh;
     struct peer *to;
     int64_t began_us;
+    int64_t sent_us; /* to a host; 0 = not yet */
     /* asking the mesh */
     size_t asking;
     uint64_t best_epoch;
@@ -110,9 +111,34 @@ static void route_fail(struct route *r, const struct gw_error *why)
     op_fail(call, why);
 }
 
+static void lost_host(struct route *r, gw_err err)
+{
+    struct gw_error why;
+    struct node *n = r->n;
+    bool keyed = gw_map_str(&r->call->args, "key", NULL) != NULL;
+    int64_t since_us = r->call->waits_since_us ? r->call->waits_since_us : r->began_us;
+    if (err == GW_EUNREACHABLE && keyed && n->env->mono_us(n->env->ctx) - since_us < RESEND_US) {
+        struct op_call *call = r->call; /* its key makes a second run harmless */
+        free(r);
+        call_again_later(n, call);
+        return;
+    }
+    gw_fail(&why, err, "host \"%s\" %s", peer_label(r->to),
+            err == GW_ETIMEOUT ? "did not answer in time" : "cannot be reached");
+    gw_hint(&why,
+            "the call may have been carried out; send it again with the same --op-key to be sure");
+    route_fail(r, &why);
+}
+
 static void not_found(struct route *r)
 {
     struct gw_error why;
+    struct location *l = r->has_id ? location_find(r->n, &r->id) : NULL;
+    if (l && !l->disposed && !l->doubted && !l->host->self && !l->host->up) {
+        r->to = l->host; /* there it was, and that host is not there now */
+        lost_host(r, GW_EUNREACHABLE);
+        return;
+    }
     /* A one-way message that leaves its outbox for this would be lost: who is silent may have the
      * agent. */
     bool unsure = r->silent && strcmp(r->call->op->name, "accept") == 0;
@@ -254,23 +280,25 @@ static gw_err read_reply(const struct frame *f, gw_value *value, struct gw_error
     return err;
 }
 
-static void lost_host(struct route *r, gw_err err)
+/* The agent answers later (later.c), or its host is starting: ask again, for as long as the caller
+ * waits. */
+static void ask_again(struct route *r)
 {
-    struct gw_error why;
     struct node *n = r->n;
-    bool keyed = gw_map_str(&r->call->args, "key", NULL) != NULL;
-    int64_t since_us = r->call->waits_since_us ? r->call->waits_since_us : r->began_us;
-    if (err == GW_EUNREACHABLE && keyed && n->env->mono_us(n->env->ctx) - since_us < RESEND_US) {
-        struct op_call *call = r->call; /* its key makes a second run harmless */
-        free(r);
-        call_again_later(n, call);
+    struct op_call *call = r->call;
+    struct gw_error why;
+    int64_t now_us = n->env->mono_us(n->env->ctx);
+    call->pending_since_us = call->pending_since_us ? call->pending_since_us : r->sent_us;
+    call->waits_since_us = 0;
+    if ((call->deadline_us && now_us >= call->deadline_us) ||
+        now_us - call->pending_since_us >= LIMIT_REQUEST_AGE_MS * 1000) {
+        gw_fail(&why, GW_ETIMEOUT, "the agent did not answer in time");
+        gw_hint(&why, "it may do so yet: the same request under the same key gets the answer");
+        route_fail(r, &why);
         return;
     }
-    gw_fail(&why, err, "host \"%s\" %s", peer_label(r->to),
-            err == GW_ETIMEOUT ? "did not answer in time" : "cannot be reached");
-    gw_hint(&why,
-            "the call may have been carried out; send it again with the same --op-key to be sure");
-    route_fail(r, &why);
+    free(r);
+    call_again_later(n, call);
 }
 
 static void forwarded(void *arg, gw_err err, const struct frame *f)
@@ -279,6 +307,10 @@ static void forwarded(void *arg, gw_err err, const struct frame *f)
     struct node *n = r->n;
     struct gw_error why = {0};
     gw_value value = gw_nil();
+    if (n->env->mono_us(n->env->ctx) - r->sent_us > RESEND_US) {
+        r->began_us = n->env->mono_us(n->env->ctx); /* it was held there: what comes now is new */
+        r->call->waits_since_us = 0;
+    }
     if (err != GW_OK) {
         lost_host(r, err);
         return;
@@ -293,6 +325,16 @@ static void forwarded(void *arg, gw_err err, const struct frame *f)
             location_know(n, &r->id, epoch, host, false, false);
         }
         route_step(r);
+        return;
+    }
+    if (err == GW_EPENDING && gw_map_str(&r->call->args, "key", NULL)) {
+        gw_value_free(&value);
+        ask_again(r);
+        return;
+    }
+    if (err == GW_ESTOPPING && gw_map_str(&r->call->args, "key", NULL)) {
+        gw_value_free(&value);
+        lost_host(r, GW_EUNREACHABLE); /* in a moment; perhaps it comes back */
         return;
     }
     if (err == GW_EARRIVING) {
@@ -328,9 +370,7 @@ static void route_send(struct route *r, struct peer *to)
     uint8_t raw[REQUEST_KEY_BYTES];
     if (strcmp(r->call->op->name, "send") == 0 && !gw_map_str(&r->call->args, "key", NULL)) {
         node_random(n, raw, sizeof raw); /* so that it can be sent again */
-        for (size_t i = 0; i < sizeof raw; i++) {
-            snprintf(key + 2 * i, 3, "%02x", raw[i]);
-        }
+        request_key_text(raw, key);
         if (gw_map_set(&r->call->args, "key", gw_str(key)) != GW_OK) {
             log_warn("memory", "a call goes out without a request key");
         }
@@ -340,6 +380,7 @@ static void route_send(struct route *r, struct peer *to)
         log_warn("memory", "a call goes out with the name that was typed");
     } /* there an alias may mean another agent */
     r->to = to;
+    r->sent_us = n->env->mono_us(n->env->ctx);
     forward_frame(n, r->call, stream, &frame);
     peer_request(n, to, stream, &frame, call_left_ms(n, r->call, CALL_TIMEOUT_MS), forwarded, r);
 }

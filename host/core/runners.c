@@ -368,7 +368,7 @@ void runner_run(struct runner *r, struct work *w, struct span parts)
     mp_uint(&frame, w->hook);
     mp_str(&frame, w->method ? w->method : "");
     mp_span(&frame, buf_span(&w->args));
-    mp_uint(&frame, w->flags);
+    mp_uint(&frame, w->flags | (w->hook == HOOK_METHOD && !w->call ? RUN_TOLD : 0));
     mp_bin(&frame, w->key, REQUEST_KEY_BYTES);
     if (parts.n > 0) {
         buf_add(&frame, parts.p, parts.n);

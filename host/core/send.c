@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void answer_reply(struct op_call *call, struct node *n, uint64_t epoch, struct span reply)
+void send_answer(struct op_call *call, struct node *n, uint64_t epoch, struct span reply)
 {
     gw_value result = gw_nil(), value = gw_nil();
     struct gw_error why;
@@ -43,11 +43,13 @@ static uint64_t ask_began(struct node *n, struct live *asker, const gw_id *whom)
     return n->asks_count;
 }
 
-static void ask_ended(struct live *asker, uint64_t number)
+void ask_ended(struct node *n, const gw_id *asker, uint64_t number)
 {
-    for (uint32_t i = 0; i < asker->ask_count; i++) {
-        if (asker->asks[i].number == number) {
-            asker->asks[i] = asker->asks[--asker->ask_count];
+    struct agent *a = number ? agent_find(n, asker) : NULL;
+    struct live *live = a ? a->live : NULL;
+    for (uint32_t i = 0; live && i < live->ask_count; i++) {
+        if (live->asks[i].number == number) {
+            live->asks[i] = live->asks[--live->ask_count];
             return;
         }
     }
@@ -83,12 +85,13 @@ static void send_done(struct work *w, gw_err err, const struct run_result *r,
                       const struct gw_error *why)
 {
     struct op_call *call = w->arg;
-    struct agent *asker = gw_id_is_nil(&w->sender) ? NULL : agent_find(w->node, &w->sender);
-    if (asker && asker->live) {
-        ask_ended(asker->live, w->ask);
+    if (err == GW_OK && w->later) {
+        later_wait(w);
+        return;
     }
+    ask_ended(w->node, &w->sender, w->ask);
     if (err == GW_OK) {
-        answer_reply(call, w->node, w->agent->epoch, r->reply);
+        send_answer(call, w->node, w->agent->epoch, r->reply);
     } else {
         op_fail(call, why);
     }
@@ -131,7 +134,7 @@ static void told(void *arg, gw_err err)
             seen->at_ms = node_now_ms(t->n);
         }
         t->w->has_key = false; /* it has been recorded with the acceptance, not with the run */
-        answer_reply(t->call, t->n, t->epoch, (struct span){0});
+        send_answer(t->call, t->n, t->epoch, (struct span){0});
         if (a && a->epoch == t->epoch) {
             work_push(t->w, false);
         } else {
@@ -221,7 +224,10 @@ static struct work *work_of_call(struct node *n, struct op_call *call, struct ag
         request_key_of(key, w->key);
         w->has_key = true;
     } else {
-        node_random(n, w->key, sizeof w->key);
+        char made[2 * REQUEST_KEY_BYTES + 1];
+        node_random(n, w->seed, sizeof w->seed);
+        request_key_text(w->seed, made);
+        request_key_of(made, w->key);
     }
     w->done = send_done;
     w->arg = call;
@@ -281,7 +287,7 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         if (seen->at_ms < 0) {
             call_again_later(n, call); /* its acceptance is on the way to the disk */
         } else {
-            answer_reply(call, n, a->epoch, (struct span){0});
+            send_answer(call, n, a->epoch, (struct span){0});
         }
         return;
     }

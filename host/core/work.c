@@ -148,8 +148,8 @@ void work_fail(struct work *w, const struct gw_error *why)
 
 /* ---- what has to be read before work can run ---- */
 
-void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_t at_ms,
-                 size_t bytes)
+struct seen_request *request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES],
+                                 int64_t at_ms, size_t bytes)
 {
     if (live->request_count == live->request_cap) {
         size_t cap = live->request_cap ? live->request_cap * 2 : 8;
@@ -161,9 +161,9 @@ void request_add(struct live *live, const uint8_t key[REQUEST_KEY_BYTES], int64_
         live->request_cap = cap;
     }
     struct seen_request *r = &live->requests[live->request_count++];
+    *r = (struct seen_request){.at_ms = at_ms, .bytes = (uint32_t)bytes};
     memcpy(r->key, key, sizeof r->key);
-    r->at_ms = at_ms;
-    r->bytes = (uint32_t)bytes;
+    return r;
 }
 
 static int by_age(const void *a, const void *b)
@@ -175,11 +175,11 @@ static int by_age(const void *a, const void *b)
 void live_know_row(struct live *live, const struct storage_row *row)
 {
     struct mp m = mp_over(row->value);
-    size_t n;
     if (row->table == TABLE_REQUESTS && row->key.n == ROW_KEY_BYTES + REQUEST_KEY_BYTES) {
-        int64_t at_ms = 0;
-        if (mp_read_array(&m, &n) == GW_OK && mp_read_int(&m, &at_ms) == GW_OK) {
-            request_add(live, row->key.p + ROW_KEY_BYTES, at_ms, row->value.n);
+        struct seen_request seen;
+        struct run_result r;
+        if (request_unpack(row->value, &seen, &r) == GW_OK) {
+            request_add(live, row->key.p + ROW_KEY_BYTES, seen.at_ms, seen.bytes)->owed = seen.owed;
         }
     } else if (row->table == TABLE_STREAMS && row->key.n == ROW_KEY_BYTES + STREAM_KEY_BYTES) {
         uint64_t mark;
@@ -280,20 +280,16 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
 {
     struct work *w = arg;
     struct gw_error why;
-    int64_t at_ms;
-    size_t fields;
-    struct run_result r = {0};
+    struct seen_request seen;
+    struct run_result r;
     if (w->agent->live->broken != GW_OK) {
         work_requeue(w);
         work_pump(w->node, w->agent);
         return;
     }
     if (err == GW_OK && n == 1) {
-        struct mp m = mp_over(rows[0].value);
-        if (mp_read_array(&m, &fields) == GW_OK && fields >= 2 &&
-            mp_read_int(&m, &at_ms) == GW_OK && mp_read_bin(&m, &r.reply) == GW_OK) {
-            r.flags = DONE_READ;
-            work_finish(w, GW_OK, &r, NULL);
+        if (request_unpack(rows[0].value, &seen, &r) == GW_OK) {
+            work_finish(w, r.err, r.err == GW_OK ? &r : NULL, r.err == GW_OK ? NULL : &r.why);
             return;
         }
         err = GW_ECORRUPT;
@@ -343,7 +339,13 @@ void work_go_on(struct work *w)
         work_finish(w, GW_OK, NULL, NULL);
         return;
     }
-    if (w->has_key && request_find(live, w->key)) {
+    const struct seen_request *seen = w->has_key ? request_find(live, w->key) : NULL;
+    if (seen && seen->owed && w->call) {
+        w->later = true; /* its caller waits with the others */
+        work_finish(w, GW_OK, &w->result, NULL);
+        return;
+    }
+    if (seen) {
         answer_recorded(w);
         return;
     }

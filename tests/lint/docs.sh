@@ -39,7 +39,7 @@ source_of() {
         cat "$block"
         return
     fi
-    printf '#include <stdlib.h>\n#include <string.h>\n#include <godwit/agent.h>\n'
+    printf '#include <stdlib.h>\n#include <string.h>\n#include <godwit/pattern.h>\n'
     printf '#pragma GCC diagnostic ignored "-Wunused-function"\n'
     if head -n 1 "$block" | grep -qx '/\* in a handler \*/'; then
         printf 'static gw_err handler(struct gw_call *call)\n{\n#line %d "%s"\n' "$line" "$whole"

@@ -168,6 +168,23 @@ GW_API gw_err gw_reply_time(struct gw_call *call, const char *name, gw_time v) G
 /* Takes ownership of `v` whatever happens. */
 GW_API gw_err gw_reply_value(struct gw_call *call, const char *name, gw_value v) GW_MUST_USE;
 
+/* --- reply later: this handler ends without a reply, another one of this agent answers ---
+ * The token stands for the caller; keep it in the state (a gw_id). It is as durable as the state:
+ * the answer may come after sleep, a move, or a crash of the host, and the caller waits until then,
+ * or until its own time-out. An open call is kept for 24 hours, at most 512 an agent (the handler
+ * fails with GW_EBUSY); its answer then for 24 hours, for a caller that has to ask again. A token
+ * belongs to the agent: a clone has none.
+ * In a method that was told, not asked, the token is nil, and an answer to nil goes nowhere. */
+GW_API gw_err gw_reply_later(struct gw_call *call, gw_id *ret_token) GW_MUST_USE;
+/* Recorded: the answer leaves when this handler returns GW_OK. Takes ownership of `reply` (a map or
+ * nil; not checked against a signature). Exactly one answer: a second one fails the handler with
+ * GW_ECONFLICT. A token that is not known (any more) is no failure, but an event `answer.lost`.
+ * Not in on_dispatch and on_dispose (GW_ENOT_SUPPORTED). */
+GW_API gw_err gw_answer(struct gw_call *call, gw_id token, gw_value reply) GW_MUST_USE;
+/* The same, with a failure and its sentence. GW_EARG: `code` is none. */
+GW_API gw_err gw_answer_fail(struct gw_call *call, gw_id token, gw_err code, const char *fmt, ...)
+    GW_PRINTF(4, 5) GW_MUST_USE;
+
 /* Say why the handler fails; returns `code`:  return gw_call_fail(call, GW_EARG, "no stop left");
  */
 GW_API gw_err gw_call_fail(struct gw_call *call, gw_err code, const char *fmt, ...) GW_PRINTF(3, 4);
@@ -361,6 +378,10 @@ GW_API gw_err gw_ask_async(struct gw_call *call, gw_id agent, const char *method
 GW_API gw_err gw_ask_async_with(struct gw_call *call, gw_id agent, const char *method,
                                 gw_value args, const struct gw_message_options *options,
                                 struct gw_future **ret_future) GW_MUST_USE;
+/* Make an agent without waiting, as gw_create; gw_wait then gives a map with `agent` (its id as
+ * text), `type`, `host`, `epoch`. */
+GW_API gw_err gw_create_async(struct gw_call *call, const char *type, gw_value state,
+                              const char *where, struct gw_future **ret_future) GW_MUST_USE;
 /* Wait for the answer and take it, once: its failures are those of gw_ask. GW_ETIMEOUT of the wait
  * (gw_future_done is then false) or of the ask itself; GW_ENOT_FOUND it was taken before; GW_EBUSY
  * too many handlers wait: the ask stays open. ret_reply NULL: dropped. */

@@ -291,6 +291,42 @@ static gw_err odd_fan_mistakes(struct gw_call *call)
     return over ? GW_OK : GW_EFAIL;
 }
 
+static gw_err odd_later(struct gw_call *call)
+{
+    gw_id token, again;
+    GW_TRY(gw_reply_later(call, &token));
+    GW_TRY(gw_reply_later(call, &again)); /* is the same */
+    if (!gw_id_equal(&token, &again) ||
+        (!gw_id_is_nil(&token) && gw_answer(call, token, gw_nil()) != GW_EARG)) {
+        return GW_EFAIL;
+    }
+    if (gw_arg_bool(call, "both")) {
+        GW_TRY(gw_reply_int(call, "n", 1));
+    }
+    return GW_OK;
+}
+
+static gw_err odd_read_later(struct gw_call *call)
+{
+    gw_id token;
+    return gw_reply_later(call, &token);
+}
+
+static gw_err odd_answer(struct gw_call *call)
+{
+    gw_value map = gw_nil(), list = {.kind = GW_LIST};
+    gw_id token = gw_arg_id(call, "token"), nobody = {{0}};
+    GW_TRY(gw_map_set(&map, "n", gw_int(4)));
+    GW_TRY(gw_answer(call, token, map));
+    GW_TRY(gw_answer_fail(call, token, GW_EBUSY, "not %s", "today"));
+    GW_TRY(gw_answer(call, nobody, gw_nil()));
+    return gw_answer(call, token, list) == GW_EARG &&
+                   gw_answer_fail(call, token, GW_OK, "well") == GW_EARG &&
+                   gw_answer_fail(call, token, (gw_err)7777, "what") == GW_EARG
+               ? GW_OK
+               : GW_EFAIL;
+}
+
 static const struct gw_method odd_methods[] = {
     {"mark()", odd_mark},
     {"cached() -> (yes: bool)", odd_cached, GW_READ},
@@ -307,6 +343,9 @@ static const struct gw_method odd_methods[] = {
     {"ask(whom: agent) -> (got: any, made: agent, hosts: int)", odd_ask},
     {"fan(whom: agent, n: int) -> (sum: int)", odd_fan, GW_READ},
     {"fan_mistakes(whom: agent)", odd_fan_mistakes},
+    {"later(both: bool = false) -> (n: int)", odd_later},
+    {"read_later()", odd_read_later, GW_READ},
+    {"answer(token: agent)", odd_answer},
     {"where() -> (host: string, home: string, sender: agent, now: time, epoch: uint)", odd_where,
      GW_READ},
 };
@@ -1296,6 +1335,41 @@ static void asks_inherit(void **state)
     engine_free(e);
 }
 
+static void replies_later(void **state)
+{
+    (void)state;
+    struct engine *e = engine_of(&gw_agent_odd, NULL);
+    uint8_t key[16] = {9, 8};
+    gw_id token;
+    memcpy(token.b, key, sizeof key);
+    quiet(e, NULL, GW_OK, HOOK("odd", HOOK_CREATE));
+    struct rig_done d = want(e, NULL, GW_OK, METHOD("odd", "later", .key = key));
+    assert_int_equal(d.reply.kind, GW_NIL);
+    assert_int_equal(d.actions.list.n, 1);
+    assert_string_equal(d.actions.list.items[0].list.items[0].s.p, "later");
+    assert_int_equal(d.flags, 0);
+    rig_done_free(&d);
+    d = want(e, NULL, GW_OK, METHOD("odd", "later", .key = key, .flags = RUN_TOLD));
+    assert_int_equal(d.actions.list.n, 0); /* nobody waits */
+    rig_done_free(&d);
+    quiet(e, NULL, GW_EREFUSED, METHOD("odd", "read_later"));
+    d = want(e, NULL, GW_OK,
+             METHOD("odd", "answer", .args = rig_map("token", gw_id_value(&token))));
+    assert_int_equal(d.actions.list.n, 2);
+    const gw_value *a = d.actions.list.items;
+    assert_string_equal(a[0].list.items[0].s.p, "answer");
+    assert_true(gw_id_equal(&gw_map_get(&a[0].list.items[1], "token")->id, &token));
+    assert_int_equal(gw_map_int(gw_map_get(&a[0].list.items[1], "reply"), "n", 0), 4);
+    assert_int_equal(gw_map_int(&a[1].list.items[1], "code", 0), GW_EBUSY);
+    assert_string_equal(gw_map_str(&a[1].list.items[1], "text", ""), "not today");
+    rig_done_free(&d);
+    d = want(e, NULL, GW_EFAIL,
+             METHOD("odd", "later", .key = key, .args = rig_map("both", gw_bool(true))));
+    assert_string_equal(d.text, "odd.later: it replies, and asks to reply later");
+    rig_done_free(&d);
+    engine_free(e);
+}
+
 static void blocking_verbs(void **state)
 {
     (void)state;
@@ -1602,6 +1676,7 @@ int main(void)
         cmocka_unit_test(asks_without_waiting),
         cmocka_unit_test(asks_inherit),
         cmocka_unit_test(any_message),
+        cmocka_unit_test(replies_later),
         cmocka_unit_test(who_and_where),
         cmocka_unit_test(bad_types_are_refused),
         cmocka_unit_test(types_are_described),
