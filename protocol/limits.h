@@ -52,6 +52,8 @@
 #define LIMIT_REQUESTS_PER_AGENT 1024         /* recorded answers of one agent */
 #define LIMIT_REQUESTS_BYTES (8u * 1024 * 1024) /* of them together: they travel with the agent */
 #define LIMIT_OWED_PER_AGENT 512              /* callers that one agent has yet to answer: half of its records */
+#define LIMIT_UNSAVED_ANSWERS 512             /* of them in memory only: types that are not written at each
+                                                 message */
 #define LIMIT_REQUEST_AGE_MS (24LL * 3600 * 1000) /* how long an answer is kept for a retry */
 #define LIMIT_TIMERS_PER_AGENT 256            /* waiting timers of one agent: they are held in memory */
 #define LIMIT_TIMER_ARGS_BYTES 4096           /* packed arguments of one timer, in memory while it waits */

@@ -301,6 +301,7 @@ void agent_unmake(struct node *n, struct agent *a)
     HASH_DEL(n->agents, a);
     timers_forget(n, a);
     watches_forget(n, a);
+    unsaved_forget(a);
     live_free(a->live);
     itinerary_free(a->itinerary);
     if (a->intent) {
@@ -314,7 +315,7 @@ void agent_unmake(struct node *n, struct agent *a)
 bool agent_is_bare(const struct agent *a)
 {
     return a->status == AGENT_INACTIVE && !a->type->builtin && !a->live && !a->move && !a->intent &&
-           !a->timers && !a->watches && !a->pending && !a->start_waits && !a->wake_wanted &&
+           !a->timers && !a->unsaved && !a->watches && !a->pending && !a->start_waits && !a->wake_wanted &&
            !a->starting && !a->waking && !a->intent_busy && !a->unborn && !a->loading;
 }
 

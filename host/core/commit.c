@@ -75,6 +75,7 @@ void requests_make_room(struct agent *a, struct store_batch *batch, int64_t now_
         count--;
         bytes -= r->bytes;
         store_batch_del(batch, TABLE_REQUESTS, request_key(raw, a, r->key));
+        unsaved_drop_answer(a, r->key);
     }
     if (i > kept) {
         memmove(live->requests + kept, live->requests + i,
@@ -192,6 +193,12 @@ void commit_finish(struct work *w)
     if (seen) {
         seen->at_ms = node_now_ms(w->node);
     }
+    if (w->saves) {
+        unsaved_forget(w->agent);
+    }
+    if (w->keeps) {
+        unsaved_keep(w, !w->written);
+    }
     if (w->written) {
         tells_committed(w);
         timers_committed(w);
@@ -259,6 +266,34 @@ static bool fits(struct work *w)
     return false;
 }
 
+/* A volatile agent: what is written of its state is how its life here began. */
+static bool begins_life(const struct work *w)
+{
+    return w->hook == HOOK_CREATE || w->hook == HOOK_ARRIVE || w->hook == HOOK_RETRACT ||
+           w->hook == HOOK_CLONE;
+}
+
+/* The state that it leaves: into the transaction, or to be kept in memory. Behind everything else,
+ * for with transitions it goes along with whatever else is written. */
+static void put_state(struct work *w, struct store_batch *batch)
+{
+    struct agent *a = w->agent;
+    bool ok = w->result.err == GW_OK && !(w->flags & RUN_DISCARD);
+    bool any = store_batch_count(batch) > 0 || w->later;
+    struct span parts = ok ? w->result.parts : (struct span){0};
+    w->keeps =
+        ok && (a->type->durability == DURABLE_VOLATILE ? !begins_life(w) : unsaved_is(a) && !any);
+    if (!w->keeps) {
+        commit_parts(batch, &a->id, a->epoch, parts);
+    }
+    any = store_batch_count(batch) > 0 || w->later;
+    w->saves = any && a->unsaved && a->type->durability != DURABLE_VOLATILE;
+    if (w->saves) {
+        unsaved_put(a, batch, parts);
+    }
+    w->closes |= any && (unsaved_is(a) || w->saves);
+}
+
 static void put_result(struct work *w, struct store_batch *batch)
 {
     struct agent *a = w->agent;
@@ -266,7 +301,6 @@ static void put_result(struct work *w, struct store_batch *batch)
     uint32_t bit = a->pending & 1u << w->hook;
     w->wish_from = w->wish_to = 0;
     if (ok && !discard) {
-        commit_parts(batch, &a->id, a->epoch, w->result.parts);
         wishes = put_actions(w, batch);
         w->closes |= wishes;
     }
@@ -286,6 +320,7 @@ static void put_result(struct work *w, struct store_batch *batch)
     if (!ok) {
         failed_once(w, batch);
     }
+    put_state(w, batch);
 }
 
 void commit_nothing(struct work *w)

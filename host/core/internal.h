@@ -71,11 +71,18 @@ struct sleep_wish { /* by one side; what it leaves open the next one decides */
 };
 struct sleeping; /* what a deactivation or activation has to remember */
 
+typedef enum durability { /* when the state of agents of a type is written (unsaved.c) */
+                          DURABLE_EVERY_MESSAGE,
+                          DURABLE_TRANSITIONS,
+                          DURABLE_VOLATILE
+} durability;
+
 struct type {
     UT_hash_handle hh;
     char name[LIMIT_NAME_BYTES + 1];
     uint32_t version;
-    uint32_t hooks;                     /* bit per frame_hook */
+    uint32_t hooks; /* bit per frame_hook */
+    durability durability;
     const struct node_builtin *builtin; /* NULL: of a plugin */
     struct runner *runner;              /* NULL: rows here name it, no runner offers it */
     const gw_value *about;              /* in runner->about, or NULL */
@@ -136,6 +143,7 @@ struct agent {
     struct move_out *move;       /* AGENT_MOVING */
     struct buf *intent;          /* as in the row; NULL = none */
     struct agent_timers *timers; /* timers.c; NULL = none */
+    struct unsaved *unsaved;     /* unsaved.c; NULL = none */
     struct itinerary *itinerary; /* itinerary.c; NULL = none */
     TAILQ_ENTRY(agent) idle; /* in type->idle while AGENT_ACTIVE, n->resting while AGENT_INACTIVE */
     int64_t used_us;         /* when it last ended a piece of work, or came to rest */
@@ -263,6 +271,8 @@ struct work {
     bool written;                /* it has a transaction */
     bool submitted;              /* which is with the storage thread */
     bool closes;                 /* nothing begins before it is durable */
+    bool keeps;                  /* the state that it leaves stays in memory (unsaved.c) */
+    bool saves;                  /* its transaction has all that was in memory */
     struct held_calls calls;     /* of the handler behind it */
     size_t tells;                /* that its transaction put into the outbox */
     uint32_t cleared;            /* hook bit that its commit wrote, for a roll-back */
@@ -419,6 +429,7 @@ struct node {
     int64_t started_us;
     uint64_t boot; /* number of this start, durable */
     bool ready, stopping, stopped;
+    bool saved;        /* on its way to stopped: unsaved states are with the storage thread */
     bool ended;        /* node_free is at work */
     size_t boot_table; /* which of the long tables is being read */
     size_t boot_waits; /* agents of built-in types that are being made */
@@ -636,8 +647,6 @@ void work_fail(struct work *w, const struct gw_error *why);
 void work_push_pending(struct node *n, struct agent *a);
 /* The same for one that has just come from host `from`. */
 void work_push_arrival(struct node *n, struct agent *a, const char *from);
-/* Pack the STATES rows among `rows` as the map that RUN and tickets carry. */
-void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out);
 /* Take it off its agent's queue and free it, without a word. */
 void work_withdraw(struct work *w);
 /* End everything that waits, with this error. */
@@ -699,6 +708,24 @@ void request_remember(struct work *w, int64_t now_ms);
 struct seen_request *request_find(struct live *live, const uint8_t key[REQUEST_KEY_BYTES]);
 void request_forget(struct live *live, struct seen_request *r);
 void commit_parts(struct store_batch *batch, const gw_id *agent, uint64_t epoch, struct span parts);
+
+/* ---- unsaved.c ---- */
+bool unsaved_is(const struct agent *a); /* its type asks for less than a commit at each message */
+/* State, and the answer if it is recorded, of a handler that has ended well. */
+void unsaved_keep(struct work *w, bool answer);
+/* The row of a recorded answer; borrowed. */
+bool unsaved_answer(const struct agent *a, const uint8_t key[REQUEST_KEY_BYTES], struct span *ret);
+void unsaved_drop_answer(struct agent *a, const uint8_t key[REQUEST_KEY_BYTES]);
+/* All of it as rows, but for parts that are in this map. */
+void unsaved_put(const struct agent *a, struct store_batch *batch, struct span but_parts);
+void unsaved_forget(struct agent *a);
+void unsaved_save_all(struct node *n); /* an orderly stop: of types with transitions */
+/* What was read from the store, as it would be if all were saved; to be freed, its spans are
+ * borrowed. */
+struct storage_row *unsaved_over(const struct agent *a, const struct storage_row *rows, size_t n,
+                                 size_t *ret_n);
+/* Pack the STATES rows among `rows` as the map that RUN and tickets carry. */
+void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out);
 
 /* ---- runners.c ---- */
 void runners_start(struct node *n);

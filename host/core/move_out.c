@@ -295,6 +295,7 @@ static void depart(struct move_out *m)
     buf_free(&value);
     location_write(batch, &a->id, a->epoch + 1, m->to);
     topics_depart(n, a, batch);
+    unsaved_put(a, batch, (struct span){0}); /* should an operator take it back */
     event_put(n, batch,
               &(struct event){.kind = m->retract ? "agent.retract" : "agent.dispatch",
                               .agent = &a->id,
@@ -507,10 +508,11 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
         move_abort(m, &why);
         return;
     }
+    struct storage_row *all = unsaved_over(m->agent, rows, count, &count);
     if (m->has_key) {
-        pack_rows_and_answer(m, rows, count);
+        pack_rows_and_answer(m, all, count);
     } else {
-        handoff_pack_rows(rows, count, node_now_ms(m->node), &m->rows);
+        handoff_pack_rows(all, count, node_now_ms(m->node), &m->rows);
     }
     timers_pack(m->node, m->agent,
                 &m->rows); /* from memory: frozen, they are what their rows say */
@@ -518,9 +520,10 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
     watches_pack(m->agent, &m->rows);
     m->have_rows = true;
     if (states) {
-        parts_of_rows(rows, count, &m->parts);
+        parts_of_rows(all, count, &m->parts);
         m->have_parts = true;
     }
+    free(all);
     stage_when_whole(m);
 }
 

@@ -314,6 +314,10 @@ static void tell_stopped(void *arg)
 
 void node_check_stopped(struct node *n)
 {
+    if (n->stopping && !n->stopped && !busy(n) && !n->saved) {
+        n->saved = true;
+        unsaved_save_all(n);
+    }
     if (n->stopping && !n->stopped && !busy(n)) {
         n->stopped = true;
         n->env->defer(n->env->ctx, tell_stopped, n);

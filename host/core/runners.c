@@ -89,6 +89,10 @@ static void add_type(struct runner *r, const gw_value *about)
     t->about = about;
     t->version = (uint32_t)version;
     t->hooks = (uint32_t)gw_map_int(about, "hooks", 0);
+    const char *kept = gw_map_str(about, "durability", "");
+    t->durability = strcmp(kept, "transitions") == 0 ? DURABLE_TRANSITIONS
+                    : strcmp(kept, "volatile") == 0  ? DURABLE_VOLATILE
+                                                     : DURABLE_EVERY_MESSAGE;
     t->idle_ms = gw_map_int(about, "idle_timeout_ms", 0);
     const gw_value *sleep = gw_map_get(about, "sleep");
     t->sleep = (struct sleep_wish){0};

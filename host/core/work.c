@@ -63,7 +63,7 @@ void work_requeue(struct work *w)
     w->agent->live->current = NULL;
     buf_reset(&w->kept);
     w->result = (struct run_result){0};
-    w->reloaded = w->written = w->closes = false;
+    w->reloaded = w->written = w->closes = w->keeps = w->saves = false;
     enqueue(w->agent->live, w, true);
 }
 
@@ -207,22 +207,6 @@ void live_know_done(struct live *live)
     live->known = true;
 }
 
-void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) {
-        count += rows[i].table == TABLE_STATES;
-    }
-    mp_map(out, count);
-    for (size_t i = 0; i < n; i++) {
-        if (rows[i].table == TABLE_STATES) {
-            struct span key = rows[i].key;
-            mp_strn(out, (const char *)key.p + ROW_KEY_BYTES, key.n - ROW_KEY_BYTES);
-            mp_span(out, rows[i].value);
-        }
-    }
-}
-
 static void have_read(void *arg, gw_err err, const struct storage_row *rows, size_t n)
 {
     struct work *w = arg;
@@ -233,17 +217,19 @@ static void have_read(void *arg, gw_err err, const struct storage_row *rows, siz
         work_fail(w, &why);
         return;
     }
+    struct storage_row *all = unsaved_over(w->agent, rows, n, &n);
     if (!live->known) {
         for (size_t i = 0; i < n; i++) {
-            live_know_row(live, &rows[i]);
+            live_know_row(live, &all[i]);
         }
         live_know_done(live);
     }
     if (w->reads_state) {
         buf_reset(&live->parts);
-        parts_of_rows(rows, n, &live->parts);
+        parts_of_rows(all, n, &live->parts);
         live->have_parts = buf_ok(&live->parts);
     }
+    free(all);
     work_go_on(w);
 }
 
@@ -276,20 +262,29 @@ static void read_agent(struct work *w)
     n->env->read(n->env->ctx, ranges, count, have_read, w);
 }
 
+/* True: it was one, and w has ended. */
+static bool answer_from(struct work *w, struct span row)
+{
+    struct seen_request seen;
+    struct run_result r;
+    if (request_unpack(row, &seen, &r) != GW_OK) {
+        return false;
+    }
+    work_finish(w, r.err, r.err == GW_OK ? &r : NULL, r.err == GW_OK ? NULL : &r.why);
+    return true;
+}
+
 static void recorded_read(void *arg, gw_err err, const struct storage_row *rows, size_t n)
 {
     struct work *w = arg;
     struct gw_error why;
-    struct seen_request seen;
-    struct run_result r;
     if (w->agent->live->broken != GW_OK) {
         work_requeue(w);
         work_pump(w->node, w->agent);
         return;
     }
     if (err == GW_OK && n == 1) {
-        if (request_unpack(rows[0].value, &seen, &r) == GW_OK) {
-            work_finish(w, r.err, r.err == GW_OK ? &r : NULL, r.err == GW_OK ? NULL : &r.why);
+        if (answer_from(w, rows[0].value)) {
             return;
         }
         err = GW_ECORRUPT;
@@ -307,6 +302,10 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
 static void answer_recorded(struct work *w)
 {
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
+    struct span row;
+    if (unsaved_answer(w->agent, w->key, &row) && answer_from(w, row)) {
+        return;
+    }
     row_key(raw, &w->agent->id, w->agent->epoch);
     memcpy(raw + ROW_KEY_BYTES, w->key, REQUEST_KEY_BYTES);
     const struct store_range range = {.table = TABLE_REQUESTS, .prefix = {raw, sizeof raw}};

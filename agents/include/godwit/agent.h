@@ -50,11 +50,22 @@ struct gw_sleep {
     uint32_t flags;        /* GW_SLEEP_..., or 0 */
 };
 
-/* When the state is made durable. */
+/* When the state is written to disk. In each class an answer leaves only when the messages before
+ * it are as safe as their class says, whatever a handler does to others (tells, timers, wishes) is
+ * durable before it takes effect, and an accepted one-way message or firing is handled once. */
 typedef enum gw_durability {
-    GW_EVERY_MESSAGE, /* before each reply leaves (default) */
-    GW_TRANSITIONS,   /* at create, arrive, clone and deactivate only */
-    GW_VOLATILE,      /* never: an agent of this type starts over after a crash */
+    /* Before each reply leaves (default). */
+    GW_EVERY_MESSAGE,
+    /* At create, arrival, as a clone, when it falls asleep, at an orderly stop of the
+     * host; and whenever something else of the agent is written: a handler that tells, sets timers
+     * or wishes something, a one-way message or firing that was handled. In between state and
+     * answers are in the memory of the host: the end of a runner loses nothing, the end of the host
+     * what came after the last of these; a repeat of a lost request is then applied anew. */
+    GW_TRANSITIONS,
+    /* Once, when its life on a host begins: at create, arrival, as a clone. After the end of the
+     * host it goes on from that state; `run` is not begun again. Sleep and moves keep the present
+     * state. */
+    GW_VOLATILE,
 } gw_durability;
 
 struct gw_type {
