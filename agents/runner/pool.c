@@ -33,6 +33,15 @@ struct engine_ask {
     bool reserved;         /* counts among the blocked ones from its start on */
 };
 
+/* A handler of `run` that waits for its save; belongs to its thread. */
+struct saver {
+    uint64_t stream;
+    struct lane *lane;     /* frames that come into it are for this thread */
+    struct packet *answer; /* SAVED */
+    struct waiter waiter;
+    LIST_ENTRY(saver) next;
+};
+
 /* All but `wire` and `engine` under the lock of the crew, which is never held while reading or in a
  * handler. */
 struct pool {
@@ -42,6 +51,7 @@ struct pool {
     struct lanes lanes;
     struct engine_ask *asks; /* not answered */
     LIST_HEAD(, waiter) waiters;
+    LIST_HEAD(, saver) savers;
     uint64_t streams; /* of our CALLs */
     int64_t slow_ns;  /* running mean of the time in handlers */
     unsigned at_work; /* handlers that run and do not wait for an answer */
@@ -108,6 +118,38 @@ static bool deliver(struct pool *p, struct packet *packet)
     return true;
 }
 
+static void wake_saver(struct saver *s)
+{
+    if (s->waiter.missing > 0) {
+        s->waiter.missing = 0;
+        pthread_cond_signal(&s->waiter.here);
+    }
+}
+
+static bool deliver_saved(struct pool *p, struct packet *packet)
+{
+    struct saver *s;
+    LIST_FOREACH (s, &p->savers, next) {
+        if (s->stream == packet->frame.stream && !s->answer) {
+            s->answer = packet;
+            wake_saver(s);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A frame has come into the lane of an agent that is at work: perhaps it waits for its save. */
+static void tell_saver(struct pool *p, const gw_id *id)
+{
+    struct saver *s;
+    LIST_FOREACH (s, &p->savers, next) {
+        if (gw_id_equal(&s->lane->id, id)) {
+            wake_saver(s);
+        }
+    }
+}
+
 static void answer_other(struct pool *p, const struct frame *f)
 {
     struct buf out = {0};
@@ -129,12 +171,22 @@ static struct lane *sort(struct pool *p, struct packet *packet)
     case FRAME_RUN:
     case FRAME_UNLOAD: {
         struct lane *lane = NULL;
+        gw_id id;
+        bool target = engine_target(&packet->frame, &id) == GW_OK;
         gw_err err = lanes_put(&p->lanes, packet, &lane);
         if (err != GW_OK) {
             gone(err);
         }
+        if (!lane && target) {
+            tell_saver(p, &id);
+        }
         return lane;
     }
+    case FRAME_SAVED:
+        if (!deliver_saved(p, packet)) {
+            free(packet);
+        }
+        return NULL;
     case FRAME_REPLY:
         if (!deliver(p, packet)) {
             free(packet);
@@ -227,8 +279,8 @@ static void send_answer(struct pool *p, struct buf *out)
     lock(p);
 }
 
-/* One frame of the lane. */
-static void run_lane(struct pool *p, struct lane *lane, struct buf *out)
+/* One frame of the lane; its agent stays at work. */
+static void run_one(struct pool *p, struct lane *lane, struct buf *out)
 {
     struct packet *packet = lane_take(lane);
     p->at_work++;
@@ -248,6 +300,11 @@ static void run_lane(struct pool *p, struct lane *lane, struct buf *out)
         buf_free(out);
     }
     buf_reset(out);
+}
+
+static void run_lane(struct pool *p, struct lane *lane, struct buf *out)
+{
+    run_one(p, lane, out);
     lanes_done(&p->lanes, lane);
 }
 
@@ -300,6 +357,7 @@ struct pool *pool_new(struct wire *wire)
     p->wire = wire;
     crew_init(&p->crew, thread_main, p);
     LIST_INIT(&p->waiters);
+    LIST_INIT(&p->savers);
     return p;
 }
 
@@ -503,6 +561,54 @@ static gw_err ask_take(void *ctx, struct engine_ask *ask, gw_value *ret, struct 
     return parse_reply(&ask->answer->frame, ret, why);
 }
 
+/* ---- saves of `run` ---- */
+
+/* Until SAVED is here; what comes for the agent before it is run in this thread. Lock held. */
+static void await_saved(struct pool *p, struct saver *s)
+{
+    struct buf out = {0};
+    while (!s->answer) {
+        if (!STAILQ_EMPTY(&s->lane->packets)) {
+            p->at_work--; /* run_one counts */
+            run_one(p, s->lane, &out);
+            p->at_work++;
+        } else {
+            s->waiter.missing = 1;
+            await(p, &s->waiter);
+        }
+    }
+    buf_free(&out);
+}
+
+static gw_err save(void *ctx, const gw_id *agent, uint64_t stream, const struct buf *frame,
+                   struct buf *ret_answer, struct gw_error *why)
+{
+    struct pool *p = ctx;
+    struct saver s = {.stream = stream, .waiter = {.deadline_ms = INT64_MAX}};
+    lock(p);
+    HASH_FIND(hh, p->lanes.busy, agent, sizeof *agent, s.lane);
+    bool room = s.lane && p->blocked < LIMIT_RUNNER_BLOCKED;
+    if (room) {
+        p->blocked++;
+        crew_cond_init(&s.waiter.here);
+        LIST_INSERT_HEAD(&p->savers, &s, next);
+    }
+    unlock(p);
+    if (!room) {
+        return too_many(why);
+    }
+    send_or_die(wire_write(p->wire, frame));
+    lock(p);
+    await_saved(p, &s);
+    LIST_REMOVE(&s, next);
+    p->blocked--;
+    unlock(p);
+    buf_add(ret_answer, s.answer->frame.raw.p, s.answer->frame.raw.n);
+    free(s.answer);
+    pthread_cond_destroy(&s.waiter.here);
+    return buf_ok(ret_answer) ? GW_OK : gw_fail(why, GW_ENOMEM, "out of memory");
+}
+
 static void log_line(void *ctx, const gw_id *agent, unsigned level, const char *text,
                      const char *trace)
 {
@@ -525,4 +631,5 @@ const struct engine_io pool_io = {.start = ask_start,
                                   .answered = ask_answered,
                                   .take = ask_take,
                                   .drop = ask_drop,
+                                  .save = save,
                                   .log = log_line};

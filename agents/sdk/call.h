@@ -29,6 +29,8 @@ gw_err run_parse(const struct frame *frame, struct run *ret, struct gw_error *wh
 
 struct gw_call {
     const struct run *run;
+    uint64_t stream; /* of RUN */
+    uint8_t key[16]; /* of RUN; a new one with each save */
     const struct engine_io *io;
     void *io_ctx;
     struct state *state;

@@ -252,6 +252,10 @@ static gw_err prepare_state(struct engine *e, struct state *s, const struct run 
                             struct gw_error *why)
 {
     const struct type *type = find_type(e, run->type);
+    if (s->pinned && (run->hook == HOOK_CREATE || run->hook == HOOK_RUN ||
+                      run->flags & RUN_DISCARD || type != s->type)) {
+        return gw_fail(why, GW_EPROTO, "the agent waits for its save");
+    }
     if (!type) {
         return gw_fail(why, GW_ETYPE_NOT_FOUND, "this runner has no type \"%s\"", run->type);
     }
@@ -509,6 +513,7 @@ static void call_init(struct gw_call *call, const struct run *run, const struct 
 {
     memset(call, 0, offsetof(struct gw_call, why));
     call->run = run;
+    memcpy(call->key, run->key, sizeof call->key);
     call->io = &e->io;
     call->io_ctx = e->ctx;
     call->state = s;
@@ -526,6 +531,7 @@ static gw_err execute(struct engine *e, struct state *s, const struct run *run,
     struct gw_call call;
     gw_handler handler = NULL;
     call_init(&call, run, e, s);
+    call.stream = to->stream;
     bool touched = false; /* the object may differ from what the host was told */
     gw_err err = run->given ? GW_OK : prepare_state(e, s, run, why);
     if (err == GW_OK) {
@@ -553,7 +559,11 @@ void engine_execute(struct engine *e, struct engine_agent *a, const struct frame
                     struct buf *out)
 {
     if (frame->kind == FRAME_UNLOAD) {
-        state_drop(&a->state);
+        if (a->state.pinned) {
+            a->state.stale = true;
+        } else {
+            state_drop(&a->state);
+        }
         return;
     }
     struct run run;

@@ -65,6 +65,11 @@ struct engine_io {
     gw_err (*take)(void *ctx, struct engine_ask *ask, gw_value *ret, struct gw_error *why);
     /* Free it, answered or not. */
     void (*drop)(void *ctx, struct engine_ask *ask);
+    /* Send `frame` (SAVE) and wait for the SAVED on that stream, whose bytes go into `ret_answer`.
+     * Frames of that agent that come before it are executed in this thread, inside this call.
+     * GW_EBUSY: too many handlers wait already. NULL: gw_save in `run` answers GW_EINLINE. */
+    gw_err (*save)(void *ctx, const gw_id *agent, uint64_t stream, const struct buf *frame,
+                   struct buf *ret_answer, struct gw_error *why);
     /* trace: the handler's, as traceparent; "" = none */
     void (*log)(void *ctx, const gw_id *agent, unsigned level, const char *text, const char *trace);
     int64_t (*now_ms)(void *ctx); /* NULL: the clock of the machine */

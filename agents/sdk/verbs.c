@@ -416,7 +416,7 @@ static gw_err set_key(struct gw_call *call, gw_value *args)
 {
     uint8_t in[24], key[16];
     char text[BASE32_SIZE(sizeof key)];
-    memcpy(in, call->run->key, 16);
+    memcpy(in, call->key, 16);
     store_u64(in + 16, call->asks);
     crypto_generichash(key, sizeof key, in, sizeof in, NULL, 0);
     base32_encode(key, sizeof key, text);

@@ -315,8 +315,9 @@ void agent_unmake(struct node *n, struct agent *a)
 bool agent_is_bare(const struct agent *a)
 {
     return a->status == AGENT_INACTIVE && !a->type->builtin && !a->live && !a->move && !a->intent &&
-           !a->timers && !a->unsaved && !a->watches && !a->pending && !a->start_waits && !a->wake_wanted &&
-           !a->starting && !a->waking && !a->intent_busy && !a->unborn && !a->loading;
+           !a->timers && !a->unsaved && !a->watches && !a->pending && !a->start_waits &&
+           !a->wake_wanted && !a->starting && !a->waking && !a->intent_busy && !a->unborn &&
+           !a->loading;
 }
 
 struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
@@ -519,8 +520,8 @@ struct live *agent_live(struct agent *a)
 void agent_rest(struct agent *a)
 {
     struct live *live = a->live;
-    if (a->status == AGENT_INACTIVE && live && !live->current && !live->pumping && !live->held &&
-        !pipeline_busy(live) && TAILQ_EMPTY(&live->queue)) {
+    if (a->status == AGENT_INACTIVE && live && !live->pumping && !live->held &&
+        pipeline_rests(live) && TAILQ_EMPTY(&live->queue)) {
         live_free(live);
         a->live = NULL;
     }
@@ -529,7 +530,8 @@ void agent_rest(struct agent *a)
 void live_free(struct live *live)
 {
     if (live) {
-        gw_assert(TAILQ_EMPTY(&live->queue) && !live->current && TAILQ_EMPTY(&live->committing));
+        gw_assert(TAILQ_EMPTY(&live->queue) && !live->current && !live->suspended &&
+                  TAILQ_EMPTY(&live->committing));
         LIST_REMOVE(live, of_type);
         buf_free(&live->parts);
         store_chain_drop(live->chain);

@@ -139,6 +139,8 @@ static bool put_actions(struct work *w, struct store_batch *batch)
         }
         if (span_is(verb, "tell")) {
             tells_action(w, batch, args);
+        } else if (span_is(verb, "save")) {
+            w->asks_save = true;
         } else if (timers_is_action(verb)) {
             timers_action(w, batch, verb, args);
             w->closes = true;
@@ -179,7 +181,8 @@ static void failed_once(struct work *w, struct store_batch *batch)
 void commit_unload(struct agent *a)
 {
     struct live *live = a->live;
-    if (a->type->runner && live->incarnation) {
+    if (a->type->runner && live->incarnation &&
+        !live->suspended) { /* else a handler points to it */
         runner_unload(a->type->runner, &a->id);
     }
     live->incarnation = 0;
@@ -279,7 +282,7 @@ static void put_state(struct work *w, struct store_batch *batch)
 {
     struct agent *a = w->agent;
     bool ok = w->result.err == GW_OK && !(w->flags & RUN_DISCARD);
-    bool any = store_batch_count(batch) > 0 || w->later;
+    bool any = store_batch_count(batch) > 0 || w->later || w->asks_save;
     struct span parts = ok ? w->result.parts : (struct span){0};
     w->keeps =
         ok && (a->type->durability == DURABLE_VOLATILE ? !begins_life(w) : unsaved_is(a) && !any);
@@ -298,7 +301,7 @@ static void put_result(struct work *w, struct store_batch *batch)
 {
     struct agent *a = w->agent;
     bool ok = w->result.err == GW_OK, discard = w->flags & RUN_DISCARD, wishes = false;
-    uint32_t bit = a->pending & 1u << w->hook;
+    uint32_t bit = w->cancelled ? 0 : a->pending & 1u << w->hook;
     w->wish_from = w->wish_to = 0;
     if (ok && !discard) {
         wishes = put_actions(w, batch);
@@ -317,7 +320,7 @@ static void put_result(struct work *w, struct store_batch *batch)
     if (w->inbox) {
         inbox_del(a, w->inbox, batch);
     }
-    if (!ok) {
+    if (!ok && !(w->cancelled && w->result.err == GW_ECANCELLED)) {
         failed_once(w, batch);
     }
     put_state(w, batch);

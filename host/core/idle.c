@@ -30,8 +30,7 @@ void idle_touch(struct node *n, struct agent *a)
 static bool is_idle(const struct agent *a)
 {
     const struct live *live = a->live;
-    bool works =
-        live && (live->current || live->held || pipeline_busy(live) || !TAILQ_EMPTY(&live->queue));
+    bool works = live && (live->held || !pipeline_rests(live) || !TAILQ_EMPTY(&live->queue));
     return !works && !a->move && !a->intent && !a->unborn && !a->loading && !a->start_waits;
 }
 

@@ -128,9 +128,9 @@ static bool is_wish(struct mp *m, struct span *ret_verb, struct span *ret_args)
     return mp_read_array(&one, &fields) == GW_OK && fields >= 2 &&
            mp_read_str(&one, ret_verb) == GW_OK && mp_skip(&one, ret_args) == GW_OK &&
            !span_is(*ret_verb, "tell") && !span_is(*ret_verb, "ask") &&
-           !span_is(*ret_verb, "itinerary") && !timers_is_action(*ret_verb) &&
-           !topics_is_action(*ret_verb) && !watches_is_action(*ret_verb) &&
-           !later_is_action(*ret_verb);
+           !span_is(*ret_verb, "itinerary") && !span_is(*ret_verb, "save") &&
+           !timers_is_action(*ret_verb) && !topics_is_action(*ret_verb) &&
+           !watches_is_action(*ret_verb) && !later_is_action(*ret_verb);
 }
 
 bool intents_fit(const struct work *w, struct gw_error *why)
@@ -441,7 +441,7 @@ void intent_run(struct node *n, struct agent *a)
     }
     if (a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping || a->start_waits ||
         !a->type->runner || !runner_usable(a->type->runner) ||
-        (a->live && (a->live->current || a->live->held || pipeline_busy(a->live)))) {
+        (a->live && (a->live->held || !pipeline_rests(a->live)))) {
         return;
     }
     if (!agent_live(a)->known) {

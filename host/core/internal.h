@@ -182,7 +182,10 @@ struct live {
     struct mail_order *order; /* mailbox.c; NULL: all of it has the normal priority */
     size_t queued;            /* length of queue */
     size_t queued_bytes;
-    struct work *current;         /* running, or waiting for a read */
+    struct work *current;     /* running, or waiting for a read */
+    struct work *suspended;   /* save.c: `run` that waits for its save, and for messages between */
+    size_t save_messages;     /* that may still come between */
+    struct gw_error save_why; /* how its save has ended */
     struct work_queue committing; /* pipeline.c: their handlers have ended, oldest first */
     size_t committing_count, committing_bytes;
     struct store_chain *chain; /* of these transactions; NULL = none yet */
@@ -268,11 +271,13 @@ struct work {
     struct inline_asks thens; /* asks of a built-in agent, until then, too */
     struct buf kept;          /* copy of the DONE frame until the commit is durable */
     struct run_result result;
-    bool written;                /* it has a transaction */
-    bool submitted;              /* which is with the storage thread */
-    bool closes;                 /* nothing begins before it is durable */
-    bool keeps;                  /* the state that it leaves stays in memory (unsaved.c) */
-    bool saves;                  /* its transaction has all that was in memory */
+    bool written;   /* it has a transaction */
+    bool submitted; /* which is with the storage thread */
+    bool closes;    /* nothing begins before it is durable */
+    bool asks_save; /* gw_save: its transaction has the state, whatever the type asks for */
+    bool cancelled; /* `run` was told to return: it is still due */
+    bool keeps;     /* the state that it leaves stays in memory (unsaved.c) */
+    bool saves;     /* its transaction has all that was in memory */
     struct held_calls calls;     /* of the handler behind it */
     size_t tells;                /* that its transaction put into the outbox */
     uint32_t cleared;            /* hook bit that its commit wrote, for a roll-back */
@@ -637,6 +642,7 @@ void work_release(struct node *n); /* housekeeping */
 /* It has no caller to tell: it waits for its runner rather than failing, and is run again after a
  * crash. */
 bool work_waits(const struct work *w);
+void work_enqueue(struct work *w); /* at the end, without a start */
 /* It was current, and is to be begun again. */
 void work_requeue(struct work *w);
 /* The current work has what it needs, or asks for it; then it goes to the runner. */
@@ -649,6 +655,7 @@ void work_push_pending(struct node *n, struct agent *a);
 void work_push_arrival(struct node *n, struct agent *a, const char *from);
 /* Take it off its agent's queue and free it, without a word. */
 void work_withdraw(struct work *w);
+void work_withdraw_run(struct agent *a); /* a `run` that waits its turn */
 /* End everything that waits, with this error. */
 void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *why);
 /* Only what has a caller to tell; what was accepted, and lifecycle work, stays. */
@@ -664,13 +671,16 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r,
                  const struct gw_error *why);
 
 /* ---- outcome.c ---- */
+/* The fields of SAVE; spans are borrowed. */
+gw_err outcome_read_save(const struct frame *f, struct run_result *ret) GW_MUST_USE;
 /* DONE came. */
 void outcome_frame(struct runner *r, const struct frame *frame);
 /* The runner is gone: everything in flight on it ends with GW_ECRASHED, or is run again. */
 void outcome_lost(struct runner *r, const char *reason);
 
 /* ---- pipeline.c ---- */
-bool pipeline_busy(const struct live *live);
+bool pipeline_busy(const struct live *live);  /* some are on their way */
+bool pipeline_rests(const struct live *live); /* none are, nor does a handler run */
 /* Whether w may begin now; true when nothing is on its way. */
 bool pipeline_takes(const struct agent *a, const struct work *w);
 /* The current work takes its place behind those on their way. */
@@ -685,6 +695,14 @@ void pipeline_renew(struct live *live);
 /* A call of a handler that has seen what is not durable yet: taken, begun when it is. */
 bool pipeline_holds(struct node *n, struct op_call *call);
 void pipeline_forget_calls(struct work *w);
+
+/* ---- save.c: gw_save in `run` ---- */
+/* SAVE came; false: it was nonsense, and the runner is on its way out. */
+bool save_frame(struct runner *r, const struct frame *f);
+/* A handler is suspended and nothing runs: `next` of the queue, when that may begin now; NULL: not
+ * yet, or the handler goes on. */
+struct work *save_next(struct node *n, struct agent *a, struct work *next);
+void save_again(struct work *w); /* `run` has returned as it was told: into the queue again */
 
 /* ---- commit.c ---- */
 /* A handler has ended: build its transaction, submit; done() and the actions when it is durable. */

@@ -582,7 +582,7 @@ static void freeze(struct move_out *m)
     }
     m->have_rows = m->clone;
     n->env->timer_start(n->env->ctx, m->timer, HANDOFF_FREEZE_MS);
-    if (m->before == AGENT_INACTIVE && !(a->live && (a->live->current || pipeline_busy(a->live)))) {
+    if (m->before == AGENT_INACTIVE && !(a->live && !pipeline_rests(a->live))) {
         m->inactive = true; /* it moves without waking */
         read_rows(m, true);
         return;

@@ -72,6 +72,18 @@ static gw_err read_done(const struct frame *f, struct run_result *ret)
     return GW_OK;
 }
 
+gw_err outcome_read_save(const struct frame *f, struct run_result *ret)
+{
+    struct run_result r = {.err = GW_OK};
+    struct mp m = f->rest;
+    GW_TRY(mp_skip(&m, &r.parts));
+    GW_TRY(mp_skip(&m, &r.actions));
+    GW_TRY(check_parts(r.parts));
+    GW_TRY(check_actions(r.actions));
+    *ret = r;
+    return GW_OK;
+}
+
 /* What was in flight on a runner that ended. `alone`: nothing else was. */
 static void lost_one(struct work *w, const char *reason, bool alone)
 {
@@ -83,10 +95,17 @@ static void lost_one(struct work *w, const char *reason, bool alone)
         work_free(w);
         return;
     }
-    w->agent->live->incarnation = 0;
-    asks_forget(w->agent->live);
+    struct live *live = w->agent->live;
+    bool beside = live->suspended == w && live->current; /* by what came between, perhaps */
+    if (live->suspended == w) {
+        live->suspended = NULL;
+        live->current = beside ? live->current : w;
+    }
+    w->cancelled = false;
+    live->incarnation = 0;
+    asks_forget(live);
     bool again = work_waits(w) && !w->node->stopping;
-    w->attempts += w->attempts < CRASH_ATTEMPTS - 1 || alone;
+    w->attempts += !beside && (w->attempts < CRASH_ATTEMPTS - 1 || alone);
     if (again && w->attempts < CRASH_ATTEMPTS) {
         if (w->attempts == CRASH_ATTEMPTS - 1 && !w->suspect_of) {
             w->suspect_of = w->agent->type->runner;
@@ -119,6 +138,10 @@ void outcome_frame(struct runner *r, const struct frame *f)
         log_warn("runner.frame", "runner=%zu an answer to nothing was ignored", r->index);
         return;
     }
+    if (!w->probe && w->agent->live->suspended == w) {
+        w->node->env->runner_kill(w->node->env->ctx, r->index); /* it waits for its save */
+        return;
+    }
     HASH_DEL(r->in_flight, w);
     if (r->suspects > 0) {
         runner_resume(r);
@@ -146,6 +169,9 @@ void outcome_frame(struct runner *r, const struct frame *f)
         buf_free(&w->kept);
         work_go_on(w);
         return;
+    }
+    if (w->agent->live->suspended && w->result.err != GW_OK) {
+        w->agent->live->incarnation = 0; /* spoilt, perhaps, under the handler that is suspended */
     }
     if (w->hook != HOOK_NONE) {
         histogram_add(&w->node->metrics.handler, node_turn_us(w->node) - w->run_us);

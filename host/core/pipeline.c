@@ -33,6 +33,11 @@ bool pipeline_busy(const struct live *live)
     return !TAILQ_EMPTY(&live->committing) || live->broken != GW_OK;
 }
 
+bool pipeline_rests(const struct live *live)
+{
+    return !pipeline_busy(live) && !live->current && !live->suspended;
+}
+
 static bool alone(const struct work *w)
 {
     return (w->hook != HOOK_METHOD && w->hook != HOOK_TIMER) || w->lifecycle || w->direct ||

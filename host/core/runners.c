@@ -278,6 +278,7 @@ void node_runner_frame(struct node *n, size_t index, const struct frame *f)
     switch (f->kind) {
     case FRAME_HELLO: hello(r, f); break;
     case FRAME_DONE: outcome_frame(r, f); break;
+    case FRAME_SAVE: (void)save_frame(r, f); break;
     case FRAME_LOG: log_frame(n, f); break;
     default: log_warn("runner.frame", "runner=%zu kind=%u was ignored", index, f->kind); break;
     }

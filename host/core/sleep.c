@@ -285,6 +285,7 @@ static void fell_asleep(struct node *n, struct agent *a)
     }
     agent_set_status(n, a, AGENT_INACTIVE);
     a->pending = 0;
+    work_withdraw_run(a); /* it begins again when it wakes */
     intent_forget(a);
     if (a->type->runner && a->live->incarnation == a->type->runner->incarnation) {
         runner_unload(a->type->runner, &a->id);

@@ -66,8 +66,7 @@ static void begin(struct node *n, struct agent *a)
     if ((a = agent_find(n, &id))) {
         intent_run(n, a);
     }
-    if ((a = agent_find(n, &id)) && a->starting &&
-        !(a->live && (a->live->current || pipeline_busy(a->live)))) {
+    if ((a = agent_find(n, &id)) && a->starting && !(a->live && !pipeline_rests(a->live))) {
         starts_end(n, a);
     }
 }

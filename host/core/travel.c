@@ -185,7 +185,9 @@ void op_retract(struct node *n, struct op_call *call)
 static bool same_handler(struct op_call *call, const struct agent *a)
 {
     const struct work *w = a->live ? a->live->current : NULL;
-    if (!w && a->live) {
+    if (!w && a->live && a->live->suspended) {
+        w = a->live->suspended;
+    } else if (!w && a->live) {
         w = TAILQ_FIRST(&a->live->committing);
     }
     int64_t seen = gw_map_int(&call->context, "seen", 0), now = w ? (int64_t)w->stream : 0;

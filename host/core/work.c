@@ -58,9 +58,16 @@ static void enqueue(struct live *live, struct work *w, bool front)
     }
 }
 
+void work_enqueue(struct work *w)
+{
+    enqueue(agent_live(w->agent), w, false);
+}
+
 void work_requeue(struct work *w)
 {
-    w->agent->live->current = NULL;
+    if (w->agent->live->current == w) {
+        w->agent->live->current = NULL;
+    }
     buf_reset(&w->kept);
     w->result = (struct run_result){0};
     w->reloaded = w->written = w->closes = w->keeps = w->saves = false;
@@ -101,12 +108,24 @@ void work_withdraw(struct work *w)
     work_free(w);
 }
 
+void work_withdraw_run(struct agent *a)
+{
+    struct work *w, *next;
+    for (w = TAILQ_FIRST(&a->live->queue); w; w = next) {
+        next = TAILQ_NEXT(w, link);
+        if (w->hook == HOOK_RUN) {
+            work_withdraw(w);
+        }
+    }
+}
+
 void work_finish(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
 {
     struct node *n = w->node;
     gw_id id = w->agent->id;
     struct runner *suspected = w->suspect_of;
     bool slept = w->hook == HOOK_DEACTIVATE || w->no_commit;
+    gw_assert(w->agent->live->suspended != w);
     if (w->agent->live->current == w) {
         w->agent->live->current = NULL;
         asks_forget(w->agent->live);
@@ -128,7 +147,7 @@ void work_finish(struct work *w, gw_err err, const struct run_result *r, const s
     }
     if ((a = agent_find(n, &id))) {
         idle_touch(n, a);
-        if (a->starting && !(a->live && (a->live->current || pipeline_busy(a->live)))) {
+        if (a->starting && !(a->live && !pipeline_rests(a->live))) {
             starts_end(n, a);
         }
     }
@@ -465,10 +484,13 @@ static void pump_one(struct node *n, struct agent *a)
         pipeline_settle(n, a); /* pumps again */
         return;
     }
-    if (live->held || n->stopping || a->loading || n->loading) {
+    if ((live->held || n->stopping || a->loading || n->loading) && !live->suspended) {
         return;
     }
     struct work *w = next_of(a);
+    if (live->suspended && !(w = save_next(n, a, w))) {
+        return;
+    }
     if (!w || a->status == AGENT_DISPOSED || (a->status == AGENT_QUARANTINED && !w->lifecycle) ||
         !pipeline_takes(a, w) || !starts_may(n, a)) {
         return;
@@ -554,6 +576,10 @@ void work_drop_all(struct agent *a)
         TAILQ_REMOVE(&live->committing, w, link);
         drop(w);
     }
+    if (live->suspended) {
+        drop(live->suspended);
+        live->suspended = NULL;
+    }
     if (live->current) {
         drop(live->current);
         live->current = NULL;
@@ -589,7 +615,8 @@ static void hook_done(struct work *w, gw_err err, const struct run_result *r,
                       const struct gw_error *why)
 {
     (void)r;
-    if (err != GW_OK) {
+    save_again(w);
+    if (err != GW_OK && !w->cancelled) {
         char id[GW_ID_TEXT];
         log_warn("agent.hook", "agent=%s hook=%d error=%s %s", gw_id_text(&w->agent->id, id),
                  w->hook, gw_err_name(err), why ? why->text : "");

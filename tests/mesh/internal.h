@@ -51,6 +51,7 @@ struct vrunner {
         int64_t last_us;
     } lanes[16];
     size_t next_lane;
+    LIST_HEAD(, fiber) fibers; /* virtual_save.c: handlers that wait for their save */
 };
 
 struct vhost {
@@ -175,5 +176,13 @@ void vcall_host_down(struct vhost *h);
 /* ---- virtual_check.c ---- */
 void check_host(struct vhost *h); /* look at its agents again, check all */
 void check_host_down(struct vhost *h);
+
+/* virtual_save.c: a RUN of hook `run`, the SAVED for one that is suspended; what it answers (SAVE
+ * or DONE) is in `out`. vsave_end: before the engine goes. */
+gw_err vsave(void *ctx, const gw_id *agent, uint64_t stream, const struct buf *frame,
+             struct buf *ret_answer, struct gw_error *why);
+void vsave_run(struct vrunner *r, const struct frame *frame, struct buf *out);
+void vsave_saved(struct vrunner *r, const struct frame *frame, gw_id *ret_agent, struct buf *out);
+void vsave_end(struct vrunner *r);
 
 #endif

@@ -101,7 +101,7 @@ static int64_t now_ms(void *ctx)
 
 static void open_engine(struct vhost *h, size_t index)
 {
-    static const struct engine_io io = {.log = log_line, .now_ms = now_ms};
+    static const struct engine_io io = {.log = log_line, .now_ms = now_ms, .save = vsave};
     struct vrunner *r = &h->runners[index];
     size_t n = index == 0 ? h->type_count : h->builtin_count;
     r->pid++;
@@ -160,6 +160,14 @@ static int64_t answer_time(struct vhost *h, size_t index, const gw_id *agent)
     return at;
 }
 
+static bool is_run_hook(const struct frame *f)
+{
+    struct mp m = f->rest;
+    uint64_t hook = 0;
+    return f->kind == FRAME_RUN && mp_skip_n(&m, 3) == GW_OK && mp_read_uint(&m, &hook) == GW_OK &&
+           hook == HOOK_RUN;
+}
+
 static void arrive_at_runner(void *arg)
 {
     struct parcel *p = arg;
@@ -171,12 +179,19 @@ static void arrive_at_runner(void *arg)
             mesh_fail(h->mesh, "%s sent its runner a frame that does not parse", h->name);
         }
         gw_id agent = {0};
-        if (engine_target(&frame, &agent) != GW_OK) {
+        struct buf out = {0};
+        struct vrunner *r = &h->runners[p->index];
+        if (frame.kind == FRAME_SAVED) {
+            vsave_saved(r, &frame, &agent, &out);
+        } else if (engine_target(&frame, &agent) != GW_OK) {
             mesh_fail(h->mesh, "%s sent its runner a %s frame without an agent", h->name,
                       frame_kind_name(frame.kind));
         }
-        struct buf out = {0};
-        engine_run(h->runners[p->index].engine, &frame, &out);
+        if (is_run_hook(&frame)) {
+            vsave_run(r, &frame, &out);
+        } else if (frame.kind != FRAME_SAVED) {
+            engine_run(r->engine, &frame, &out);
+        }
         if (out.len > 0) {
             send_to_host(h, p->index, &out, answer_time(h, p->index, &agent));
         }
@@ -202,6 +217,7 @@ void vrunner_inline(void *ctx, struct inline_run *in, struct inline_done *done)
 /* --- the end of one --- */
 static void reset(struct vrunner *r)
 {
+    vsave_end(r);
     engine_free(r->engine);
     *r = (struct vrunner){.life = r->life + 1, .pid = r->pid};
 }

@@ -295,6 +295,19 @@ GW_API const char *gw_topic(struct gw_call *call); /* of the message at hand; ""
 GW_API gw_err gw_ask_then(struct gw_call *call, gw_id agent, const char *method, gw_value args,
                           const char *then) GW_MUST_USE;
 
+/* Make the state durable as it is now.
+ * In `run`: at once, with all that was recorded so far (tells, timers; those take effect then), and
+ * return when it is on disk. Meanwhile the agent handles messages that waited: they see, and may
+ * change, the struct, so texts borrowed from it before are void. After a crash `run` begins again
+ * from the state of its last save. GW_ECANCELLED: it is saved, and the agent is to move, sleep or
+ * end, or the host stops: return soon (a move gives up after 5 s); `run` begins again where the
+ * agent goes on. Any other error: nothing since the last save is kept (a full disk), the struct is
+ * as it was then. In a short handler of a GW_TRANSITIONS type: recorded; the state is written when
+ * the handler returns. GW_EVERY_MESSAGE: written then anyway. GW_EREFUSED in a GW_VOLATILE type and
+ * in GW_READ methods, GW_EBUSY when 64 handlers of the plugin wait, GW_EINLINE in `run` of a
+ * built-in type. */
+GW_API gw_err gw_save(struct gw_call *call) GW_MUST_USE;
+
 /* --- timers: recorded as well ---
  * When one is due, on_timer runs as one more message of the agent. Timers are durable and part of
  * the agent: they wake it from sleep, travel with it, and each firing is handled once, also when
