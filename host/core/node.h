@@ -7,6 +7,7 @@
  * - work.c: an agent does one thing at a time; outcome.c: how a run ended; pipeline.c: its
  * transactions on their way to the disk
  * - commit.c: a handler's result as one transaction; unsaved.c: what is in memory only
+ * - save.c: transactions in the middle of `run`
  * - create.c: create, clone; sleep.c: deactivate, activate, dispose
  * - sleepers.c: what is kept of agents that sleep
  * - idle.c: agents without work fall asleep; starts.c: those that begin by themselves

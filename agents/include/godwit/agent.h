@@ -56,7 +56,7 @@ struct gw_sleep {
 typedef enum gw_durability {
     /* Before each reply leaves (default). */
     GW_EVERY_MESSAGE,
-    /* At create, arrival, as a clone, when it falls asleep, at an orderly stop of the
+    /* At create, arrival, as a clone, when it falls asleep, at gw_save, at an orderly stop of the
      * host; and whenever something else of the agent is written: a handler that tells, sets timers
      * or wishes something, a one-way message or firing that was handled. In between state and
      * answers are in the memory of the host: the end of a runner loses nothing, the end of the host
