@@ -536,8 +536,9 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
         put(&o, "ticket", id_text_value(&a->move->ticket));
         put(&o, "to", gw_str(peer_label(a->move->to)));
     }
-    struct storage_row *all = unsaved_over(a, rows, count, &count);
-    put(&o, "state", state_value(all, count, &o));
+    size_t shown;
+    struct storage_row *all = unsaved_over(a, rows, count, &shown);
+    put(&o, "state", state_value(all, shown, &o));
     free(all);
     put_out(&o, "mailbox", &mailbox);
     put(&o, "files", (gw_value){.kind = GW_LIST});
