@@ -21,7 +21,6 @@
 #include "persistence/engine.h"
 #include "protocol/base/log.h"
 
-#define STORAGE_RANGES  8    /* ranges of one read */
 #define STORAGE_GROUP   1024 /* batches of one group: bounds what one full disk undoes */
 #define STORAGE_IDLE_MS 100  /* quiet for so long: time for a checkpoint */
 #define STORAGE_LARGE_BYTES                                                                        \
@@ -37,8 +36,9 @@ struct chunk {
 
 struct read {
     storage_read_done done;
-    struct store_range ranges[STORAGE_RANGES];
+    struct store_range *ranges;
     size_t range_count;
+    size_t bytes;     /* of its rows */
     struct buf spans; /* bytes of the ranges */
     struct storage_row *rows;
     size_t row_count, row_cap;
@@ -77,6 +77,7 @@ static void read_clear(struct read *r)
         free(c);
     }
     r->row_count = 0;
+    r->bytes = 0;
 }
 
 static void read_free(struct read *r)
@@ -84,6 +85,7 @@ static void read_free(struct read *r)
     if (r) {
         read_clear(r);
         free(r->rows);
+        free(r->ranges);
         buf_free(&r->spans);
         free(r);
     }
@@ -119,7 +121,8 @@ static uint8_t *keep(struct read *r, struct span bytes)
 struct visiting {
     struct read *read;
     store_table table;
-    bool failed;
+    size_t max_bytes; /* 0 = any */
+    gw_err failed;
 };
 
 static bool visit(void *arg, struct span key, struct span value)
@@ -130,7 +133,7 @@ static bool visit(void *arg, struct span key, struct span value)
         size_t cap = r->row_cap ? r->row_cap * 2 : 16;
         struct storage_row *rows = realloc(r->rows, cap * sizeof *rows);
         if (!rows) {
-            v->failed = true;
+            v->failed = GW_ENOMEM;
             return false;
         }
         r->rows = rows;
@@ -138,10 +141,15 @@ static bool visit(void *arg, struct span key, struct span value)
     }
     uint8_t *k = keep(r, key), *val = k ? keep(r, value) : NULL;
     if (!val) {
-        v->failed = true;
+        v->failed = GW_ENOMEM;
         return false;
     }
     r->rows[r->row_count++] = (struct storage_row){v->table, {k, key.n}, {val, value.n}};
+    r->bytes += key.n + value.n;
+    if (v->max_bytes > 0 && r->bytes > v->max_bytes) {
+        v->failed = GW_ETOO_BIG;
+        return false;
+    }
     return true;
 }
 
@@ -152,11 +160,12 @@ static gw_err read_run(struct storage *s, struct read *r)
         return GW_ENOMEM;
     }
     for (size_t i = 0; i < r->range_count; i++) {
-        struct visiting v = {.read = r, .table = r->ranges[i].table};
+        struct visiting v = {
+            .read = r, .table = r->ranges[i].table, .max_bytes = r->ranges[i].max_bytes};
         gw_err err = store_scan(s->store, &r->ranges[i], visit, &v);
         if (err || v.failed) {
             read_clear(r);
-            return err ? err : GW_ENOMEM;
+            return err ? err : v.failed;
         }
     }
     return GW_OK;
@@ -378,6 +387,7 @@ void storage_read(struct storage *s, const struct store_range *ranges, size_t n,
     for (size_t i = 0; i < n; i++) {
         total += ranges[i].prefix.n + ranges[i].from.n;
     }
+    r->ranges = xcalloc(n, sizeof *r->ranges);
     (void)buf_reserve(&r->spans, total); /* a failure sticks, and read_run says so */
     for (size_t i = 0; i < n; i++) {
         r->ranges[i] = ranges[i];

@@ -28,9 +28,11 @@ gw_err storage_start(struct store *store, void (*wake)(void *arg), void *arg,
 /* Submit (loop thread). `batch` is taken; NULL (store_batch_new had no memory) ends in GW_ENOMEM.
  * `done` (NULL allowed) runs in storage_complete and may submit again. */
 void storage_commit(struct storage *s, struct store_batch *batch, storage_done done, void *arg);
-/* Submit reads of up to 8 ranges (spans are copied) answered together: rows of the first range,
- * then of the second... They are as of the place in the queue: later batches are not seen. On an
- * error there are no rows. */
+#define STORAGE_RANGES 2048 /* of one read: six for each agent of a ticket, and room */
+/* Submit reads of 1 to STORAGE_RANGES ranges (spans are copied) answered together: rows of the
+ * first range, then of the second... They are as of the place in the queue: later batches are not
+ * seen. On an error there are no rows; GW_ETOO_BIG: they were more than max_bytes of a range, all
+ * before it counted. */
 void storage_read(struct storage *s, const struct store_range *ranges, size_t n,
                   storage_read_done done, void *arg);
 /* Run the callbacks of everything that completed (loop thread). Returns how many. */

@@ -110,6 +110,7 @@ struct store_range {
     struct span from;
     bool backwards;
     size_t limit;
+    size_t max_bytes; /* storage.h; 0 = any */
 };
 gw_err store_scan(struct store *store, const struct store_range *range, store_visit visit,
                   void *arg) GW_MUST_USE;

@@ -85,6 +85,8 @@
 #define LIMIT_DEAD_BYTES (64u * 1024 * 1024)  /* of them together: as much as a mailbox */
 #define LIMIT_REDIRECTS 8                     /* MOVED answers followed before asking home */
 #define LIMIT_TICKET_AGENTS 256               /* agents under one ticket */
+#define LIMIT_TICKET_BYTES (4u * 1024 * 1024) /* of states under one ticket of several: what is larger
+                                                 goes alone, so that nobody waits for its neighbours' bytes */
 #define LIMIT_STAGED_PER_PEER 4096            /* staged agents one peer may have here */
 #define LIMIT_EPOCH (1ULL << 53)              /* exact in JSON numbers */
 #define LIMIT_RUNNER_BLOCKED 64               /* handlers of one runner blocked in an ask */

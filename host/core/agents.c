@@ -14,6 +14,7 @@
  *
  * State is always on disk: a struct live is only a cache of what an agent needs while it does
  * something. */
+#include "host/core/handoff.h"
 #include "host/core/itinerary.h"
 #include "host/core/sleepers.h"
 
@@ -174,7 +175,7 @@ void agent_put_row(struct store_batch *batch, const struct agent *a, agent_statu
                    uint32_t pending, const struct buf *intent)
 {
     struct agent_row row;
-    gw_assert(!a->move || a->move->phase < OUT_COMMITTING); /* it would undo the departed row */
+    gw_assert(!a->move || a->move->t->phase < OUT_COMMITTING); /* it would undo the departed row */
     row_of(a, &row);
     row.status = status;
     row.pending = pending;

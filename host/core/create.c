@@ -3,7 +3,7 @@
  * A create that carries a key is made once: the entry host writes {key, agent id, chosen host}
  * before it sends, the executing host writes the key with the agent; a repeat through the same
  * entry host finds the same id. */
-#include "host/core/internal.h"
+#include "host/core/handoff.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -600,7 +600,7 @@ struct cloning_away {
 static void clone_sent(void *arg, gw_err err, struct move_out *m, const struct gw_error *why)
 {
     struct op_call *call = arg;
-    struct node *n = m->node;
+    struct node *n = m->t->node;
     struct created *c = created_find(n, gw_map_str(&call->args, "key", NULL));
     if (c) {
         created_end(n, c, err);
@@ -609,7 +609,7 @@ static void clone_sent(void *arg, gw_err err, struct move_out *m, const struct g
         op_fail(call, why);
         return;
     }
-    answer_created(call, &m->clone_id, &m->agent_id, m->type, peer_label(m->to));
+    answer_created(call, &m->clone_id, &m->agent_id, m->type, peer_label(m->t->to));
 }
 
 static void clone_send(struct node *n, struct op_call *call, struct agent *a, struct peer *to,

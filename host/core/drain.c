@@ -1,21 +1,27 @@
 /* Drain: every agent of this host moves away, for example before the machine is taken down.
  *
  *   scan: who lives here and has not been looked at --> waiting --> in flight --> gone
- *                                                          |  ^          |
- *                        moves, wakes, sleeps by itself:   v  | 100 ms   +--> again, elsewhere, or
- * stayed later
+ *                                                        |  ^           |
+ *                        moves, wakes, sleeps by itself: v  | 100 ms    +--> again, elsewhere, or
+ *                                                       later                          stayed
  *
- * Each is an ordinary dispatch, so a crash, a lost link or a caller who goes away leaves nothing
- * half done, and a drain that is begun again takes who is still here. Scanned until nobody new is
- * found: agents that are created or arrive meanwhile go, too, but each is sent only a few times,
- * for it may come back by itself. */
+ * Agents that are quiet go together, under one ticket for each host that takes some, a few tickets
+ * at a time; one that is busy goes under a ticket of its own, so that nobody waits for its handler.
+ * A crash, a lost link or a caller who goes away leaves nothing half done, and a drain that is
+ * begun again takes who is still here. Scanned until nobody new is found: agents that are created
+ * or arrive meanwhile go, too, but each is sent only a few times, for it may come back by itself.
+ */
+#include "host/core/handoff.h"
 #include "host/core/sleepers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define IN_FLIGHT_MAX                                                                              \
-    64 /* moves at a time: as many as fill a group commit; the rest of the host goes on */
+#define TICKETS_MAX                                                                                \
+    8 /* at a time, for each host: both sides write, seal and open while the others are on the way \
+       */
+#define BATCH_MAX 64  /* agents of one: as many as fill a group commit */
+#define ALONE_MAX 64  /* tickets of one busy agent at a time */
 #define TICK_MS   100 /* between two looks at those that were not free, and two progress reports */
 #define TICK_US   (TICK_MS * 1000LL)
 #define SETTLE_US 10000000LL /* an agent that is not free for so long stays */
@@ -34,6 +40,7 @@ struct leaving {
     struct drain *drain;
     gw_id id;
     leaving_state state;
+    bool alone; /* it goes, or went, under a ticket of its own */
     unsigned tries;
     int64_t since_us; /* it is not free since then; 0 = it was */
     int64_t sent_us;
@@ -48,11 +55,15 @@ struct drain {
     struct env_timer *timer;
     struct leaving *all;
     struct leaving_queue waiting, later;
-    struct peer **hosts; /* that may take them, up now; filled at each turn */
+    struct drain_host {
+        struct peer *peer;
+        struct ticket_out *filling; /* of this turn; NULL = none */
+    } * hosts;                      /* that may take them, up now; found at each turn */
     size_t host_count, next_host;
-    size_t moved, stayed, in_flight;
-    int64_t told_us, later_us; /* when progress was told, when `later` was looked at */
-    bool gone;                 /* nobody listens: nothing new is begun */
+    size_t batch;                           /* agents of one ticket: fewer when they are large */
+    size_t moved, stayed, in_flight, alone; /* alone: of those in flight */
+    int64_t told_us, later_us;              /* when progress was told, when `later` was looked at */
+    bool gone;                              /* nobody listens: nothing new is begun */
 };
 
 static void drain_free(struct drain *d)
@@ -131,7 +142,15 @@ static bool may_go_elsewhere(gw_err err)
 
 static void failed(struct drain *d, struct leaving *l, const struct gw_error *why)
 {
-    if (may_go_elsewhere(why->code) && l->tries < TRIES_MAX && !d->gone) {
+    bool again = l->tries < TRIES_MAX && !d->gone;
+    if (may_go_elsewhere(why->code) && again) {
+        enqueue(d, l, true);
+    } else if (!l->alone && why->code == GW_ETOO_BIG && !d->gone) {
+        l->tries--; /* nothing was sent: together they are too large */
+        d->batch = d->batch > 1 ? d->batch / 2 : 1;
+        enqueue(d, l, false);
+    } else if (!l->alone && why->code == GW_EBUSY && again) {
+        l->alone = true; /* its neighbours could not wait for it */
         enqueue(d, l, true);
     } else {
         stays(d, l, why);
@@ -144,6 +163,7 @@ static void moved(void *arg, gw_err err, struct move_out *m, const struct gw_err
     struct drain *d = l->drain;
     (void)m;
     d->in_flight--;
+    d->alone -= l->alone;
     if (err == GW_OK) {
         l->state = LEAVING_GONE;
         d->moved++;
@@ -155,13 +175,13 @@ static void moved(void *arg, gw_err err, struct move_out *m, const struct gw_err
 }
 
 /* The next host in turn that has the type. */
-static gw_err choose(struct drain *d, const struct agent *a, struct peer **ret,
+static gw_err choose(struct drain *d, const struct agent *a, struct drain_host **ret,
                      struct gw_error *why)
 {
     for (size_t i = 0; i < d->host_count; i++) {
-        struct peer *p = d->hosts[d->next_host++ % d->host_count];
-        if (move_out_takes_type(p, a->type->name)) {
-            *ret = p;
+        struct drain_host *h = &d->hosts[d->next_host++ % d->host_count];
+        if (move_out_takes_type(h->peer, a->type->name)) {
+            *ret = h;
             return GW_OK;
         }
     }
@@ -178,7 +198,8 @@ static gw_err choose(struct drain *d, const struct agent *a, struct peer **ret,
 static bool not_free(struct drain *d, struct leaving *l, const struct agent *a)
 {
     int64_t now_us = d->n->env->mono_us(d->n->env->ctx);
-    if (a->status == AGENT_QUARANTINED || !(a->move || agent_is_changing(a) || a->intent)) {
+    if (a->status == AGENT_QUARANTINED ||
+        !(a->move || agent_is_changing(a) || a->intent || a->unborn)) {
         l->since_us = 0;
         return false;
     }
@@ -186,12 +207,36 @@ static bool not_free(struct drain *d, struct leaving *l, const struct agent *a)
     return now_us - l->since_us < SETTLE_US;
 }
 
+/* Under the open ticket for this host, or one of its own. */
+static void send(struct drain *d, struct leaving *l, struct agent *a, struct drain_host *h)
+{
+    struct ticket_out *alone = NULL;
+    l->alone |= a->status == AGENT_ACTIVE && !work_is_quiet(a);
+    l->tries++;
+    l->state = LEAVING_IN_FLIGHT;
+    l->sent_us = d->n->env->mono_us(d->n->env->ctx);
+    d->in_flight++;
+    d->alone += l->alone;
+    if (l->alone) {
+        alone = ticket_out_new(d->n, h->peer);
+    } else if (!h->filling) {
+        h->filling = ticket_out_new(d->n, h->peer);
+    }
+    (void)move_out_join(alone ? alone : h->filling, a, 0, NULL, moved, l);
+    if (alone) {
+        ticket_out_go(alone);
+    } else if (h->filling->count >= d->batch) {
+        ticket_out_go(h->filling);
+        h->filling = NULL;
+    }
+}
+
 static void launch(struct drain *d, struct leaving *l)
 {
     struct node *n = d->n;
     struct agent *a = agent_find(n, &l->id);
     struct gw_error why;
-    struct peer *to = NULL;
+    struct drain_host *to = NULL;
     if (!a) { /* it left or ended by itself */
         HASH_DEL(d->all, l);
         free(l);
@@ -202,14 +247,27 @@ static void launch(struct drain *d, struct leaving *l)
     } else if (a->intent) {
         gw_fail(&why, GW_EBUSY, "what the agent asked about itself is not done yet");
         stays(d, l, &why);
-    } else {
+    } else if (move_out_check(n, a, to->peer, false, &why) != GW_OK) {
         l->tries++;
-        l->state = LEAVING_IN_FLIGHT;
-        l->sent_us = n->env->mono_us(n->env->ctx);
-        d->in_flight++;
-        if (move_out_begin(n, a, to, 0, NULL, moved, l, &why) != GW_OK) {
-            d->in_flight--;
-            failed(d, l, &why);
+        failed(d, l, &why);
+    } else {
+        send(d, l, a, to);
+    }
+}
+
+/* As many as may be in flight; then what was not filled goes, too. */
+static void launch_all(struct drain *d)
+{
+    struct leaving *l;
+    while (d->in_flight - d->alone < TICKETS_MAX * d->batch * (d->host_count ? d->host_count : 1) &&
+           d->alone < ALONE_MAX && !d->gone && (l = TAILQ_FIRST(&d->waiting))) {
+        TAILQ_REMOVE(&d->waiting, l, link);
+        launch(d, l);
+    }
+    for (size_t i = 0; i < d->host_count; i++) {
+        if (d->hosts[i].filling) {
+            ticket_out_go(d->hosts[i].filling);
+            d->hosts[i].filling = NULL;
         }
     }
 }
@@ -221,14 +279,16 @@ static void find_hosts(struct drain *d)
     struct node *n = d->n;
     struct gw_error why;
     size_t cap = HASH_COUNT(n->peers), up = 0;
+    struct peer **all = xcalloc(cap, sizeof(struct peer *));
+    size_t count = peers_select(n, d->to, all, cap, &why);
     free(d->hosts);
-    d->hosts = xcalloc(cap, sizeof(struct peer *));
-    size_t count = peers_select(n, d->to, d->hosts, cap, &why);
+    d->hosts = xcalloc(cap, sizeof *d->hosts);
     for (size_t i = 0; i < count; i++) {
-        if (d->hosts[i]->up && !d->hosts[i]->self) {
-            d->hosts[up++] = d->hosts[i];
+        if (all[i]->up && !all[i]->self) {
+            d->hosts[up++].peer = all[i];
         }
     }
+    free(all);
     d->host_count = up;
 }
 
@@ -290,16 +350,20 @@ static void finish(struct drain *d)
 static void give_up_departed(struct drain *d, int64_t now_us)
 {
     struct gw_error why;
-    for (struct move_out *m = d->n->moves_out; m; m = m->hh.next) {
+    struct ticket_out *t;
+    struct move_out *m;
+    TICKET_OUT_EACH(d->n, t, m)
+    {
         struct leaving *l = m->arg;
-        if (m->done == moved && l->drain == d && m->phase == OUT_DEPARTED &&
+        if (m->done == moved && l->drain == d && t->phase == OUT_DEPARTED &&
             now_us - l->sent_us >= SETTLE_US) {
             m->done = NULL;
             m->arg = NULL;
             d->in_flight--;
+            d->alone -= l->alone;
             gw_fail(&why, GW_EUNREACHABLE,
                     "it has left for host \"%s\", which does not confirm; see `godwit moves`",
-                    peer_label(m->to));
+                    peer_label(t->to));
             stays(d, l, &why);
         }
     }
@@ -309,7 +373,6 @@ static void turn(void *arg)
 {
     struct drain *d = arg;
     struct node *n = d->n;
-    struct leaving *l;
     int64_t now_us = n->env->mono_us(n->env->ctx);
     find_hosts(d);
     give_up_departed(d, now_us);
@@ -318,10 +381,7 @@ static void turn(void *arg)
         TAILQ_CONCAT(&d->waiting, &d->later, link);
     }
     while (!d->gone && !n->stopping) {
-        while (d->in_flight < IN_FLIGHT_MAX && !d->gone && (l = TAILQ_FIRST(&d->waiting))) {
-            TAILQ_REMOVE(&d->waiting, l, link);
-            launch(d, l);
-        }
+        launch_all(d);
         if (d->in_flight > 0 || !TAILQ_EMPTY(&d->waiting) || !TAILQ_EMPTY(&d->later)) {
             break;
         }
@@ -371,6 +431,7 @@ void op_drain(struct node *n, struct op_call *call)
     d->n = n;
     d->call = call;
     d->to = xstrdup(selector);
+    d->batch = BATCH_MAX;
     d->timer = n->env->timer_new(n->env->ctx, turn, d);
     TAILQ_INIT(&d->waiting);
     TAILQ_INIT(&d->later);

@@ -9,6 +9,7 @@
  *
  * For the first GRACE_US of a boot a host that cannot be reached yet is no failure: links are still
  * coming up. */
+#include "host/core/handoff.h"
 #include "host/core/itinerary.h"
 
 #include <stdlib.h>
@@ -338,7 +339,7 @@ static bool try_again(struct node *n, struct agent *a, gw_err err)
 
 static void moved(void *arg, gw_err err, struct move_out *m, const struct gw_error *why)
 {
-    struct node *n = m->node;
+    struct node *n = m->t->node;
     struct agent *a = agent_find(n, &m->agent_id); /* a clone's source may have ended */
     uint64_t number = (uint64_t)(uintptr_t)arg;
     if (!a || a->epoch != m->epoch) {
@@ -348,7 +349,7 @@ static void moved(void *arg, gw_err err, struct move_out *m, const struct gw_err
         return;
     }
     if (err != GW_OK && !m->clone && a->intent) {
-        stays(n, a, number, peer_label(m->to), why);
+        stays(n, a, number, peer_label(m->t->to), why);
     } else {
         intent_pop(n, a, number); /* of a failure the move has made an event */
     }

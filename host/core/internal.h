@@ -343,87 +343,6 @@ struct location {
     bool doubted; /* that host did not know it: another word on the same epoch may take its place */
 };
 
-/* ---- moves ---- */
-typedef enum out_phase {
-    OUT_OFFERING,   /* asked; the agent still runs */
-    OUT_FREEZING,   /* current work finishes, hook on_dispatch, snapshot */
-    OUT_STAGING,    /* STAGE sent, waiting for the receipt */
-    OUT_COMMITTING, /* our departed row is with the storage thread: nobody may abort (H3) */
-    OUT_DEPARTED,   /* committed; COMMIT is repeated until answered */
-    OUT_DONE,
-    OUT_ABORTED,
-    OUT_PHASES
-} out_phase;
-struct move_out {
-    UT_hash_handle hh; /* by ticket */
-    gw_id ticket;
-    struct node *node;
-    gw_id agent_id;
-    uint64_t epoch;      /* the source's; the ticket carries epoch + 1 */
-    struct agent *agent; /* NULL once departed */
-    struct peer *to;
-    out_phase phase;
-    char type[LIMIT_NAME_BYTES + 1];
-    bool clone;
-    gw_id clone_id;
-    struct host_id home;
-    gw_id of;
-    int64_t created_ms;
-    bool inactive;       /* arrive inactive */
-    bool retract;        /* called back: on_retract instead of on_arrive */
-    struct trace trace;  /* of the move */
-    agent_status before; /* status to go back to on abort */
-    int64_t since_ms;
-    int64_t begun_us; /* turn_us; 0 = by an earlier process */
-    unsigned tries;
-    uint8_t nonce[TICKET_NONCE_BYTES];
-    struct work_queue parked; /* after departure: waiting for COMMITTED */
-    struct env_timer *timer;
-    struct buf parts; /* snapshot: packed map */
-    struct buf rows;  /* packed lists: requests, streams, outbox, inbox, timers */
-    bool have_parts, have_rows, reading;
-    struct buf body, payload; /* of the ticket, for repeats */
-    uint8_t signature[TICKET_SIGNATURE_BYTES];
-    bool has_key; /* asked for under a request key: the answer travels with the agent */
-    uint8_t key[REQUEST_KEY_BYTES];
-    bool staged_sent;      /* D may hold a staged row */
-    bool answered_unknown; /* D said that it never staged it: in doubt (H5) */
-    bool seen_elsewhere;   /* somebody has told of epoch + 1 or above (H8) */
-    void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why);
-    void *arg;
-};
-typedef enum in_phase {
-    IN_STORING, /* staged row is with the storage thread */
-    IN_STAGED,  /* receipt given */
-    IN_COMMITTING,
-    IN_PHASES
-} in_phase;
-struct move_in {
-    UT_hash_handle hh; /* by ticket */
-    gw_id ticket;
-    struct node *node;
-    struct peer *from;
-    gw_id agent;
-    uint64_t epoch;
-    in_phase phase;
-    struct agent_row row;
-    struct env_timer *timer;
-    int64_t since_ms;
-    uint64_t stage_stream; /* of the latest STAGE, COMMIT to answer */
-    uint64_t commit_stream;
-    struct agent *agent_object; /* not registered; carries the probe */
-    uint64_t incarnation;       /* of the runner that holds its object; 0 = none */
-    struct store_batch *batch;  /* of a clone, until its state has decoded */
-    bool probing, stored, dropping;
-    bool has_mail;  /* rows of inbox, outbox or timers came with it */
-    gw_err refused; /* the probe failed */
-    struct gw_error why;
-    bool clone;
-    bool querying; /* a QUERY is open */
-    bool detached; /* out of the table; freed by whoever still answers */
-    bool silent;   /* the source does not answer QUERY: in doubt */
-};
-
 struct node {
     const struct gw_env *env;
     struct node_config cfg;
@@ -460,9 +379,10 @@ struct node {
     TAILQ_HEAD(ended_list, location) endings; /* locations.c: rows that are forgotten in time */
     size_t hint_count;
     LIST_HEAD(again_list, again) agains;
-    struct move_out *moves_out;
-    struct move_in *moves_in;
-    struct created { /* keys of create and clone */
+    struct ticket_out *tickets_out; /* handoff.h */
+    struct ticket_in *tickets_in;
+    struct move_in *moves_in; /* those under tickets_in, by agent */
+    struct created {          /* keys of create and clone */
         UT_hash_handle hh;
         uint8_t key[REQUEST_KEY_BYTES];
         int64_t at_ms;
@@ -631,6 +551,9 @@ void work_free(struct work *w);
 /* A row of REQUESTS, STREAMS, OUTBOX or INBOX of its agent. */
 void live_know_row(struct live *live, const struct storage_row *row);
 void live_know_done(struct live *live);
+/* Nothing of it runs, is being written or read, or begins before anything else: the store holds
+ * all of it. */
+bool work_is_quiet(const struct agent *a);
 /* Queue it (front: before everything that waits) and start when the agent is idle. */
 void work_push(struct work *w, bool front);
 /* In front, but behind hooks with which its life here begins (arrive, clone, activate). */
@@ -757,6 +680,8 @@ runner_unchained(const struct runner *r); /* in flight, but for what others that
 void runner_resume(struct runner *r);
 void runners_resume(struct node *n);     /* housekeeping */
 bool type_offered(const struct type *t); /* a runner has it that is not broken */
+/* Its agents have no state beyond the last transaction: durability every_message. */
+bool type_keeps_state(const struct type *t);
 void runner_run(struct runner *r, struct work *w, struct span parts); /* parts empty = not sent */
 void runner_context(const struct work *w, struct buf *out);           /* packed, of RUN */
 void runner_unload(struct runner *r, const gw_id *agent);
@@ -836,6 +761,8 @@ void locations_free(struct node *n);
 void location_boot_row(struct node *n, struct span key, struct span value);
 void location_tell_home(struct node *n, const gw_id *id, uint64_t epoch, const struct host_id *home,
                         bool disposed);
+/* The same for several that are here: of `count` ids, `stride` bytes apart. */
+void locations_tell_homes(struct node *n, const gw_id *first, size_t stride, size_t count);
 void location_frame(struct node *n, struct peer *p, const struct frame *f); /* LOCATE */
 void locations_link_up(struct node *n, struct peer *p);
 /* The host that the location names answered that the agent is not there. */
@@ -860,36 +787,22 @@ struct peer *peer_of_about(struct node *n,
                            const gw_value *about); /* {host_id, url}; NULL when not usable */
 bool call_is_hop(const struct op_call *call);
 
-/* ---- moves ---- */
+/* ---- moves (handoff.h) ---- */
 #define MOVE_INACTIVE 1u /* arrive asleep */
 #define MOVE_RETRACT  2u /* greeted by on_retract */
-/* Begin a move (or a remote clone) of a local agent; done once. flags: MOVE_… */
-gw_err
-move_out_begin(struct node *n, struct agent *a, struct peer *to, unsigned flags, const gw_id *clone,
-               void (*done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why),
-               void *arg, struct gw_error *why) GW_MUST_USE;
+struct move_out;
+/* Once; m is valid until it returns. */
+typedef void (*move_done)(void *arg, gw_err err, struct move_out *m, const struct gw_error *why);
+/* Begin a move (or a remote clone) of a local agent. flags: MOVE_… */
+gw_err move_out_begin(struct node *n, struct agent *a, struct peer *to, unsigned flags,
+                      const gw_id *clone, move_done done, void *arg,
+                      struct gw_error *why) GW_MUST_USE;
 /* What move_out_begin would refuse, as far as it is known here. */
 gw_err move_out_check(struct node *n, const struct agent *a, const struct peer *to, bool clone,
                       struct gw_error *why) GW_MUST_USE;
 /* Whether a host has announced the type, in any version. */
 bool move_out_takes_type(const struct peer *to, const char *type);
-void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
-void move_out_query(struct node *n, struct peer *p, const struct frame *f);
-/* Another host was heard to hold `epoch` of the agent (H8). */
-void move_out_seen(struct node *n, const gw_id *agent, uint64_t epoch);
-void move_out_link(struct node *n, struct peer *p, bool up);
-void moves_out_free(struct node *n);
-const char *out_phase_name(out_phase phase);
-void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
-void move_in_frame(struct node *n, struct peer *p,
-                   const struct frame *f); /* OFFER STAGE COMMIT ABORT */
-void move_in_link(struct node *n, struct peer *p, bool up);
-void moves_in_free(struct node *n);
-const char *in_phase_name(in_phase phase);
 bool move_in_holds(struct node *n, const gw_id *agent); /* staged here: answer `arriving` */
-/* An operator has resolved it: the row is gone. */
-void move_out_forget(struct node *n, const gw_id *ticket);
-void move_in_forget(struct node *n, const gw_id *ticket);
 /* The value of a recorded answer (TABLE_REQUESTS): the dispatch that m is. */
 void dispatch_answer_pack(const struct move_out *m, struct buf *out);
 

@@ -90,7 +90,7 @@ void op_status(struct node *n, struct op_call *call)
     for (const struct type *t = n->types; t; t = t->hh.next) {
         types += type_offered(t);
     }
-    size_t moving = HASH_COUNT(n->moves_out) + HASH_COUNT(n->moves_in);
+    size_t moving = node_moves_count(n);
     put(&agents, "active", gw_int((int64_t)n->active_count));
     put(&agents, "inactive", gw_int((int64_t)n->inactive_count));
     put(&agents, "builtin", gw_int((int64_t)n->builtin_count));
@@ -326,8 +326,11 @@ static void local_agents(struct listing *l, const gw_id *after)
             offer(p, (struct candidate){&m->agent, m->row.type, "staged", m->row.alias, m->epoch});
         }
     }
-    for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
-        if (m->phase == OUT_DEPARTED && passes(&f, &m->agent_id, m->type, "departed")) {
+    const struct ticket_out *t;
+    const struct move_out *m;
+    TICKET_OUT_EACH(n, t, m)
+    {
+        if (t->phase == OUT_DEPARTED && passes(&f, &m->agent_id, m->type, "departed")) {
             offer(p, (struct candidate){&m->agent_id, m->type, "departed", NULL, m->epoch});
         }
     }
@@ -533,8 +536,8 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     put(&o, "of", gw_id_is_nil(&a->of) ? gw_nil() : id_text_value(&a->of));
     put(&o, "created", gw_time_value((gw_time){a->created_ms}));
     if (a->move) {
-        put(&o, "ticket", id_text_value(&a->move->ticket));
-        put(&o, "to", gw_str(peer_label(a->move->to)));
+        put(&o, "ticket", id_text_value(&a->move->t->id));
+        put(&o, "to", gw_str(peer_label(a->move->t->to)));
     }
     size_t shown;
     struct storage_row *all = unsaved_over(a, rows, count, &shown);
@@ -614,18 +617,21 @@ void op_moves(struct node *n, struct op_call *call)
 {
     struct listing *l = listing_new(n, call);
     l->end = moves_end;
-    for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
-        bool doubt = m->phase == OUT_DEPARTED && (!m->to->up || m->answered_unknown);
-        move_row(l, &m->ticket, &m->agent_id, m->epoch, n->name, peer_label(m->to),
-                 out_phase_name(m->phase), doubt, m->since_ms);
+    const struct ticket_out *t;
+    const struct move_out *out;
+    TICKET_OUT_EACH(n, t, out)
+    {
+        bool doubt = t->phase == OUT_DEPARTED && (!t->to->up || out->unknown);
+        move_row(l, &t->id, &out->agent_id, out->epoch, n->name, peer_label(t->to),
+                 out_phase_name(t->phase), doubt, t->since_ms);
     }
     for (const struct move_in *m = n->moves_in; m; m = m->hh.next) {
         char from[LIMIT_NAME_BYTES + 1];
         (void)span_text(
-            (struct span){(const uint8_t *)peer_label(m->from), strlen(peer_label(m->from))}, from,
-            sizeof from);
-        move_row(l, &m->ticket, &m->agent, m->epoch, from, n->name, in_phase_name(m->phase),
-                 m->phase == IN_STAGED && m->silent, m->since_ms);
+            (struct span){(const uint8_t *)peer_label(m->t->from), strlen(peer_label(m->t->from))},
+            from, sizeof from);
+        move_row(l, &m->t->id, &m->agent, m->epoch, from, n->name, in_phase_name(m->t->phase),
+                 m->t->phase == IN_STAGED && m->t->silent, m->t->since_ms);
     }
     if (gw_map_bool(&call->args, "all", false)) {
         ask_all(l, "moves");

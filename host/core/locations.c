@@ -7,6 +7,7 @@
  * is safe. When it turns out that two hosts have one (an operator
  * ended a move by his word, H8), the lower epoch gives way: who has it asks the other host itself,
  * and quarantines its copy. */
+#include "host/core/handoff.h"
 #include "host/core/sleepers.h"
 
 #include <stdlib.h>
@@ -232,6 +233,33 @@ static void send_entries(struct node *n, struct peer *p, struct buf *entries, si
     frame_end(&frame, at);
     peer_send_frame(n, p, &frame);
     buf_reset(entries);
+}
+
+void locations_tell_homes(struct node *n, const gw_id *first, size_t stride, size_t count)
+{
+    struct buf entries = {0};
+    struct peer *to = NULL;
+    size_t waiting = 0;
+    for (size_t i = 0; i < count; i++) {
+        gw_id id;
+        memcpy(&id, (const uint8_t *)first + i * stride, sizeof id);
+        const struct agent *a = agent_find(n, &id);
+        struct peer *home = a ? peer_find(n, a->home) : NULL;
+        if (!home || home->self || !home->up) {
+            continue; /* told when its link comes up */
+        }
+        if (waiting > 0 && (home != to || waiting == LIMIT_PAGE)) {
+            send_entries(n, to, &entries, waiting);
+            waiting = 0;
+        }
+        to = home;
+        waiting++;
+        locate_entry(&entries, &id, a->epoch, &n->self->id, false);
+    }
+    if (waiting > 0) {
+        send_entries(n, to, &entries, waiting);
+    }
+    buf_free(&entries);
 }
 
 struct telling {

@@ -5,6 +5,7 @@
  * first transaction of a boot writes its number, so that a store that cannot be written is found
  * before anything is promised. Stop: new work is refused, what runs finishes and becomes durable,
  * then on_stopped. */
+#include "host/core/handoff.h"
 #include "host/core/itinerary.h"
 #include "host/core/sleepers.h"
 
@@ -474,8 +475,8 @@ void node_free(struct node *n)
     later_free(n);
     tells_free(n);
     runners_free(n);
-    moves_out_free(n);
-    moves_in_free(n);
+    tickets_out_free(n);
+    tickets_in_free(n);
     drains_free(n);
     builtins_free(n);
     inline_free(n);
@@ -531,9 +532,12 @@ void node_each_agent(struct node *n, bool (*visit)(void *arg, const struct node_
             return;
         }
     }
-    for (struct move_out *m = n->moves_out; m; m = m->hh.next) {
+    const struct ticket_out *t;
+    const struct move_out *m;
+    TICKET_OUT_EACH(n, t, m)
+    {
         struct node_agent_view view = {m->agent_id, m->epoch, "departed", false};
-        if (m->phase == OUT_DEPARTED && !visit(arg, &view)) {
+        if (t->phase == OUT_DEPARTED && !visit(arg, &view)) {
             return;
         }
     }
@@ -541,5 +545,9 @@ void node_each_agent(struct node *n, bool (*visit)(void *arg, const struct node_
 
 size_t node_moves_count(const struct node *n)
 {
-    return HASH_COUNT(n->moves_out) + HASH_COUNT(n->moves_in);
+    size_t count = HASH_COUNT(n->moves_in);
+    for (const struct ticket_out *t = n->tickets_out; t; t = t->hh.next) {
+        count += t->count;
+    }
+    return count;
 }

@@ -16,8 +16,9 @@
  * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents
  * - watches.c, downs.c, patrol.c: monitors of agents and hosts; lineage.c: parents and children
  * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up
- * - move_out.c, move_in.c: handoff at the source, at the destination; handoff.c: what both share
- * - travel.c: dispatch, retract, moves in doubt; drain.c: all agents leave
+ * - ticket_out.c, ticket_in.c: handoff at the source, at the destination; move_out.c, move_in.c:
+ * one agent under its ticket; handoff.c: what both ends share
+ * - travel.c: dispatch, retract; drain.c: all agents leave; resolve.c: moves in doubt
  * - runners.c: processes that run handlers; builtins.c: types that run in the host itself
  * - peers.c: hello, members, requests to peers; select.c: which hosts a selector names
  * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere

@@ -4,7 +4,7 @@
  * host_id), tags, properties, types with versions, and all members that we know. Members are kept
  * on disk, so that a restarted host finds the mesh again without --peer. Failure detection is the
  * link itself. */
-#include "host/core/internal.h"
+#include "host/core/handoff.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -392,8 +392,8 @@ static void hello(struct node *n, struct peer *p, const struct frame *f)
         keep_member(n, p);
         send_members(n, p);
         locations_link_up(n, p);
-        move_out_link(n, p, true);
-        move_in_link(n, p, true);
+        ticket_out_link(n, p, true);
+        ticket_in_link(n, p, true);
         topics_link_up(n, p);
         tells_link_up(n);
         intents_retry(n);
@@ -438,8 +438,8 @@ void node_peer_frame(struct node *n, const struct host_id *id, const struct fram
     case FRAME_OFFER:
     case FRAME_STAGE:
     case FRAME_COMMIT:
-    case FRAME_ABORT: move_in_frame(n, p, f); break;
-    case FRAME_QUERY: move_out_query(n, p, f); break;
+    case FRAME_ABORT: ticket_in_frame(n, p, f); break;
+    case FRAME_QUERY: ticket_out_query(n, p, f); break;
     case FRAME_LOCATE: location_frame(n, p, f); break;
     case FRAME_TOPICS: topics_frame(n, p, f); break;
     default: break; /* PROTOCOL 2.3: unknown kinds are ignored */
@@ -476,8 +476,8 @@ void node_peer_down(struct node *n, const struct host_id *id)
     if (was_up && !n->stopping) {
         log_warn("peer.down", "host=%s the link is gone; dialling it again", peer_label(p));
         event_now(n, &(struct event){.kind = "host.down", .peer = p});
-        move_out_link(n, p, false);
-        move_in_link(n, p, false);
+        ticket_out_link(n, p, false);
+        ticket_in_link(n, p, false);
     }
 }
 

@@ -3,7 +3,7 @@
  * Nobody forwards: a host without the agent answers MOVED{host, epoch} or UNKNOWN; the host through
  * which a client came re-sends, following LIMIT_REDIRECTS answers, then asks the whole mesh once
  * (home is one of those asked). */
-#include "host/core/internal.h"
+#include "host/core/handoff.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -228,6 +228,11 @@ bool type_offered(const struct type *t)
     return t->runner && t->runner->state != RUNNER_BROKEN;
 }
 
+bool type_keeps_state(const struct type *t)
+{
+    return t->about && strcmp(gw_map_str(t->about, "durability", ""), "every_message") == 0;
+}
+
 static void hello(struct runner *r, const struct frame *f)
 {
     struct node *n = r->node;

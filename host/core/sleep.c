@@ -7,7 +7,7 @@
  * awake, whoever asked. Being woken ends what was said. The time to wake is a row of its timers
  * (timers.c); so it travels, and a time that was missed while the host was down is due at its
  * start. */
-#include "host/core/internal.h"
+#include "host/core/handoff.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +20,9 @@ gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *
         return gw_fail(why, GW_ECORRUPT, "the agent is quarantined");
     }
     if (a->move) {
-        gw_fail(why, GW_ECONFLICT, "the agent is moving to host \"%s\"", peer_label(a->move->to));
-        gw_hint(why, "ticket %s; `godwit moves` shows it", gw_id_text(&a->move->ticket, id));
+        gw_fail(why, GW_ECONFLICT, "the agent is moving to host \"%s\"",
+                peer_label(a->move->t->to));
+        gw_hint(why, "ticket %s; `godwit moves` shows it", gw_id_text(&a->move->t->id, id));
         return why ? why->code : GW_ECONFLICT;
     }
     return GW_OK;

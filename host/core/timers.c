@@ -25,6 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/handoff.h"
+
 #define RETRY_US     1000000LL
 #define JUMP_MS      1000            /* clocks that differ less drift, they do not jump */
 #define ARM_MAX_MS   (3600LL * 1000) /* looks again at the clock this often at least */
@@ -622,7 +624,7 @@ void timers_housekeeping(struct node *n)
     struct store_batch *batch = store_batch_new();
     for (struct agent *a = n->agents; a; a = a->hh.next) {
         for (struct timer *t = a->timers ? a->timers->first : NULL; t; t = t->next) {
-            if (t->held || t->firing || (a->move && a->move->phase >= OUT_COMMITTING)) {
+            if (t->held || t->firing || (a->move && a->move->t->phase >= OUT_COMMITTING)) {
                 left_out = true; /* a transaction about it is on its way: in a second */
                 continue;
             }

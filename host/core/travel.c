@@ -1,5 +1,4 @@
-/* The operations of travel: dispatch, retract, what would hinder them, and what an operator may do
- * about moves in doubt. */
+/* The operations of travel: dispatch, retract, and what would hinder them. */
 #include "host/core/handoff.h"
 
 #include <stdlib.h>
@@ -32,10 +31,10 @@ static void answer_place(struct op_call *call, const gw_id *agent, const char *h
 void dispatch_answer_pack(const struct move_out *m, struct buf *out)
 {
     struct buf reply = {0};
-    gw_value v = place(&m->agent_id, peer_label(m->to), m->epoch + 1, &m->ticket);
+    gw_value v = place(&m->agent_id, peer_label(m->t->to), m->epoch + 1, &m->t->id);
     value_pack(&v, &reply);
     mp_array(out, 2);
-    mp_int(out, node_now_ms(m->node));
+    mp_int(out, node_now_ms(m->t->node));
     mp_span(out, buf_span(&reply));
     buf_free(&reply);
     gw_value_free(&v);
@@ -94,7 +93,7 @@ static void dispatched(void *arg, gw_err err, struct move_out *m, const struct g
     if (err != GW_OK) {
         op_fail(call, why);
     } else {
-        answer_place(call, &m->agent_id, peer_label(m->to), m->epoch + 1, &m->ticket);
+        answer_place(call, &m->agent_id, peer_label(m->t->to), m->epoch + 1, &m->t->id);
     }
 }
 
@@ -265,223 +264,4 @@ void travel_foresee(struct node *n, struct op_call *call, struct agent *a, bool 
         }
     }
     op_ok(call, &result);
-}
-
-/* ---- moves resolve ---- */
-
-struct resolving {
-    struct node *n;
-    struct op_call *call;
-    gw_id ticket, agent;
-    uint64_t from, to; /* epochs: the row's, the new one */
-    struct agent_row row;
-    bool source;
-    size_t asking;
-    uint64_t higher; /* an epoch that somebody reachable knows */
-};
-
-static void resolving_free(struct resolving *r)
-{
-    agent_row_clear(&r->row);
-    free(r);
-}
-
-static void resolve_refuse(struct resolving *r, gw_err err, const char *text)
-{
-    struct gw_error why;
-    gw_fail(&why, err, "%s", text);
-    op_fail(r->call, &why);
-    resolving_free(r);
-}
-
-static void resolved(void *arg, gw_err err)
-{
-    struct resolving *r = arg;
-    struct node *n = r->n;
-    char id[GW_ID_TEXT];
-    gw_value result = gw_nil();
-    if (err != GW_OK) {
-        resolve_refuse(r, err, "the resolution could not be written");
-        return;
-    }
-    if (r->source) {
-        move_out_forget(n, &r->ticket);
-    } else {
-        move_in_forget(n, &r->ticket);
-    }
-    location_know(n, &r->agent, r->to, n->self, false, true);
-    agent_add(n, &r->agent, r->to, &r->row);
-    inbox_load(n, &r->agent, r->to);
-    location_tell_home(n, &r->agent, r->to, &r->row.home, false);
-    if (gw_map_set(&result, "ticket", gw_str(gw_id_text(&r->ticket, id))) != GW_OK ||
-        gw_map_set(&result, "agent", gw_str(gw_id_text(&r->agent, id))) != GW_OK ||
-        gw_map_set(&result, "epoch", gw_int((int64_t)r->to)) != GW_OK ||
-        gw_map_set(&result, "status", gw_str(agent_status_names[r->row.status])) != GW_OK) {
-        gw_value_free(&result);
-    }
-    op_ok(r->call, &result);
-    resolving_free(r);
-}
-
-/* The rows of (agent, from) become those of (agent, to): an epoch that no other copy can have. */
-static void resolve_write(struct resolving *r)
-{
-    static const store_table tables[] = {TABLE_STATES,   TABLE_INBOX,  TABLE_OUTBOX, TABLE_STREAMS,
-                                         TABLE_REQUESTS, TABLE_TIMERS, TABLE_TOPICS, TABLE_WATCHES};
-    struct node *n = r->n;
-    uint8_t old_raw[ROW_KEY_BYTES], new_raw[ROW_KEY_BYTES];
-    struct span old = row_key(old_raw, &r->agent, r->from);
-    struct span new = row_key(new_raw, &r->agent, r->to);
-    struct store_batch *batch = store_batch_new();
-    struct buf value = {0};
-    if (r->higher > r->from || agent_find(n, &r->agent)) {
-        store_batch_free(batch);
-        resolve_refuse(r, GW_EREFUSED,
-                       "the agent is known elsewhere at a higher epoch: it is not lost");
-        return;
-    }
-    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-        store_batch_copy_prefix(batch, tables[i], old, new);
-    }
-    agent_delete_rows(batch, &r->agent, r->from);
-    agent_row_pack(&r->row, &value);
-    store_batch_put_take(batch, TABLE_AGENTS, new, &value);
-    buf_free(&value);
-    location_write(batch, &r->agent, r->to, n->self);
-    event_put(n, batch,
-              &(struct event){.kind = "moves.resolved",
-                              .agent = &r->agent,
-                              .type = r->row.type,
-                              .ticket = &r->ticket,
-                              .text = r->source ? "taken back at the source"
-                                                : "activated: the source is destroyed"});
-    node_commit(n, batch, resolved, r);
-}
-
-static void heard(void *arg, gw_err err, const struct frame *f)
-{
-    struct resolving *r = arg;
-    uint32_t code;
-    gw_value about = gw_nil();
-    struct mp m = f ? f->rest : (struct mp){0};
-    if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
-        value_unpack(&m, &about) == GW_OK) {
-        uint64_t epoch = (uint64_t)gw_map_int(&about, "epoch", 0);
-        r->higher = epoch > r->higher ? epoch : r->higher;
-    }
-    gw_value_free(&about);
-    if (--r->asking == 0) {
-        if (err == GW_ECANCELLED) {
-            resolving_free(r);
-        } else {
-            resolve_write(r);
-        }
-    }
-}
-
-/* H8: whoever can be reached is asked whether it knows the agent beyond this move. */
-static void resolve_ask(struct resolving *r)
-{
-    struct node *n = r->n;
-    char id[GW_ID_TEXT];
-    r->asking = 1;
-    for (struct peer *p = n->peers; p; p = p->hh.next) {
-        if (p->self || !p->up) {
-            continue;
-        }
-        r->asking++;
-        location_ask(n, p, gw_id_text(&r->agent, id), heard, r);
-    }
-    if (--r->asking == 0) {
-        resolve_write(r);
-    }
-}
-
-static struct resolving *resolving_new(struct node *n, struct op_call *call, const gw_id *ticket,
-                                       const gw_id *agent, uint64_t from, uint64_t to)
-{
-    struct resolving *r = xcalloc(1, sizeof *r);
-    *r = (struct resolving){
-        .n = n, .call = call, .ticket = *ticket, .agent = *agent, .from = from, .to = to};
-    r->row.status = AGENT_ACTIVE;
-    return r;
-}
-
-static void resolve_out(struct node *n, struct move_out *m, struct op_call *call)
-{
-    struct gw_error why;
-    if (m->phase != OUT_DEPARTED) {
-        gw_fail(&why, GW_ECONFLICT, "the move is under way (%s), not in doubt",
-                out_phase_name(m->phase));
-        op_fail(call, &why);
-        return;
-    }
-    if (m->to->up && !m->answered_unknown) {
-        gw_fail(&why, GW_EREFUSED, "host \"%s\" is reachable: the move ends by itself",
-                peer_label(m->to));
-        op_fail(call, &why);
-        return;
-    }
-    if (m->seen_elsewhere) {
-        gw_fail(&why, GW_EREFUSED, "the agent has been seen on another host at epoch %llu or above",
-                (unsigned long long)m->epoch + 1);
-        op_fail(call, &why);
-        return;
-    }
-    struct resolving *r = resolving_new(n, call, &m->ticket, &m->agent_id, m->epoch, m->epoch + 3);
-    r->source = true;
-    r->row.home = m->home;
-    r->row.of = m->of;
-    r->row.created_ms = m->created_ms;
-    memcpy(r->row.type, m->type, sizeof r->row.type);
-    resolve_ask(r);
-}
-
-static void resolve_in(struct node *n, struct move_in *m, struct op_call *call)
-{
-    struct gw_error why;
-    if (!gw_map_bool(&call->args, "source_destroyed", false)) {
-        gw_fail(&why, GW_EREFUSED, "only the source can say that the agent has left it");
-        gw_hint(&why, "when host \"%s\" is gone for ever: --source-destroyed", peer_label(m->from));
-        op_fail(call, &why);
-    } else if (m->phase != IN_STAGED || m->from->up) {
-        gw_fail(&why, GW_EREFUSED, "host \"%s\" is reachable: the move ends by itself",
-                peer_label(m->from));
-        op_fail(call, &why);
-    } else {
-        struct resolving *r = resolving_new(n, call, &m->ticket, &m->agent, m->epoch, m->epoch + 1);
-        r->row.home = m->row.home;
-        r->row.of = m->row.of;
-        r->row.created_ms = m->row.created_ms;
-        r->row.pending = m->row.pending;
-        r->row.no_wake = m->row.no_wake;
-        r->row.wake_at_start = m->row.wake_at_start;
-        buf_add(&r->row.itinerary, m->row.itinerary.data, m->row.itinerary.len);
-        r->row.status = m->row.then;
-        memcpy(r->row.type, m->row.type, sizeof r->row.type);
-        memcpy(r->row.alias, m->row.alias, sizeof r->row.alias);
-        resolve_ask(r);
-    }
-}
-
-void op_resolve(struct node *n, struct op_call *call)
-{
-    struct gw_error why;
-    gw_id ticket;
-    struct move_out *out = NULL;
-    struct move_in *in = NULL;
-    const char *text = gw_map_str(&call->args, "ticket", "");
-    if (gw_id_parse(text, &ticket) == GW_OK) {
-        HASH_FIND(hh, n->moves_out, &ticket, sizeof ticket, out);
-        HASH_FIND(hh, n->moves_in, &ticket, sizeof ticket, in);
-    }
-    if (out) {
-        resolve_out(n, out, call);
-    } else if (in) {
-        resolve_in(n, in, call);
-    } else {
-        gw_fail(&why, GW_ENOT_FOUND, "no move with ticket \"%.40s\" here", text);
-        gw_hint(&why, "`godwit moves` lists them");
-        op_fail(call, &why);
-    }
 }

@@ -88,6 +88,15 @@ static bool opens(const struct work *w)
             w->hook == HOOK_ACTIVATE);
 }
 
+bool work_is_quiet(const struct agent *a)
+{
+    const struct live *live = a->live;
+    const struct work *first = live ? TAILQ_FIRST(&live->queue) : NULL;
+    return !a->loading && !a->unborn &&
+           !(live && (live->held || !pipeline_rests(live))) &&
+           !(first && opens(first));
+}
+
 void work_push_snapshot(struct work *w)
 {
     struct live *live = agent_live(w->agent);

@@ -134,7 +134,8 @@ static const struct {
     {"inline", case_inline},     {"host", case_host},
     {"create", case_create},     {"pairs", case_pairs},
     {"message", case_message},   {"sleep", case_sleep},
-    {"move", case_move},         {"memory", case_memory},
+    {"drain", case_drain},       {"move", case_move},
+    {"memory", case_memory},
     {"sleepers", case_sleepers}, {"sleepers_1m", case_sleepers_1m},
 };
 

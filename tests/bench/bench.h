@@ -62,6 +62,7 @@ void case_host(struct bench *b);
 void case_create(struct bench *b);
 void case_message(struct bench *b);
 void case_move(struct bench *b);
+void case_drain(struct bench *b);
 void case_sleep(struct bench *b);
 void case_memory(struct bench *b);
 void case_sleepers(struct bench *b);

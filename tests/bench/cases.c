@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/bench/bench.h"
 
@@ -268,6 +269,42 @@ static void move_1kib(struct bench *b)
     shuttle(b, ids, 20, 10, &s);
     report("move_1kib_ms", sample_at(&s, 0.5), "ms", sample_at(&s, 0.99), s.n,
            "erlang, TLS, not durable", b->peer.move_us / 1e3);
+    sample_free(&s);
+}
+
+/* ---- batches: a host is drained, then the other one ---- */
+
+static bool count_moved(void *arg, const gw_value *item)
+{
+    *(int64_t *)arg = gw_map_int(item, "moved", *(int64_t *)arg);
+    return true;
+}
+
+void case_drain(struct bench *b)
+{
+    const int agents = 1000, rounds = 20;
+    struct samples s = {0};
+    struct gw_error why;
+    gw_value args = gw_nil();
+    char id[GW_ID_TEXT];
+    must(gw_map_set(&args, "to", gw_str("any")), NULL, "args");
+    int64_t moved = 0;
+    must(gw_client_stream(b->beta, "drain", &args, 60000, count_moved, &moved, &why), &why,
+         "drain"); /* what earlier cases have left there */
+    for (int i = 0; i < agents; i++) {
+        make_agent(b->alpha, "counter", id);
+    }
+    for (int i = 0; i < rounds; i++) {
+        usleep(300000); /* arrivals are over: quiet agents */
+        double began = now_us();
+        must(gw_client_stream(i % 2 ? b->beta : b->alpha, "drain", &args, 60000, count_moved,
+                              &moved, &why),
+             &why, "drain");
+        sample_add(&s, (double)moved / ((now_us() - began) / 1e6));
+    }
+    report("move_batch_per_s", sample_at(&s, 0.5), "1/s", -1, (size_t)(agents * rounds),
+           "erlang, TLS, not durable", b->peer.move_per_s_64);
+    gw_value_free(&args);
     sample_free(&s);
 }
 

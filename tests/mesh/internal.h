@@ -11,7 +11,7 @@
 
 #define TRACE_LINES      400
 #define TRACE_LINE_BYTES 160
-#define VIEWS_MAX        256
+#define VIEWS_MAX        512
 
 /* An event: a closure with a time. Dropped unrun when its owner was restarted meanwhile. */
 struct event {

@@ -150,6 +150,12 @@ static void act_move(struct world *w)
                     w->text[mesh_random(w->m, w->agents)], any_host(w)));
 }
 
+/* All of a host at once, mostly under one ticket. */
+static void act_drain(struct world *w)
+{
+    forget(mesh_ask(w->m, any_host(w), "drain", "{'to': 'any'}"));
+}
+
 static void act_sleep(struct world *w)
 {
     static const char *const verbs[] = {"deactivate", "activate"};
@@ -234,8 +240,10 @@ static void act(struct world *w)
         act_send(w);
     } else if (dice < 45) {
         act_again(w);
-    } else if (dice < 70) {
+    } else if (dice < 66) {
         act_move(w);
+    } else if (dice < 70) {
+        act_drain(w);
     } else if (dice < 74) {
         act_wish(w);
     } else if (dice < 75) {

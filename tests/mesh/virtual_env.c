@@ -154,7 +154,8 @@ struct request {
     storage_done done;
     storage_read_done read_done;
     void *arg;
-    struct store_range ranges[8];
+    struct store_range *ranges;
+    size_t bytes;     /* of the rows */
     struct buf spans; /* copies of prefix and from of each range */
     size_t range_count;
     gw_err err;
@@ -172,6 +173,7 @@ static void request_free(void *arg)
         buf_free(&r->rows[i].value);
     }
     free(r->rows);
+    free(r->ranges);
     buf_free(&r->spans);
     free(r);
 }
@@ -204,6 +206,7 @@ static void request_tell(void *arg)
 struct visit {
     struct request *request;
     store_table table;
+    size_t max_bytes;
 };
 
 static bool keep_row(void *arg, struct span key, struct span value)
@@ -219,15 +222,23 @@ static bool keep_row(void *arg, struct span key, struct span value)
     *row = (struct row_copy){.table = v->table};
     buf_add(&row->key, key.p, key.n);
     buf_add(&row->value, value.p, value.n);
-    return true;
+    r->bytes += key.n + value.n;
+    r->err = v->max_bytes > 0 && r->bytes > v->max_bytes ? GW_ETOO_BIG : GW_OK;
+    return r->err == GW_OK;
 }
 
 static void read_apply(struct request *r)
 {
     for (size_t i = 0; i < r->range_count && r->err == GW_OK; i++) {
-        struct visit v = {r, r->ranges[i].table};
-        r->err = store_scan(r->host->store, &r->ranges[i], keep_row, &v);
+        struct visit v = {r, r->ranges[i].table, r->ranges[i].max_bytes};
+        gw_err err = store_scan(r->host->store, &r->ranges[i], keep_row, &v);
+        r->err = err == GW_OK ? r->err : err;
     }
+    for (size_t i = 0; r->err != GW_OK && i < r->row_count; i++) {
+        buf_free(&r->rows[i].key);
+        buf_free(&r->rows[i].value);
+    }
+    r->row_count = r->err == GW_OK ? r->row_count : 0;
 }
 
 /* Where a crash separates what is kept from what is lost. */
@@ -305,8 +316,9 @@ static void commit(void *ctx, struct store_batch *batch, storage_done done, void
 static void read_rows(void *ctx, const struct store_range *ranges, size_t n, storage_read_done done,
                       void *arg)
 {
-    gw_assert(n >= 1 && n <= 8 && done);
+    gw_assert(n >= 1 && n <= STORAGE_RANGES && done);
     struct request *r = xcalloc(1, sizeof *r);
+    r->ranges = xcalloc(n, sizeof *r->ranges);
     r->host = ctx;
     r->read_done = done;
     r->arg = arg;

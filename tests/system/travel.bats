@@ -107,3 +107,46 @@ teardown() { system_teardown; }
     contains "$(cat "$work/body")" '"done": true'
     equal "$(field '.agents | length' -H alpha agents)" 30
 }
+
+# Ask agents in turn until the file "drained" is there; each call that fails, and how many were made, go to
+# files.
+load_agents() {
+    local n=0 id
+    while [ ! -e "$work/drained" ]; do
+        id=${ids[$(((n * 7 + $1 * 131) % ${#ids[@]}))]}
+        "$GODWIT" -H "$2" -q send "$id" increment >/dev/null 2>>"$work/errors-$1" || echo "$id" >>"$work/failed-$1"
+        n=$((n + 1))
+    done
+    echo "$n" >"$work/calls-$1"
+}
+
+@test "drain empties a host of 1,000 agents under load, and no call fails" {
+    start_host alpha
+    start_host beta --tag lab --peer "${URL[alpha]}"
+    wait_until 10 alive_count alpha 2
+    wait_until 10 alive_count beta 2
+    seq 1000 | xargs -P 4 -n 50 sh -c 'for i; do "$0" -H alpha -q create counter; done' "$GODWIT" >"$work/ids"
+    mapfile -t ids < <(grep -oE '[0-9A-Z]{26}' "$work/ids")
+    equal "${#ids[@]}" 1000
+    loaders=()
+    for i in 1 2 3; do
+        load_agents "$i" "$([ $((i % 2)) = 1 ] && echo alpha || echo beta)" 3>&- &
+        loaders+=($!)
+    done
+    for round in 1 2; do # there, back
+        run gw drain alpha --to tag:lab
+        equal "$status" 0
+        equal "$(jq -r '[.moved, .total] | map(tostring) | join(" ")' <<<"$output")" "1000 1000"
+        equal "$(field '.agents | length' -H alpha agents)" 0
+        [ "$round" = 2 ] || gw drain beta --to alpha
+    done
+    touch "$work/drained"
+    wait "${loaders[@]}"
+    [ ! -s "$work/failed-1" ] && [ ! -s "$work/failed-2" ] && [ ! -s "$work/failed-3" ]
+    made=$(awk '{n += $1} END {print n}' "$work"/calls-*)
+    counted=$(gw -H beta agents --limit 1000 | jq -r '.agents[].agent' |
+        xargs -P 4 -I{} "$GODWIT" --json -H beta send {} get | jq -s 'map(.reply.count) | add')
+    equal "$counted" "$made"
+    wait_until 10 moves_empty alpha
+    equal "$(field .agents.active -H beta status)" 1000
+}
