@@ -213,6 +213,7 @@ static gw_err open_node(struct host *h, struct gw_error *why)
                             .builtin_count = h->builtin_count,
                             .limits = {.mailbox = h->config->max_mailbox,
                                        .mailbox_bytes = h->config->max_mailbox_bytes,
+                                       .agents = h->config->max_agents,
                                        .staged = h->config->max_staged,
                                        .events = h->config->max_events,
                                        .lost_ms = (int64_t)h->config->lost_after * 1000},

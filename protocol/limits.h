@@ -84,6 +84,7 @@
 #define LIMIT_DEAD_KEPT 1000                  /* dead letters on disk; the oldest go first */
 #define LIMIT_DEAD_BYTES (64u * 1024 * 1024)  /* of them together: as much as a mailbox */
 #define LIMIT_REDIRECTS 8                     /* MOVED answers followed before asking home */
+#define LIMIT_AGENTS 2000000                  /* agents of one host: asleep they take some 300 bytes each */
 #define LIMIT_TICKET_AGENTS 256               /* agents under one ticket */
 #define LIMIT_TICKET_BYTES (4u * 1024 * 1024) /* of states under one ticket of several: what is larger
                                                  goes alone, so that nobody waits for its neighbours' bytes */

@@ -237,6 +237,18 @@ struct agent *agent_find(struct node *n, const gw_id *id)
     return a ? a : sleepers_raise(n, id);
 }
 
+gw_err agents_room(struct node *n, size_t coming, struct gw_error *why)
+{
+    size_t here = n->active_count + n->inactive_count + n->cloning + HASH_COUNT(n->moves_in);
+    if (here + coming < n->cfg.limits.agents) {
+        return GW_OK;
+    }
+    gw_fail(why, GW_EBUSY, "host \"%s\" is full: it has %zu agents, its limit is %zu", n->name,
+            here, n->cfg.limits.agents);
+    gw_hint(why, "end some, move them elsewhere, or start it with a larger --max-agents");
+    return GW_EBUSY;
+}
+
 void agent_count(struct node *n, struct type *t, agent_status status, bool in)
 {
     size_t *sum = builtin_is_resident(t)     ? &n->builtin_count

@@ -301,6 +301,7 @@ static gw_err check_create(struct node *n, const struct op_call *call, struct ty
                        "the agent of built-in type \"%s\" is made by host \"%s\" itself: \"%s\"",
                        t->name, n->name, t->builtin->alias);
     }
+    GW_TRY(builtin_is_resident(t) ? GW_OK : agents_room(n, 0, why));
     if (alias && (!name_is_valid(alias) || gw_id_parse(alias, &as_id) == GW_OK)) {
         return gw_fail(why, GW_EARG,
                        "\"%.64s\" cannot be an alias: letters, digits, . _ - and no id", alias);
@@ -522,6 +523,7 @@ static void clone_durable(void *arg, gw_err err)
 {
     struct cloning *c = arg;
     struct gw_error why;
+    c->n->cloning--;
     if (err == GW_OK) {
         struct agent *a = agent_add(c->n, &c->id, 1, &c->row);
         if (a->pending) {
@@ -548,6 +550,7 @@ static void clone_write(struct cloning *c, struct span parts)
     }
     event_put(n, batch,
               &(struct event){.kind = "agent.clone", .agent = &c->id, .type = c->row.type});
+    n->cloning++;
     node_commit(n, batch, clone_durable, c);
 }
 
@@ -555,7 +558,10 @@ static void clone_snapshot(struct work *w, gw_err err, const struct run_result *
                            const struct gw_error *why)
 {
     struct cloning *c = w->arg;
-    if (err == GW_OK) {
+    struct gw_error full;
+    if (err == GW_OK && agents_room(c->n, 0, &full) != GW_OK) {
+        clone_answer(c, full.code, &full);
+    } else if (err == GW_OK) {
         clone_write(c, r->parts);
     } else {
         clone_answer(c, err, why);

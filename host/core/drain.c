@@ -137,21 +137,20 @@ static void enqueue(struct drain *d, struct leaving *l, bool later)
 
 static bool may_go_elsewhere(gw_err err)
 {
-    return err == GW_EUNREACHABLE || err == GW_ETIMEOUT || err == GW_ESTOPPING;
+    return err == GW_EUNREACHABLE || err == GW_ETIMEOUT || err == GW_ESTOPPING || err == GW_EBUSY;
 }
 
 static void failed(struct drain *d, struct leaving *l, const struct gw_error *why)
 {
     bool again = l->tries < TRIES_MAX && !d->gone;
     if (may_go_elsewhere(why->code) && again) {
+        l->alone |=
+            why->code == GW_EBUSY; /* its neighbours could not wait for it, or a host is full */
         enqueue(d, l, true);
     } else if (!l->alone && why->code == GW_ETOO_BIG && !d->gone) {
         l->tries--; /* nothing was sent: together they are too large */
         d->batch = d->batch > 1 ? d->batch / 2 : 1;
         enqueue(d, l, false);
-    } else if (!l->alone && why->code == GW_EBUSY && again) {
-        l->alone = true; /* its neighbours could not wait for it */
-        enqueue(d, l, true);
     } else {
         stays(d, l, why);
     }

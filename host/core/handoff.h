@@ -193,8 +193,9 @@ const char *in_phase_name(in_phase phase);
 /* -- move_in.c: one agent -- */
 struct move_in *move_in_find(struct node *n, const gw_id *agent);
 struct move_in *move_in_new(struct ticket_in *t, const gw_id *agent, uint64_t epoch);
-/* Whether this host takes agent i of a ticket. staged: agents of that peer so far. */
-gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t staged,
+/* Whether this host takes agent i of a ticket. staged: agents of that peer so far; coming: others
+ * of the ticket that are not staged yet. */
+gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t staged, size_t coming,
                      struct gw_error *why) GW_MUST_USE;
 /* Open payload i, put its rows into the batch, add it to t. ret_parts is borrowed from ret_plain.
  */

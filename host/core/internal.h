@@ -382,6 +382,7 @@ struct node {
     struct ticket_out *tickets_out; /* handoff.h */
     struct ticket_in *tickets_in;
     struct move_in *moves_in; /* those under tickets_in, by agent */
+    size_t cloning;           /* local clones that are being written */
     struct created {          /* keys of create and clone */
         UT_hash_handle hh;
         uint8_t key[REQUEST_KEY_BYTES];
@@ -486,6 +487,9 @@ bool agent_is_bare(const struct agent *a);
 struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
                         const struct agent_row *row);
 void agent_remove(struct node *n, struct agent *a); /* queue must be empty */
+/* Whether one more has room here beside `coming` others that are on their way. GW_EBUSY: the host
+ * is full. */
+gw_err agents_room(struct node *n, size_t coming, struct gw_error *why) GW_MUST_USE;
 void agent_set_status(struct node *n, struct agent *a, agent_status status);
 /* Delete every row of (agent, epoch). */
 void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);

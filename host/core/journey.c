@@ -12,6 +12,7 @@
  * being at the stop; being sent elsewhere by somebody is not, and the journey goes on from there.
  * Going home is a last stop, at the host_id of home, that waits. */
 #include "host/core/itinerary.h"
+#include "host/core/handoff.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -364,7 +365,7 @@ static void missed(struct node *n, struct agent *a, gw_err err, const struct gw_
 
 static void moved(void *arg, gw_err err, struct move_out *m, const struct gw_error *why)
 {
-    struct node *n = m->node;
+    struct node *n = m->t->node;
     struct agent *a = agent_find(n, &m->agent_id);
     (void)arg;
     if (!a || a->epoch != m->epoch || !a->itinerary) {

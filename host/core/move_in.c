@@ -49,7 +49,7 @@ void move_in_free(struct move_in *m)
 
 /* ---- admission ---- */
 
-gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t staged,
+gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t staged, size_t coming,
                      struct gw_error *why)
 {
     const struct ticket_agent *e = &t->agents[i];
@@ -70,7 +70,8 @@ gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t st
         }
         return gw_fail(why, GW_ECONFLICT, "another ticket holds the agent here");
     }
-    if (staged >= n->cfg.limits.staged) {
+    GW_TRY(agents_room(n, coming, why));
+    if (staged + coming >= n->cfg.limits.staged) {
         return gw_fail(why, GW_EBUSY, "too many agents of yours are staged here");
     }
     return GW_OK;

@@ -432,6 +432,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     struct node_limits *max = &n->cfg.limits;
     max->mailbox = max->mailbox ? max->mailbox : LIMIT_MAILBOX_MESSAGES;
     max->mailbox_bytes = max->mailbox_bytes ? max->mailbox_bytes : LIMIT_MAILBOX_BYTES;
+    max->agents = max->agents ? max->agents : LIMIT_AGENTS;
     max->staged = max->staged ? max->staged : LIMIT_STAGED_PER_PEER;
     max->events = max->events ? max->events : LIMIT_EVENTS_KEPT;
     max->lost_ms = max->lost_ms ? max->lost_ms : NODE_LOST_MS;

@@ -64,6 +64,7 @@ struct node_config {
     struct node_limits {      /* settings; 0 = as in protocol/limits.h */
         size_t mailbox;       /* waiting messages of one agent */
         size_t mailbox_bytes; /* of them together */
+        size_t agents;        /* that live here or arrive */
         size_t staged;        /* arriving agents of one peer */
         uint64_t events;      /* rows of the event log that are kept */
         int64_t lost_ms;      /* a host that cannot be reached for so long is lost to monitors */

@@ -523,7 +523,7 @@ static void take_agents(struct ticket_in *t, struct ticket *ticket, const struct
     for (size_t i = 0; i < ticket->agent_count; i++) {
         struct gw_error why;
         struct span parts;
-        if (move_in_admit(n, ticket, i, staged, &why) == GW_OK &&
+        if (move_in_admit(n, ticket, i, staged, 0, &why) == GW_OK &&
             move_in_take(t, ticket, i, sealed[i], batch, &plain[t->count], &parts, &why) == GW_OK) {
             ret_parts[t->count - 1] = parts;
             staged++;
@@ -695,11 +695,11 @@ static void take_offer(struct node *n, struct peer *p, const struct frame *f)
         return;
     }
     gw_err err = check_ticket(n, p, &t, &why);
-    size_t staged = staged_of(n, p);
+    size_t staged = staged_of(n, p), coming = 0;
     for (size_t i = 0; err == GW_OK && i < t.agent_count; i++) {
         struct gw_error one;
-        if (move_in_admit(n, &t, i, staged, &one) == GW_OK) {
-            staged++;
+        if (move_in_admit(n, &t, i, staged, coming, &one) == GW_OK) {
+            coming++;
         } else {
             handoff_put_refusal(&refused, &t.agents[i].agent, &one);
             refused_count++;

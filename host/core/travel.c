@@ -218,6 +218,9 @@ static gw_err foresee(struct node *n, struct op_call *call, struct agent *a, boo
     if (a->status == AGENT_ACTIVE && (!r || !runner_usable(r))) {
         return gw_fail(why, GW_ECRASHED, "the runner of type \"%s\" is not up", a->type->name);
     }
+    if ((*ret_to)->self && clone) {
+        GW_TRY(agents_room(n, 0, why));
+    }
     if (!(*ret_to)->self) {
         GW_TRY(move_out_check(n, a, *ret_to, clone, why));
     }

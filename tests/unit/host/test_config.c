@@ -78,6 +78,7 @@ static void a_name_is_enough_and_the_rest_has_defaults(void **state)
     assert_int_equal(c.max_clients, LIMIT_CLIENTS);
     assert_int_equal(c.max_mailbox, LIMIT_MAILBOX_MESSAGES);
     assert_int_equal(c.max_mailbox_bytes, LIMIT_MAILBOX_BYTES);
+    assert_int_equal(c.max_agents, LIMIT_AGENTS);
     assert_int_equal(c.max_staged, LIMIT_STAGED_PER_PEER);
     assert_int_equal(c.max_events, LIMIT_EVENTS_KEPT);
     assert_false(c.detach || c.json || c.help);
