@@ -139,19 +139,17 @@ void location_boot_row(struct node *n, struct span key, struct span value)
     }
 }
 
-static bool is_moving(const struct node *n, const gw_id *id)
+static bool is_moving(struct node *n, const gw_id *id)
 {
-    for (const struct move_out *m = n->moves_out; m; m = m->hh.next) {
+    const struct ticket_out *t;
+    const struct move_out *m;
+    TICKET_OUT_EACH(n, t, m)
+    {
         if (gw_id_equal(&m->agent_id, id)) {
             return true;
         }
     }
-    for (const struct move_in *m = n->moves_in; m; m = m->hh.next) {
-        if (gw_id_equal(&m->agent, id)) {
-            return true;
-        }
-    }
-    return false;
+    return move_in_holds(n, id);
 }
 
 void locations_housekeeping(struct node *n)
