@@ -131,12 +131,17 @@ static const struct {
     const char *name;
     void (*run)(struct bench *b);
 } cases[] = {
-    {"inline", case_inline},     {"host", case_host},
-    {"create", case_create},     {"pairs", case_pairs},
-    {"message", case_message},   {"sleep", case_sleep},
-    {"drain", case_drain},       {"move", case_move},
+    {"inline", case_inline},
+    {"host", case_host},
+    {"create", case_create},
+    {"pairs", case_pairs},
+    {"message", case_message},
+    {"sleep", case_sleep},
+    {"drain", case_drain},
+    {"move", case_move},
     {"memory", case_memory},
-    {"sleepers", case_sleepers}, {"sleepers_1m", case_sleepers_1m},
+    {"sleepers", case_sleepers},
+    {"sleepers_1m", case_sleepers_1m},
 };
 
 static void clean_up(const char *home)
