@@ -64,6 +64,7 @@
 #define LIMIT_MONITORS_PER_AGENT 1024         /* that one agent holds: they are held in memory */
 #define LIMIT_WATCHERS_PER_AGENT 4096         /* monitors of others on one agent: its end tells each */
 #define LIMIT_LOST_MS (365LL * 24 * 3600 * 1000) /* longest that a monitor waits for a lost host */
+#define LIMIT_CRASHES 100                     /* .quarantine_after of a type: their times are kept */
 #define LIMIT_WHEREABOUTS 256                 /* agents that one question about their hosts names */
 #define LIMIT_STOPS 256                       /* of one itinerary: its row is written at each */
 #define LIMIT_STOP_BYTES 4096                 /* packed arguments, and reply, of one stop */

@@ -114,6 +114,12 @@ static gw_err check_def(const struct gw_type *def, struct gw_error *why)
         return gw_fail(why, GW_EPLUGIN, "type \"%s\" sleeps with flags 0x%x, which cannot be",
                        def->name, def->sleep);
     }
+    if ((def->quarantine_after > LIMIT_CRASHES && def->quarantine_after != GW_NO_QUARANTINE) ||
+        def->quarantine_within_ms < 0 || def->quarantine_within_ms > LIMIT_TIMER_MS) {
+        return gw_fail(why, GW_EPLUGIN,
+                       "type \"%s\" cannot be quarantined after %u crashes in %lld ms", def->name,
+                       def->quarantine_after, (long long)def->quarantine_within_ms);
+    }
     if ((unsigned)def->durability > GW_VOLATILE) {
         return gw_fail(why, GW_EPLUGIN, "type \"%s\" has unknown durability %d", def->name,
                        (int)def->durability);
@@ -215,6 +221,8 @@ static gw_err describe_into(const struct type *type, gw_value *ret)
     GW_TRY(gw_map_set(ret, "methods", methods));
     GW_TRY(gw_map_set(ret, "hooks", gw_int(hooks)));
     GW_TRY(describe_sleep(type->def, ret));
+    GW_TRY(gw_map_set(ret, "quarantine_after", gw_int(type->def->quarantine_after)));
+    GW_TRY(gw_map_set(ret, "quarantine_within_ms", gw_int(type->def->quarantine_within_ms)));
     return gw_map_set(ret, "durability", gw_str(durability[type->def->durability]));
 }
 

@@ -9,7 +9,7 @@
  *      |  ^      activate                                ^   |
  *      |  +------------------- abort --------------------|---+
  *      +--------------------- dispatch ------------------+
- *   any of them --- damage, two copies ---> QUARANTINED        ACTIVE, INACTIVE --- dispose --->
+ *   any of them --- crashes, two copies ---> QUARANTINED        ACTIVE, INACTIVE --- dispose --->
  * DISPOSED
  *
  * State is always on disk: a struct live is only a cache of what an agent needs while it does
@@ -45,7 +45,7 @@ struct span row_number_key(uint8_t raw[ROW_KEY_BYTES + 8], const gw_id *id, uint
     return (struct span){raw, ROW_KEY_BYTES + 8};
 }
 
-#define ROW_FIELDS 16
+#define ROW_FIELDS 17
 
 void agent_row_pack(const struct agent_row *row, struct buf *out)
 {
@@ -66,6 +66,7 @@ void agent_row_pack(const struct agent_row *row, struct buf *out)
     mp_bool(out, row->wake_at_start);
     trace_pack(&row->trace, out);
     mp_span(out, buf_span(&row->itinerary));
+    mp_str(out, row->fault[0] ? row->fault : NULL);
 }
 
 void agent_row_clear(struct agent_row *row)
@@ -131,6 +132,9 @@ static gw_err read_row(struct mp *m, struct agent_row *row)
     if (n > AGENT_ROW_FIELDS + 2) {
         GW_TRY(read_itinerary(m, &row->itinerary));
     }
+    if (n > AGENT_ROW_FIELDS + 3) {
+        GW_TRY(mp_read_text_or_nil(m, row->fault, sizeof row->fault));
+    }
     return mp_skip_n(m, n > ROW_FIELDS ? n - ROW_FIELDS : 0);
 }
 
@@ -162,6 +166,10 @@ static void row_of(const struct agent *a, struct agent_row *ret)
         .wake_at_start = a->wake_at_start,
     };
     memcpy(ret->type, a->type->name, sizeof ret->type);
+    if (a->fault) {
+        (void)span_text((struct span){(const uint8_t *)a->fault, strlen(a->fault)}, ret->fault,
+                        sizeof ret->fault);
+    }
     if (a->alias) {
         (void)span_text((struct span){(const uint8_t *)a->alias, strlen(a->alias)}, ret->alias,
                         sizeof ret->alias);
@@ -292,6 +300,7 @@ struct agent *agent_make(struct node *n, const gw_id *id, uint64_t epoch,
     a->no_wake = row->no_wake;
     a->wake_at_start = row->wake_at_start;
     a->status = row->status;
+    a->fault = row->fault[0] && row->status == AGENT_QUARANTINED ? xstrdup(row->fault) : NULL;
     if (row->intent.len > 0) {
         a->intent = xcalloc(1, sizeof *a->intent);
         buf_add(a->intent, row->intent.data, row->intent.len);
@@ -315,6 +324,7 @@ void agent_unmake(struct node *n, struct agent *a)
     timers_forget(n, a);
     watches_forget(n, a);
     unsaved_forget(a);
+    crashes_forget(n, a);
     live_free(a->live);
     itinerary_free(a->itinerary);
     if (a->intent) {
@@ -322,13 +332,14 @@ void agent_unmake(struct node *n, struct agent *a)
         free(a->intent);
     }
     free(a->alias);
+    free(a->fault);
     free(a);
 }
 
 bool agent_is_bare(const struct agent *a)
 {
     return a->status == AGENT_INACTIVE && !a->type->builtin && !a->live && !a->move && !a->intent &&
-           !a->timers && !a->unsaved && !a->watches && !a->pending && !a->start_waits &&
+           !a->timers && !a->unsaved && !a->crashes && !a->watches && !a->pending && !a->start_waits &&
            !a->wake_wanted && !a->starting && !a->waking && !a->intent_busy && !a->unborn &&
            !a->loading;
 }
@@ -379,7 +390,7 @@ static const unsigned legal[AGENT_STATUS_COUNT] = {
     [AGENT_ACTIVE] = TO(INACTIVE) | TO(MOVING) | TO(QUARANTINED) | TO(DISPOSED),
     [AGENT_INACTIVE] = TO(ACTIVE) | TO(MOVING) | TO(QUARANTINED) | TO(DISPOSED),
     [AGENT_MOVING] = TO(ACTIVE) | TO(INACTIVE) | TO(DEPARTED) | TO(QUARANTINED),
-    [AGENT_QUARANTINED] = TO(DISPOSED),
+    [AGENT_QUARANTINED] = TO(ACTIVE) | TO(DISPOSED), /* ACTIVE: released (crashes.c) */
 };
 
 void agent_set_status(struct node *n, struct agent *a, agent_status status)
@@ -406,9 +417,11 @@ void agent_quarantine(struct node *n, struct agent *a, const struct peer *other,
 {
     char id[GW_ID_TEXT];
     struct gw_error why;
-    if (a->status == AGENT_QUARANTINED || a->status == AGENT_DISPOSED || a->move) {
+    if ((a->status == AGENT_QUARANTINED && !a->fault) || a->status == AGENT_DISPOSED || a->move) {
         return; /* a move ends first: the next meeting sees what came of it */
     }
+    free(a->fault); /* nothing releases this one */
+    a->fault = NULL;
     gw_fail(&why, GW_ECORRUPT,
             "host \"%s\" has this agent at epoch %llu, above the %llu here: this copy is "
             "quarantined",

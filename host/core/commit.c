@@ -165,6 +165,9 @@ static void failed_once(struct work *w, struct store_batch *batch)
 {
     bool message = w->inbox && w->hook == HOOK_METHOD; /* a timer's is a hook */
     bool dead = message && w->poison;
+    if (!message) {
+        crashes_hook_failed(w);
+    }
     if (dead) {
         dead_put(w, batch);
     }

@@ -238,6 +238,12 @@ void downs_take_back(struct agent *a, const gw_id *ref)
 
 /* ---- messages between both ends: at the receiver ---- */
 
+/* A quarantined agent answers to one who begins to watch it; what else it is told waits. */
+static bool asks_quarantined(const struct agent *a, const char *method, bool child)
+{
+    return a->status == AGENT_QUARANTINED && a->fault && strcmp(method, WATCH_BEGIN) == 0 && !child;
+}
+
 bool watches_is_message(const char *method)
 {
     return strcmp(method, WATCH_BEGIN) == 0 || strcmp(method, WATCH_STOP) == 0 ||
@@ -273,6 +279,13 @@ static gw_err note_read_args(struct span args, struct note *ret)
     }
     gw_value_free(&map);
     return good ? GW_OK : GW_EPROTO;
+}
+
+bool watches_refuse_quarantined(const struct agent *a, const char *method, struct span args)
+{
+    struct note note;
+    return strcmp(method, WATCH_BEGIN) == 0 && note_read_args(args, &note) == GW_OK &&
+           asks_quarantined(a, method, note.child);
 }
 
 /* The oldest monitor that this agent holds on a; perhaps left behind by a host that was lost. */
@@ -388,9 +401,10 @@ bool watches_want(struct node *n, const gw_id *sender, const gw_id *target, cons
 bool watches_undelivered(struct node *n, const gw_id *sender, const gw_id *target,
                          const char *method, struct span args, gw_err err)
 {
-    const char *reason = err == GW_EDISPOSED || err == GW_EAGENT_NOT_FOUND ? DOWN_NOT_FOUND
-                         : err == GW_EREFUSED                              ? DOWN_REFUSED
-                                                                           : NULL;
+    const char *reason = err == GW_EQUARANTINED                              ? DOWN_CRASHED
+                         : err == GW_EDISPOSED || err == GW_EAGENT_NOT_FOUND ? DOWN_NOT_FOUND
+                         : err == GW_EREFUSED                                ? DOWN_REFUSED
+                                                                             : NULL;
     struct watch *w = strcmp(method, WATCH_BEGIN) == 0 ? watch_of(n, sender, target, args) : NULL;
     if (reason && w) {
         down_is_due(n, w, reason, ""); /* the message stays until that is durable */

@@ -171,6 +171,9 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
     }
     if (a->move || a->status == AGENT_QUARANTINED) {
         gw_fail(&why, GW_EBUSY, "the agent does not accept messages now");
+        if (watches_refuse_quarantined(a, method, args_of(call))) {
+            (void)crashes_refuse(a, &why);
+        }
         op_fail(call, &why);
         return;
     }

@@ -81,8 +81,10 @@ struct type {
     UT_hash_handle hh;
     char name[LIMIT_NAME_BYTES + 1];
     uint32_t version;
-    uint32_t hooks; /* bit per frame_hook */
+    uint32_t hooks;            /* bit per frame_hook */
     durability durability;
+    uint32_t quarantine_after; /* crashes; as the type says, 0 = by default */
+    int64_t quarantine_ms;     /* within */
     const struct node_builtin *builtin; /* NULL: of a plugin */
     struct runner *runner;              /* NULL: rows here name it, no runner offers it */
     const gw_value *about;              /* in runner->about, or NULL */
@@ -113,6 +115,7 @@ struct agent_row {
     struct buf intent;    /* packed [verb, args] that the agent asked about itself and that is not
                              done; owned */
     struct buf itinerary; /* packed (itinerary.c); owned */
+    char fault[LIMIT_ERROR_TEXT_BYTES]; /* of a quarantined one that activate may release */
 };
 void agent_row_clear(struct agent_row *row);
 
@@ -147,6 +150,8 @@ struct agent {
     struct itinerary *itinerary; /* itinerary.c; NULL = none */
     TAILQ_ENTRY(agent) idle; /* in type->idle while AGENT_ACTIVE, n->resting while AGENT_INACTIVE */
     int64_t used_us;         /* when it last ended a piece of work, or came to rest */
+    struct agent_crashes *crashes; /* crashes.c; NULL = none */
+    char *fault; /* why it is quarantined, when activate may release it; NULL = not so */
     struct agent_watches *watches; /* watches.c; NULL = none */
     gw_id of;
     int64_t created_ms;
@@ -988,7 +993,29 @@ bool starts_may(struct node *n, struct agent *a);
 void starts_end(struct node *n, struct agent *a); /* it has come to rest, or leaves */
 void starts_free(struct node *n);
 
+/* ---- crashes.c ---- */
+struct agent_crashes;
+/* The runner ended while the agent was at work on it; alone: nothing else was. */
+void crashes_lost(struct node *n, const gw_id *agent, bool alone, const char *reason);
+void crashes_hook_failed(
+    struct work *w); /* a hook that nobody waits for; not the end of a runner */
+/* It answered: whoever was suspected was wronged. */
+void crashes_survived(struct work *w);
+/* What may have ended its runner runs alone; a pause before the next try: true = not now. */
+void crashes_suspect(struct work *w);
+bool crashes_pause(struct node *n, const struct agent *a, const struct work *w);
+/* Let a quarantined agent go on. */
+void crashes_release(struct node *n, struct agent *a, struct op_call *call);
+void crashes_forget(struct node *n, struct agent *a); /* in memory */
+/* GW_EQUARANTINED, GW_ECORRUPT. */
+gw_err crashes_refuse(const struct agent *a, struct gw_error *why);
+
 /* ---- watches.c, downs.c, patrol.c, lineage.c ---- */
+/* The agent is quarantined by the transaction of w: who watches it is told; then what came of it.
+ */
+void watches_crashed(struct work *w, struct store_batch *batch);
+void watches_crashed_done(struct node *n, struct agent *a);
+void watches_crashed_undo(struct agent *a);
 struct agent_watches;
 bool watches_is_action(struct span verb);
 /* Whether what DONE says about monitors can be: well formed (GW_EARG), within the limits
@@ -1020,6 +1047,8 @@ bool watches_is_message(const char *method);
 /* One of them at its receiver. GW_EPROTO, GW_EREFUSED (watched by too many). */
 gw_err watches_admit(struct agent *a, const gw_id *sender, const char *method, struct span args,
                      struct gw_error *why) GW_MUST_USE;
+/* Whether it begins to watch an agent that is quarantined: that is refused, not put off. */
+bool watches_refuse_quarantined(const struct agent *a, const char *method, struct span args);
 /* Its rows into the transaction that accepts it; the message for on_down that comes of it, or NULL.
  * Then what became of that transaction; takes the message. */
 struct work *watches_accept(struct node *n, struct agent *a, const gw_id *sender,
@@ -1071,6 +1100,9 @@ gw_err sleep_wish_read(const gw_value *args, struct sleep_wish *ret,
 void sleep_travels(const struct agent *a, bool slept, struct agent_row *row);
 gw_err sleep_describe(struct node *n, const struct agent *a, gw_value *ret) GW_MUST_USE;
 void dispose_here(struct node *n, struct agent *a, struct op_call *call, uint64_t wish);
+/* {agent, status, host, epoch}: the answer of activate, deactivate, dispose. */
+void answer_status(struct op_call *call, struct node *n, const gw_id *agent, uint64_t epoch,
+                   const char *status);
 
 /* ---- intents.c ---- */
 /* Add what the result of w asks about its agent to a->intent; true when there was anything. */

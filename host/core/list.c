@@ -532,6 +532,9 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     put(&o, "home", gw_str(peer_label(peer_intern(n, a->home))));
     put(&o, "epoch", gw_int((int64_t)a->epoch));
     put(&o, "status", gw_str(agent_status_names[a->status]));
+    if (a->fault) {
+        put(&o, "fault", gw_str(a->fault));
+    }
     put(&o, "alias", a->alias ? gw_str(a->alias) : gw_nil());
     put(&o, "of", gw_id_is_nil(&a->of) ? gw_nil() : id_text_value(&a->of));
     put(&o, "created", gw_time_value((gw_time){a->created_ms}));

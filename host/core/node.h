@@ -15,7 +15,8 @@
  * hosts
  * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents
  * - watches.c, downs.c, patrol.c: monitors of agents and hosts; lineage.c: parents and children
- * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up
+ * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up;
+ * crashes.c: agents that crash again and again
  * - ticket_out.c, ticket_in.c: handoff at the source, at the destination; move_out.c, move_in.c:
  * one agent under its ticket; handoff.c: what both ends share
  * - travel.c: dispatch, retract; drain.c: all agents leave; resolve.c: moves in doubt

@@ -85,7 +85,7 @@ gw_err outcome_read_save(const struct frame *f, struct run_result *ret)
 }
 
 /* What was in flight on a runner that ended. `alone`: nothing else was. */
-static void lost_one(struct work *w, const char *reason, bool alone)
+static void lost_work(struct work *w, const char *reason, bool alone)
 {
     struct gw_error why;
     if (w->probe) {
@@ -128,6 +128,17 @@ static void lost_one(struct work *w, const char *reason, bool alone)
         return;
     }
     work_fail(w, &why);
+}
+
+static void lost_one(struct work *w, const char *reason, bool alone)
+{
+    struct node *n = w->node;
+    gw_id id = w->agent->id;
+    bool handler = !w->probe && w->hook != HOOK_NONE;
+    lost_work(w, reason, alone);
+    if (handler && !n->stopping) {
+        crashes_lost(n, &id, alone, reason);
+    }
 }
 
 void outcome_frame(struct runner *r, const struct frame *f)
@@ -173,6 +184,7 @@ void outcome_frame(struct runner *r, const struct frame *f)
     if (w->agent->live->suspended && w->result.err != GW_OK) {
         w->agent->live->incarnation = 0; /* spoilt, perhaps, under the handler that is suspended */
     }
+    crashes_survived(w);
     if (w->hook != HOOK_NONE) {
         histogram_add(&w->node->metrics.handler, node_turn_us(w->node) - w->run_us);
     }

@@ -93,6 +93,8 @@ static void add_type(struct runner *r, const gw_value *about)
     t->durability = strcmp(kept, "transitions") == 0 ? DURABLE_TRANSITIONS
                     : strcmp(kept, "volatile") == 0  ? DURABLE_VOLATILE
                                                      : DURABLE_EVERY_MESSAGE;
+    t->quarantine_after = (uint32_t)gw_map_int(about, "quarantine_after", 0);
+    t->quarantine_ms = gw_map_int(about, "quarantine_within_ms", 0);
     t->idle_ms = gw_map_int(about, "idle_timeout_ms", 0);
     const gw_value *sleep = gw_map_get(about, "sleep");
     t->sleep = (struct sleep_wish){0};

@@ -166,8 +166,7 @@ static bool admit(struct node *n, struct op_call *call, struct agent *a)
     struct gw_error why;
     const struct live *live = a->live;
     if (a->status == AGENT_QUARANTINED) {
-        gw_fail(&why, GW_ECORRUPT, "the agent is quarantined");
-        gw_hint(&why, "`godwit events --agent …` says why; it is kept as it is, not run");
+        (void)crashes_refuse(a, &why);
     } else if (a->status == AGENT_INACTIVE &&
                ((a->no_wake && !gw_map_bool(&call->args, "tell", false)) ||
                 gw_map_bool(&call->args, "no_wake", false))) {

@@ -17,7 +17,7 @@ gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *
     char id[GW_ID_TEXT];
     (void)n;
     if (a->status == AGENT_QUARANTINED) {
-        return gw_fail(why, GW_ECORRUPT, "the agent is quarantined");
+        return crashes_refuse(a, why);
     }
     if (a->move) {
         gw_fail(why, GW_ECONFLICT, "the agent is moving to host \"%s\"",
@@ -28,8 +28,8 @@ gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *
     return GW_OK;
 }
 
-static void answer_status(struct op_call *call, struct node *n, const gw_id *agent, uint64_t epoch,
-                          const char *status)
+void answer_status(struct op_call *call, struct node *n, const gw_id *agent, uint64_t epoch,
+                   const char *status)
 {
     char id[GW_ID_TEXT];
     gw_value result = gw_nil();
@@ -408,7 +408,9 @@ void agent_wake(struct node *n, struct agent *a)
 static void activate_local(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
-    if (agent_check_free(n, a, &why) != GW_OK) {
+    if (a->status == AGENT_QUARANTINED && a->fault) {
+        crashes_release(n, a, call);
+    } else if (agent_check_free(n, a, &why) != GW_OK) {
         op_fail(call, &why);
     } else if (a->status == AGENT_ACTIVE) {
         answer_status(call, n, &a->id, a->epoch, "active");

@@ -446,6 +446,36 @@ void watches_end(struct work *w, struct store_batch *batch)
     }
 }
 
+void watches_crashed(struct work *w, struct store_batch *batch)
+{
+    struct agent *a = w->agent;
+    for (struct watch *o = a->watches ? a->watches->first : NULL; o; o = o->next) {
+        if (o->row.end == WATCH_IN && o->row.kind == WATCH_AGENT) { /* for children: not its end */
+            tell_down(w, batch, o, DOWN_CRASHED);
+            watch_del(a, &o->row, batch);
+            o->gone = true;
+        }
+    }
+}
+
+void watches_crashed_undo(struct agent *a)
+{
+    for (struct watch *w = a->watches ? a->watches->first : NULL; w; w = w->next) {
+        w->gone &= w->row.end != WATCH_IN;
+    }
+}
+
+void watches_crashed_done(struct node *n, struct agent *a)
+{
+    struct watch *w, *next;
+    for (w = a->watches ? a->watches->first : NULL; w; w = next) {
+        next = w->next;
+        if (w->row.end == WATCH_IN && w->gone) {
+            watch_drop(n, w);
+        }
+    }
+}
+
 /* ---- tickets, people ---- */
 
 void watches_pack(const struct agent *a, struct buf *out)

@@ -376,6 +376,7 @@ void work_go_on(struct work *w)
         answer_recorded(w);
         return;
     }
+    crashes_suspect(w);
     if (runner_holds_back(r, w)) {
         work_requeue(w); /* runner_resume */
         return;
@@ -501,7 +502,7 @@ static void pump_one(struct node *n, struct agent *a)
         return;
     }
     if (!w || a->status == AGENT_DISPOSED || (a->status == AGENT_QUARANTINED && !w->lifecycle) ||
-        !pipeline_takes(a, w) || !starts_may(n, a)) {
+        !pipeline_takes(a, w) || !starts_may(n, a) || crashes_pause(n, a, w)) {
         return;
     }
     if (carry_is_late(n, &w->carry)) {

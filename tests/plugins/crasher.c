@@ -91,3 +91,5 @@ static const struct gw_method methods[] = {
 };
 
 GW_AGENT(crasher, struct crasher, GW_FIELDS(fields), GW_METHODS(methods));
+/* The same, given up after three crashes. */
+GW_AGENT(brittle, struct crasher, GW_FIELDS(fields), GW_METHODS(methods), .quarantine_after = 3);

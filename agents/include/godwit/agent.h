@@ -50,6 +50,8 @@ struct gw_sleep {
     uint32_t flags;        /* GW_SLEEP_..., or 0 */
 };
 
+#define GW_NO_QUARANTINE UINT32_MAX
+
 /* When the state is written to disk. In each class an answer leaves only when the messages before
  * it are as safe as their class says, whatever a handler does to others (tells, timers, wishes) is
  * durable before it takes effect, and an accepted one-way message or firing is handled once. */
@@ -104,6 +106,11 @@ struct gw_type {
     int64_t
         idle_timeout_ms; /* an agent that had nothing to do for so long falls asleep; 0: never */
     uint32_t sleep;      /* GW_SLEEP_...: how agents of this type sleep, where nobody else says */
+    /* An agent whose handlers end their runner so often within that time is quarantined: it keeps
+     * its last committed state and runs no more until `godwit activate` [1 .. 100]; 0: 10;
+     * GW_NO_QUARANTINE: never. A type that gives a number has failing hooks counted, too. */
+    uint32_t quarantine_after;
+    int64_t quarantine_within_ms; /* 0: ten minutes */
 };
 
 #define GW_FIELDS(table)  .fields = (table), .field_count = sizeof(table) / sizeof((table)[0])
