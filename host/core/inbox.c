@@ -255,7 +255,7 @@ static bool ended_here(struct node *n, const gw_id *id, uint64_t epoch)
 static void load_row(struct node *n, const struct storage_row *row)
 {
     gw_id id;
-    bool posted = topics_boot(n, row);
+    bool posted = poster_boot(n, row);
     if (posted && row->table != TABLE_OUTBOX) {
         return;
     }

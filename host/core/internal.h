@@ -847,8 +847,9 @@ void ask_ended(struct node *n, const gw_id *asker, uint64_t number);
 void asks_forget(struct live *live);
 
 /* ---- topics.c ---- */
-void topics_init(struct node *n);
+void poster_init(struct node *n);
 void topics_free(struct node *n);
+void poster_free(struct node *n);
 bool topics_is_action(struct span verb);
 /* Whether what the handler asks can be; *ret_tells: how many tells its publications are. */
 gw_err topics_check(struct work *w, size_t *ret_tells, struct gw_error *why) GW_MUST_USE;
@@ -873,8 +874,8 @@ void topics_departed(struct node *n, const gw_id *id);
 void topics_ended(struct node *n, const gw_id *id); /* disposed of, or quarantined */
 void topics_load_row(struct node *n, struct span key, struct span value);
 /* A row of n->poster; false: it is of somebody else. */
-bool topics_boot(struct node *n, const struct storage_row *row);
-bool topics_is_poster(const gw_id *id);
+bool poster_boot(struct node *n, const struct storage_row *row);
+bool poster_is(const gw_id *id);
 
 /* ---- tells.c ---- */
 #define TELL_NO_WAKE 1u /* flags of an outbox row */

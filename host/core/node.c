@@ -442,7 +442,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     struct host_id id = host_id_of_key(config->key.public_key);
     n->self = peer_intern(n, &id);
     n->self->self = n->self->up = true;
-    topics_init(n);
+    poster_init(n);
     memcpy(n->self->key, config->key.public_key, sizeof n->self->key);
     n->self->has_key = true;
     copy_text(n->self->name, sizeof n->self->name, n->name);

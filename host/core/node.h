@@ -15,6 +15,8 @@
  * hosts
  * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents
  * - watches.c, downs.c, patrol.c: monitors of agents and hosts; lineage.c: parents and children
+ * - topics.c: subscriptions; publish.c: publications of people and tools; mailbox.c: order of what
+ * waits; carry.c: what messages carry
  * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up;
  * crashes.c: agents that crash again and again
  * - ticket_out.c, ticket_in.c: handoff at the source, at the destination; move_out.c, move_in.c:

@@ -340,7 +340,7 @@ void runner_context(const struct work *w, struct buf *out)
 {
     struct node *n = w->node;
     char text[HOST_ID_TEXT];
-    bool sender = !gw_id_is_nil(&w->sender) && !topics_is_poster(&w->sender);
+    bool sender = !gw_id_is_nil(&w->sender) && !poster_is(&w->sender);
     mp_map(out, 3 + (sender ? 1 : 0) + (w->from[0] ? 1 : 0) + (w->chain.len ? 1 : 0) +
                     carry_members(&w->carry));
     carry_pack_members(n, &w->carry, out);
