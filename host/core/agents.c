@@ -339,9 +339,9 @@ void agent_unmake(struct node *n, struct agent *a)
 bool agent_is_bare(const struct agent *a)
 {
     return a->status == AGENT_INACTIVE && !a->type->builtin && !a->live && !a->move && !a->intent &&
-           !a->timers && !a->unsaved && !a->crashes && !a->watches && !a->pending && !a->start_waits &&
-           !a->wake_wanted && !a->starting && !a->waking && !a->intent_busy && !a->unborn &&
-           !a->loading;
+           !a->timers && !a->unsaved && !a->crashes && !a->watches && !a->pending &&
+           !a->start_waits && !a->wake_wanted && !a->starting && !a->waking && !a->intent_busy &&
+           !a->unborn && !a->loading;
 }
 
 struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,

@@ -81,10 +81,10 @@ struct type {
     UT_hash_handle hh;
     char name[LIMIT_NAME_BYTES + 1];
     uint32_t version;
-    uint32_t hooks;            /* bit per frame_hook */
+    uint32_t hooks; /* bit per frame_hook */
     durability durability;
-    uint32_t quarantine_after; /* crashes; as the type says, 0 = by default */
-    int64_t quarantine_ms;     /* within */
+    uint32_t quarantine_after;          /* crashes; as the type says, 0 = by default */
+    int64_t quarantine_ms;              /* within */
     const struct node_builtin *builtin; /* NULL: of a plugin */
     struct runner *runner;              /* NULL: rows here name it, no runner offers it */
     const gw_value *about;              /* in runner->about, or NULL */

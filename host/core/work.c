@@ -92,8 +92,7 @@ bool work_is_quiet(const struct agent *a)
 {
     const struct live *live = a->live;
     const struct work *first = live ? TAILQ_FIRST(&live->queue) : NULL;
-    return !a->loading && !a->unborn &&
-           !(live && (live->held || !pipeline_rests(live))) &&
+    return !a->loading && !a->unborn && !(live && (live->held || !pipeline_rests(live))) &&
            !(first && opens(first));
 }
 
