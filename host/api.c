@@ -90,6 +90,9 @@ static void answer_error(struct http_call *http, const struct gw_error *why)
         if (why->code == GW_EUNAUTHENTICATED) {
             http_set_header(http, "WWW-Authenticate", "Bearer");
         }
+        if (gw_err_http(why->code) == 429 || gw_err_http(why->code) == 503) {
+            http_set_header(http, "Retry-After", "1");
+        }
         answer_value(http, true, gw_err_http(why->code), &doc);
     }
     gw_value_free(&doc);

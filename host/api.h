@@ -25,6 +25,9 @@ struct api_link *api_link_new(struct node *node, link_kind kind, api_role role,
  * calls. */
 void api_link_set_peer(struct api_link *l, const struct host_id *peer);
 void api_link_frame(struct api_link *l, const struct frame *frame); /* CALL, CANCEL */
-void api_link_free(struct api_link *l);                             /* NULL allowed */
+/* Whether its open calls hold so many bytes that nothing more should be read from a client's link;
+ * then on_room (with the arg of api_link_new) is called once when half of them are done. */
+bool api_link_is_full(struct api_link *l, void (*on_room)(void *arg));
+void api_link_free(struct api_link *l); /* NULL allowed */
 
 #endif

@@ -31,6 +31,8 @@ struct api_link {
     struct link_op *open;   /* by stream */
     struct link_op *silent; /* on stream 0 */
     unsigned count;
+    size_t bytes;               /* of the frames of all open calls */
+    void (*on_room)(void *arg); /* NULL: nobody has stopped reading */
     const struct host_id *peer; /* of the host at the other end, or NULL */
 };
 
@@ -57,6 +59,7 @@ static void attach(struct api_link *l, struct link_op *o)
         l->silent = o;
     }
     l->count++;
+    l->bytes += o->call.bytes;
 }
 
 static void detach(struct link_op *o)
@@ -78,7 +81,13 @@ static void detach(struct link_op *o)
         }
     }
     l->count--;
+    l->bytes -= o->call.bytes;
     o->link = NULL;
+    if (l->on_room && l->bytes <= LIMIT_LINK_CALL_BYTES / 2) {
+        void (*on_room)(void *) = l->on_room;
+        l->on_room = NULL;
+        on_room(l->arg);
+    }
 }
 
 static void op_free(struct link_op *o)
@@ -211,14 +220,16 @@ static gw_err read_call(const struct api_link *l, const struct frame *f, struct 
 
 static gw_err check_place(const struct api_link *l, uint64_t stream, struct gw_error *why)
 {
+    const unsigned most = l->kind == LINK_PEER ? LIMIT_PEER_CALLS : LIMIT_LINK_CALLS;
     struct link_op *same;
     HASH_FIND(hh, l->open, &stream, sizeof stream, same);
     if (same) {
         return gw_fail(why, GW_EPROTO, "stream %llu has a call already",
                        (unsigned long long)stream);
     }
-    if (l->count >= LIMIT_LINK_CALLS) {
-        return gw_fail(why, GW_EBUSY, "%d calls are open on this link", LIMIT_LINK_CALLS);
+    if (l->count >= most || (l->kind == LINK_PEER && l->bytes >= LIMIT_PEER_CALL_BYTES)) {
+        return gw_fail(why, GW_EBUSY, "%u calls of together %zu bytes are open on this link",
+                       l->count, l->bytes);
     }
     return GW_OK;
 }
@@ -226,7 +237,12 @@ static gw_err check_place(const struct api_link *l, uint64_t stream, struct gw_e
 static void take_call(struct api_link *l, const struct frame *f)
 {
     struct gw_error why = {0};
-    struct op_call call = {.role = l->role, .peer = l->peer, .answer = on_answer, .item = on_item};
+    struct op_call call = {.role = l->role,
+                           .peer = l->peer,
+                           .answer = on_answer,
+                           .item = on_item,
+                           .waits = true,
+                           .bytes = f->raw.n};
     gw_err err = check_place(l, f->stream, &why);
     if (err == GW_OK) {
         err = read_call(l, f, &call, &why);
@@ -297,11 +313,19 @@ void api_link_frame(struct api_link *l, const struct frame *frame)
     }
 }
 
+bool api_link_is_full(struct api_link *l, void (*on_room)(void *arg))
+{
+    bool full = l->bytes > LIMIT_LINK_CALL_BYTES;
+    l->on_room = full ? on_room : NULL;
+    return full;
+}
+
 void api_link_free(struct api_link *l)
 {
     if (!l) {
         return;
     }
+    l->on_room = NULL;
     while (l->open || l->silent) {
         struct link_op *o = l->open ? l->open : l->silent;
         detach(o);

@@ -276,11 +276,20 @@ struct client_link {
     struct api_link *api;
 };
 
+static void client_has_room(void *arg)
+{
+    struct client_link *c = arg;
+    link_resume(c->link);
+}
+
+/* A client that sends more than is done for it is slowed by its own socket. */
 static void client_frame(void *arg, struct link *link, const struct frame *f)
 {
     struct client_link *c = arg;
-    (void)link;
     api_link_frame(c->api, f);
+    if (api_link_is_full(c->api, client_has_room)) {
+        link_pause(link);
+    }
 }
 
 static void client_forget(struct client_link *c)

@@ -161,20 +161,23 @@ void spawn_kill(void *host, size_t index)
 
 /* ---- start ---- */
 
-static int spawn(const char *plugin, int fd, int *ret_pid)
+static uint64_t runner_memory(const struct host *h)
+{
+    uint64_t pages = (uint64_t)sysconf(_SC_PHYS_PAGES), page = (uint64_t)sysconf(_SC_PAGESIZE);
+    return h->config->runner_memory ? h->config->runner_memory : pages * page / 2;
+}
+
+static int spawn(const struct host *h, const char *plugin, int fd, int *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     sigset_t none;
-    char number[8];
+    char number[8], memory[24];
     snprintf(number, sizeof number, "%d", CHILD_FD);
-    char *argv[] = {(char *)"godwit",
-                    (char *)"runner",
-                    (char *)"--fd",
-                    number,
-                    (char *)"--plugin",
-                    (char *)plugin,
-                    NULL};
+    snprintf(memory, sizeof memory, "%llu", (unsigned long long)runner_memory(h));
+    char *argv[] = {
+        (char *)"godwit", (char *)"runner",   (char *)"--fd", number, (char *)"--plugin",
+        (char *)plugin,   (char *)"--memory", memory,         NULL};
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
     sigemptyset(&none);
@@ -205,7 +208,7 @@ void spawn_start(void *host, size_t index)
     if (err == 0) {
         /* dup2 of a descriptor onto itself would keep its close-on-exec flag */
         int child = pair[1] == CHILD_FD ? dup(pair[1]) : pair[1];
-        err = child < 0 ? errno : spawn(h->plugins.items[index], child, &pid);
+        err = child < 0 ? errno : spawn(h, h->plugins.items[index], child, &pid);
         if (child != pair[1] && child >= 0) {
             close(child);
         }

@@ -131,6 +131,11 @@ bool fields_equal(struct fields f, const void *a, const void *b)
 
 /* --- packing --- */
 
+const char *field_stored_name(const struct gw_field *field)
+{
+    return field->alias ? field->alias : field->name;
+}
+
 static void pack_struct(struct fields f, const void *obj, unsigned depth, struct span unknown,
                         size_t unknown_pairs, struct buf *out);
 
@@ -185,7 +190,7 @@ static void pack_struct(struct fields f, const void *obj, unsigned depth, struct
 {
     mp_map(out, f.n + unknown_pairs);
     for (size_t i = 0; i < f.n; i++) {
-        mp_str(out, f.items[i].name);
+        mp_str(out, field_stored_name(&f.items[i]));
         pack_member(&f.items[i], (const char *)obj + f.items[i].offset, depth + 1, out);
     }
     buf_add(out, unknown.p, unknown.n);

@@ -4,8 +4,9 @@
  * kept (see `unknown`) and written back after the known ones, so that an older host does not lose
  * what a newer one added. That holds for the outermost struct: unknown keys of nested ones are
  * dropped, for the author may reorder and free list elements, and nothing else could carry them. A
- * former name (alias) is read only while the present name is absent, in whatever order both come: a
- * state that went through an older host holds both, and the older host's is stale.
+ * renamed field is written under its former name (alias), for good: builds from before and after
+ * read and write one field, in whatever order a state meets them. Both names are read; the former
+ * one only while the present name is absent, in whatever order both come.
  * "" reads back as NULL. Text that is not UTF-8 packs with '?' for each bad byte (value.h). Any
  * thread. */
 #ifndef PROTOCOL_FIELD_H
@@ -25,6 +26,8 @@ struct fields {
  * those of the kinds, nesting at most LIMIT_DEPTH and never of a table in itself. GW_EABI. The rest
  * of this header takes only tables that pass. */
 gw_err fields_check(struct fields f, size_t struct_size, struct gw_error *why) GW_MUST_USE;
+/* The name under which a field is written: its alias, if it has one. */
+const char *field_stored_name(const struct gw_field *field);
 /* Append the value of one field. */
 void field_pack(const struct gw_field *field, const void *obj, struct buf *out);
 /* Read one field's value into obj; what was there is freed first. On failure the member is zero

@@ -26,6 +26,9 @@
 #define LIMIT_LINK_FRAGMENTED 16                   /* unfinished frames of one link, each way */
 #define LIMIT_CLIENT_FRAME_BYTES (5u * 1024 * 1024) /* a frame of a client link: LIMIT_ARGS_BYTES and room */
 #define LIMIT_LINK_CALLS 4096                      /* open calls of one client link */
+#define LIMIT_LINK_CALL_BYTES (16u * 1024 * 1024)  /* of them together; above it nothing more is read from the link */
+#define LIMIT_PEER_CALLS 65536                     /* open calls of one peer link: those of its clients */
+#define LIMIT_PEER_CALL_BYTES (128u * 1024 * 1024) /* of them together; above it a call is answered `busy` */
 #define LIMIT_LINKS 512                            /* links to peers */
 #define LIMIT_CLIENTS 1024                         /* client connections, HTTP and links */
 
@@ -49,12 +52,15 @@
 #define LIMIT_COMMITS_PER_AGENT 256           /* handlers of one agent whose transactions are on their way:
                                                  about what 10 ms of a slow disk hold */
 #define LIMIT_COMMITS_BYTES (8u * 1024 * 1024) /* results of these, in memory until they are durable */
+#define LIMIT_WAITING_CALLS 16384             /* calls of one host that wait before full mailboxes */
+#define LIMIT_WAITING_BYTES (64u * 1024 * 1024) /* of them together: as much as a mailbox */
 #define LIMIT_REQUESTS_PER_AGENT 1024         /* recorded answers of one agent */
 #define LIMIT_REQUESTS_BYTES (8u * 1024 * 1024) /* of them together: they travel with the agent */
 #define LIMIT_OWED_PER_AGENT 512              /* callers that one agent has yet to answer: half of its records */
 #define LIMIT_UNSAVED_ANSWERS 512             /* of them in memory only: types that are not written at each
                                                  message */
 #define LIMIT_REQUEST_AGE_MS (24LL * 3600 * 1000) /* how long an answer is kept for a retry */
+#define LIMIT_REQUESTS_KEPT 256               /* the newest of them stay whatever the clock says: it may be set */
 #define LIMIT_TIMERS_PER_AGENT 256            /* waiting timers of one agent: they are held in memory */
 #define LIMIT_TIMER_ARGS_BYTES 4096           /* packed arguments of one timer, in memory while it waits */
 #define LIMIT_TIMER_PERIOD_MS 10              /* shortest period: each firing is two transactions */
@@ -81,6 +87,7 @@
 #define LIMIT_PUBLISH_BYTES (64u * 1024 * 1024) /* arguments of one publication for all its subscribers: as much as a mailbox */
 #define LIMIT_CREATED_KEYS 16384              /* remembered request keys of create and clone of one host */
 #define LIMIT_ENDED_MS (30LL * 24 * 3600 * 1000) /* how long it is known that an agent has ended */
+#define LIMIT_CREATED_KEPT 1024               /* the newest of them stay whatever the clock says */
 #define LIMIT_HINTS 65536                     /* agents of which a host has merely heard where they are */
 #define LIMIT_DEAD_KEPT 1000                  /* dead letters on disk; the oldest go first */
 #define LIMIT_DEAD_BYTES (64u * 1024 * 1024)  /* of them together: as much as a mailbox */
@@ -95,6 +102,7 @@
 #define LIMIT_ASKS_PER_HANDLER 256            /* asks of one handler that were not waited for: a fan-out over
                                                  a mesh of 200 hosts, and room */
 #define LIMIT_INLINE_ASKS 65536               /* asks of the built-in agents of one host that wait for answers */
+#define LIMIT_HANDLER_MS 30000                /* a handler that runs longer is reported, not ended */
 #define LIMIT_PAGE 1000                       /* rows of one list answer */
 
 /* -- mesh -- */

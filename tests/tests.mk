@@ -59,7 +59,7 @@ build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 
 .PRECIOUS: $(B)/%.o
 -include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(FUZZ_SRC:%.c=$(B)/%.d)
--include $(BENCH_SRC:%.c=$(B)/%.d)
+-include $(BENCH_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d)
 
 # What to build in a variant, by the sub-makes below.
 .PHONY: build-unit build-mesh build-replay build-thread build-system build-fuzz bench-run

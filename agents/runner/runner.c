@@ -1,5 +1,6 @@
 #include "agents/runner/runner.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,22 +19,31 @@
 #include "protocol/text.h"
 #include "protocol/value.h"
 
+#define MEMORY_LEAST                                                                               \
+    (64u * 1024 * 1024) /* below it a runner could not hold a few large messages                   \
+                         */
+
 struct options {
     int fd;
     const char *plugin;
+    int64_t memory; /* bytes; 0 = no limit */
 };
 
 static int usage(const char *what)
 {
-    fprintf(stderr, "godwit runner: %s\nusage: godwit runner --fd N --plugin PATH\n", what);
+    fprintf(stderr,
+            "godwit runner: %s\nusage: godwit runner --fd N --plugin PATH [--memory BYTES]\n",
+            what);
     return 2;
 }
 
 /* 0, or an exit code. */
 static int parse_options(int argc, char **argv, struct options *ret)
 {
-    static const struct option longs[] = {
-        {"fd", required_argument, NULL, 'f'}, {"plugin", required_argument, NULL, 'p'}, {0}};
+    static const struct option longs[] = {{"fd", required_argument, NULL, 'f'},
+                                          {"plugin", required_argument, NULL, 'p'},
+                                          {"memory", required_argument, NULL, 'm'},
+                                          {0}};
     struct options o = {.fd = -1};
     int c;
     optind = 1;
@@ -42,6 +53,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
             o.fd = (int)n;
         } else if (c == 'p') {
             o.plugin = optarg;
+        } else if (c == 'm' && text_int(optarg, &n) == GW_OK && n >= 0) {
+            o.memory = n;
         } else {
             return usage("unknown option or wrong value");
         }
@@ -67,6 +80,24 @@ static void tie_to_host(int fd)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     fcntl(fd, F_SETFD, FD_CLOEXEC); /* not for children of agents */
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+}
+
+/* A plugin that allocates without end ends its own process, not the machine: above the limit malloc
+ * gives NULL, and the runtime stops when it gets that. RLIMIT_DATA counts heap and private writable
+ * mappings, so neither code nor address space that is only reserved; the shadow memory of
+ * sanitizers would count, so there it is not set. */
+static void limit_memory(int64_t bytes)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    const rlim_t most = bytes < MEMORY_LEAST ? MEMORY_LEAST : (rlim_t)bytes;
+    const struct rlimit limit = {most, most};
+    if (bytes > 0 && setrlimit(RLIMIT_DATA, &limit) != 0) {
+        log_warn("runner.memory", "the limit of %lld bytes cannot be set: %s", (long long)bytes,
+                 strerror(errno));
+    }
+#else
+    (void)bytes;
+#endif
 }
 
 static gw_err describe_error(const struct gw_error *error, gw_value *about)
@@ -137,6 +168,7 @@ int runner_main(int argc, char **argv)
     char name[64];
     snprintf(name, sizeof name, "runner:%s", base ? base + 1 : o.plugin);
     log_name(name);
+    limit_memory(o.memory);
 
     struct wire wire;
     wire_init(&wire, o.fd);

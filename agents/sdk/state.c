@@ -5,10 +5,11 @@
 
 #include "protocol/limits.h"
 
-#define BIN16  0xc5
-#define BIN32  0xc6
-#define MAP32  0xdf
-#define HEADER 5 /* bytes of a 32-bit bin or map header */
+#define BIN16         0xc5
+#define BIN32         0xc6
+#define MAP32         0xdf
+#define OLDEST_READER "~" /* key in part "": no name of a field begins so */
+#define HEADER        5   /* bytes of a 32-bit bin or map header */
 
 struct unknown {
     size_t pairs;
@@ -220,7 +221,8 @@ static void settle(struct pass *p, struct span name, size_t key_at, size_t value
 
 static void pack_field(struct pass *p, const struct gw_field *f)
 {
-    struct span name = {(const uint8_t *)f->name, strlen(f->name)};
+    const char *stored = field_stored_name(f);
+    struct span name = {(const uint8_t *)stored, strlen(stored)};
     struct span large;
     if (large_bytes(f, p->s->obj, &large)) {
         uint8_t room[HEADER];
@@ -232,7 +234,7 @@ static void pack_field(struct pass *p, const struct gw_field *f)
         return;
     }
     size_t key_at = p->small.len;
-    mp_strn(&p->small, f->name, name.n);
+    mp_strn(&p->small, stored, name.n);
     size_t value_at = p->small.len;
     field_pack(f, p->s->obj, &p->small);
     settle(p, name, key_at, value_at);
@@ -282,6 +284,11 @@ static void walk(struct pass *p)
     mp_strn(&p->small, "", 0);
     mp_uint(&p->small, p->s->version);
     p->pairs = 1;
+    if (p->s->oldest > 1) {
+        mp_str(&p->small, OLDEST_READER);
+        mp_uint(&p->small, p->s->oldest);
+        p->pairs++;
+    }
     for (size_t i = 0; p->err == GW_OK && i < f->n; i++) {
         pack_field(p, &f->items[i]);
     }
@@ -451,7 +458,11 @@ static gw_err load_small(struct loading *l, struct mp *m, struct gw_error *why)
         if (mp_read_str(m, &name) != GW_OK || name.n > LIMIT_NAME_BYTES) {
             return gw_fail(why, GW_EDECODE, "key %zu is not the name of a field", i + 1);
         }
-        if (name.n > 0) {
+        if (span_is(name, OLDEST_READER)) {
+            if (mp_read_u32(m, &l->s->oldest) != GW_OK) {
+                return gw_fail(why, GW_EDECODE, "the oldest reader is not a version");
+            }
+        } else if (name.n > 0) {
             GW_TRY(load_value(l, name, m, why));
         } else if (mp_read_u32(m, &l->s->version) != GW_OK || l->s->version == 0) {
             return gw_fail(why, GW_EDECODE, "the version is not a number from 1");
@@ -516,6 +527,7 @@ gw_err state_create(struct state *s, const struct type *type)
     }
     s->type = type;
     s->version = type->version;
+    s->oldest = type->oldest_reader;
     return GW_OK;
 }
 
@@ -523,8 +535,14 @@ static gw_err load(struct state *s, struct span parts, struct gw_error *why)
 {
     const struct gw_type *def = s->type->def;
     s->stale = true;
-    s->version = 1;
+    s->version = s->oldest = 1;
     GW_TRY(load_parts(s, parts, why));
+    if (s->oldest > s->type->version) {
+        return gw_fail(why, GW_EDECODE,
+                       "it was written by version %u of type \"%s\" and can be read by versions "
+                       "from %u on; this is version %u",
+                       s->version, def->name, s->oldest, s->type->version);
+    }
     if (s->version < s->type->version) {
         gw_err err = def->upgrade ? def->upgrade(s->obj, s->version) : GW_OK;
         if (err != GW_OK) {
@@ -534,6 +552,7 @@ static gw_err load(struct state *s, struct span parts, struct gw_error *why)
         }
         s->version = s->type->version;
     }
+    s->oldest = s->oldest > s->type->oldest_reader ? s->oldest : s->type->oldest_reader;
     s->stale = false;
     return GW_OK;
 }

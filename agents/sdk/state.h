@@ -31,6 +31,7 @@ struct state {
     uint32_t part_count, part_cap;
     uint32_t version; /* highest that ever wrote it */
     bool pinned;      /* a handler that waits for its save points to obj: it is not dropped */
+    uint32_t oldest;  /* version that can read it */
     bool stale;       /* content is not that of the last commit: load before use */
     struct unknown
         *unknown; /* owned; packed pairs of fields that the table does not have; NULL: none */

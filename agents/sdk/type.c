@@ -105,6 +105,11 @@ static gw_err check_def(const struct gw_type *def, struct gw_error *why)
         return gw_fail(why, GW_EPLUGIN, "type \"%s\" counts fields or methods but has no table",
                        def->name);
     }
+    if (def->oldest_reader > (def->version ? def->version : 1)) {
+        return gw_fail(why, GW_EPLUGIN,
+                       "type \"%s\" says that its own version %u cannot read what it writes",
+                       def->name, def->version);
+    }
     if (def->idle_timeout_ms < 0 || def->idle_timeout_ms > LIMIT_TIMER_MS) {
         return gw_fail(why, GW_EPLUGIN, "type \"%s\" cannot be idle for %lld ms", def->name,
                        (long long)def->idle_timeout_ms);
@@ -132,6 +137,7 @@ gw_err type_init(struct type *type, const struct gw_type *def, struct gw_error *
     GW_TRY(check_def(def, why));
     struct type t = {.def = def, .fields = {def->fields, def->field_count}};
     t.version = def->version ? def->version : 1;
+    t.oldest_reader = def->oldest_reader ? def->oldest_reader : def->upgrade ? t.version : 1;
     gw_err err = fields_check(t.fields, def->state_size, why);
     if (err != GW_OK) {
         gw_prefix(why, "type \"%s\"", def->name);
@@ -211,6 +217,9 @@ static gw_err describe_into(const struct type *type, gw_value *ret)
     gw_value fields = {0}, methods = {0};
     GW_TRY(gw_map_set(ret, "name", gw_str(type->def->name)));
     GW_TRY(gw_map_set(ret, "version", gw_int(type->version)));
+    if (type->oldest_reader > 1) {
+        GW_TRY(gw_map_set(ret, "oldest_reader", gw_int(type->oldest_reader)));
+    }
     GW_TRY(fields_describe(type->fields, &fields));
     GW_TRY(gw_map_set(ret, "fields", fields));
     gw_err err = describe_methods(type, &methods);

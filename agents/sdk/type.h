@@ -15,7 +15,8 @@ struct type_method {
 struct type {
     const struct gw_type *def;
     struct fields fields;
-    uint32_t version; /* at least 1 */
+    uint32_t version;       /* at least 1 */
+    uint32_t oldest_reader; /* [1 .. version] */
     struct type_method *methods;
     size_t method_count;
 };

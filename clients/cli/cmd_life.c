@@ -1,4 +1,4 @@
-/* dispatch, retract, clone, drain, deactivate, activate, dispose, moves, moves resolve. */
+/* dispatch, retract, clone, drain, deactivate, activate, dispose, kill, moves, moves resolve. */
 #include "clients/cli/commands.h"
 
 #include <stdlib.h>
@@ -239,6 +239,16 @@ gw_err dispose_run(struct cli *cli, struct gw_error *why)
     GW_AUTO(gw_value_free) gw_value result = gw_nil();
     GW_TRY(cli_client(cli, &client, why));
     GW_TRY(gw_client_dispose(client, cli->argv[0], cli->timeout_ms, &result, why));
+    return output_result(cli, &result, why);
+}
+
+gw_err kill_run(struct cli *cli, struct gw_error *why)
+{
+    struct gw_client *client;
+    GW_AUTO(gw_value_free) gw_value args = gw_nil(), result = gw_nil();
+    GW_TRY(gw_map_set(&args, "agent", gw_str(cli->argv[0])));
+    GW_TRY(cli_client(cli, &client, why));
+    GW_TRY(gw_client_call(client, "kill", &args, cli->timeout_ms, &result, why));
     return output_result(cli, &result, why);
 }
 

@@ -99,6 +99,12 @@ const struct cli_command commands[] = {
             "JSON: agent, status, host, epoch."),
     COMMAND("dispose", "AGENT", "end an agent for ever", NULL, dispose_run,
             "JSON: agent, status, host, epoch."),
+    COMMAND("kill", "AGENT", "end a handler that does not end by itself", NULL, kill_run,
+            "Ends the runner with it: the agent goes on from its last commit, and so does\n"
+            "what other agents of that plugin were doing. The caller of the handler is told\n"
+            "\"crashed\"; a one-way message becomes a dead letter, a hook counts as run.\n"
+            "`show` and `events` say which handler runs long.\n"
+            "JSON: agent, host, method, ms."),
     /* -- moves, events, logs -- */
     COMMAND("moves", "", "moves in flight or in doubt", moves_options, moves_run,
             "JSON: moves[{ticket, agent, epoch, from, to, phase, in_doubt, since}]."),

@@ -38,6 +38,7 @@ extern const struct cli_option deactivate_options[];
 gw_err deactivate_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err activate_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err dispose_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err kill_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 extern const struct cli_option moves_options[];
 gw_err moves_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 extern const struct cli_option resolve_options[];

@@ -9,8 +9,9 @@
 #include "clients/lib/session.h"
 #include "protocol/trace.h"
 
-#define CONNECT_MS 10000
-#define RETRY_MS   3000
+#define BUSY_PAUSE_MOST_MS 4000 /* between two tries at a host that is full */
+#define CONNECT_MS         10000
+#define RETRY_MS           3000
 
 struct gw_client {
     struct session session;
@@ -179,7 +180,7 @@ static gw_err start(struct gw_client *client, const char *op, const gw_value *ar
 /* One call from beginning to end, with words about the time-out. */
 static gw_err run_call(struct gw_client *client, const char *op, const gw_value *args,
                        int64_t timeout_ms, gw_item_fn *on_item, void *arg, gw_value *ret,
-                       struct gw_error *why)
+                       int64_t *ret_retry_ms, struct gw_error *why)
 {
     struct session *s = &client->session;
     struct call *call;
@@ -187,6 +188,9 @@ static gw_err run_call(struct gw_client *client, const char *op, const gw_value 
     gw_ticket ticket = call->stream;
     gw_err err = await(s, ticket, conn_deadline(timeout_ms), &call, why);
     if (err == GW_OK) {
+        if (call->done && call->code == GW_EBUSY && ret_retry_ms) {
+            *ret_retry_ms = gw_map_int(&call->value, "retry_ms", 0);
+        }
         return take(s, call, ret, why);
     }
     call = calls_find(&s->calls, ticket);
@@ -206,16 +210,36 @@ static gw_err run_call(struct gw_client *client, const char *op, const gw_value 
     return err;
 }
 
+/* A host that is full has said when to come again; it has done nothing. False: the time is over. */
+static bool come_again(struct gw_client *client, int64_t deadline_ms, int64_t *pause_ms)
+{
+    int64_t until = conn_now_ms() + *pause_ms;
+    *pause_ms = *pause_ms * 2 < BUSY_PAUSE_MOST_MS ? *pause_ms * 2 : BUSY_PAUSE_MOST_MS;
+    return until < deadline_ms && conn_sleep(&client->session.conn, until, NULL) == GW_OK;
+}
+
 gw_err gw_client_call(struct gw_client *client, const char *op, const gw_value *args,
                       int64_t timeout_ms, gw_value *ret, struct gw_error *why)
 {
-    return run_call(client, op, args, timeout_ms, NULL, NULL, ret, why);
+    int64_t deadline_ms = conn_deadline(timeout_ms), left_ms = timeout_ms, pause_ms = 0;
+    for (;;) {
+        int64_t retry_ms = 0;
+        gw_err err = run_call(client, op, args, left_ms, NULL, NULL, ret, &retry_ms, why);
+        if (err != GW_EBUSY || retry_ms <= 0) {
+            return err;
+        }
+        pause_ms = pause_ms ? pause_ms : retry_ms;
+        if (!come_again(client, deadline_ms, &pause_ms)) {
+            return err;
+        }
+        left_ms = timeout_ms < 0 ? timeout_ms : deadline_ms - conn_now_ms();
+    }
 }
 
 gw_err gw_client_stream(struct gw_client *client, const char *op, const gw_value *args,
                         int64_t timeout_ms, gw_item_fn *on_item, void *arg, struct gw_error *why)
 {
-    return run_call(client, op, args, timeout_ms, on_item, arg, NULL, why);
+    return run_call(client, op, args, timeout_ms, on_item, arg, NULL, NULL, why);
 }
 
 gw_err gw_client_start(struct gw_client *client, const char *op, const gw_value *args,

@@ -381,6 +381,7 @@ void agent_remove(struct node *n, struct agent *a)
         starts_end(n, a);
     }
     agent_count(n, a->type, a->status, false);
+    pressure_ease(n, &a->id); /* what waited for it goes where it is now */
     agent_unmake(n, a);
 }
 

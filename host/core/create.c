@@ -94,7 +94,8 @@ void created_prune(struct node *n)
     struct created *c, *next;
     struct store_batch *batch = NULL;
     HASH_ITER (hh, n->created, c, next) {
-        if (c->at_ms >= oldest && HASH_COUNT(n->created) <= LIMIT_CREATED_KEYS) {
+        size_t count = HASH_COUNT(n->created);
+        if (count <= LIMIT_CREATED_KEPT || (c->at_ms >= oldest && count <= LIMIT_CREATED_KEYS)) {
             break;
         }
         if (c->in_flight) {

@@ -73,6 +73,9 @@ static void accepted(void *arg, gw_err err)
     if (a && a->epoch != c->epoch) {
         a = NULL;
     }
+    if (a && a->live && a->live->arriving > 0) {
+        a->live->arriving--;
+    }
     struct stream_mark *s = a && a->live ? stream_find(a->live, &c->sender, false) : NULL;
     if (s && s->accepting) { /* else read anew meanwhile, as the store has it */
         s->accepting = false;
@@ -134,14 +137,15 @@ static void accept_one(struct node *n, struct op_call *call, struct agent *a, co
             inbox_put(a, c->w, batch);
         }
     }
+    a->live->arriving++;
     node_commit(n, batch, accepted, c);
 }
 
-static bool is_full(const struct node *n, const struct live *live, const struct stream_mark *s,
+static bool is_full(const struct node *n, const struct agent *a, const struct stream_mark *s,
                     struct gw_error *why)
 {
-    if (live->queued >= n->cfg.limits.mailbox ||
-        live->queued_bytes >= n->cfg.limits.mailbox_bytes) {
+    const struct live *live = a->live;
+    if (pressure_full(n, a)) {
         gw_fail(why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)",
                 live->queued);
         return true;
@@ -193,7 +197,7 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
         gw_fail(&why, GW_EGAP, "message %lld comes before message %llu", (long long)seq,
                 (unsigned long long)mark + 1);
         op_fail(call, &why);
-    } else if (is_full(n, live, s, &why) ||
+    } else if (is_full(n, a, s, &why) ||
                (watches_is_message(method) &&
                 watches_admit(a, &sender, method, args_of(call), &why) != GW_OK)) {
         op_fail(call, &why);

@@ -57,6 +57,7 @@ struct runner {
     size_t suspects; /* work that ended it twice, perhaps: while there is any, one thing runs at a
                         time */
     bool holds, resuming; /* something was held back for that; runner_resume is at work */
+    bool ending;          /* an operator has killed what one of its agents does (stuck.c) */
     gw_value about;       /* types as it described them */
     char problem[320];    /* why it is BROKEN or in BACKOFF */
     char hint[200];       /* more of it: the place of a fault in a signature */
@@ -81,7 +82,8 @@ struct type {
     UT_hash_handle hh;
     char name[LIMIT_NAME_BYTES + 1];
     uint32_t version;
-    uint32_t hooks; /* bit per frame_hook */
+    uint32_t oldest_reader; /* version that can read what this one writes */
+    uint32_t hooks;         /* bit per frame_hook */
     durability durability;
     uint32_t quarantine_after;          /* crashes; as the type says, 0 = by default */
     int64_t quarantine_ms;              /* within */
@@ -186,6 +188,7 @@ struct live {
     TAILQ_HEAD(work_queue, work) queue;
     struct mail_order *order; /* mailbox.c; NULL: all of it has the normal priority */
     size_t queued;            /* length of queue */
+    size_t arriving;          /* messages whose acceptance is not durable yet: queued then */
     size_t queued_bytes;
     struct work *current;     /* running, or waiting for a read */
     struct work *suspended;   /* save.c: `run` that waits for its save, and for messages between */
@@ -259,7 +262,8 @@ struct work {
     bool in_front;             /* put before what waited: nothing overtakes it */
     unsigned attempts;         /* that ended in a crash */
     struct runner *suspect_of; /* counted in its `suspects` */
-    bool poison;               /* it has ended its runner CRASH_ATTEMPTS times */
+    bool poison;               /* it has ended its runner CRASH_ATTEMPTS times, or was killed */
+    bool stuck, killed;        /* stuck.c: it was told of; an operator has ended it */
     /* Add to the transaction (may replace the row's status through `row`); NULL = none. */
     struct op_call
         *call; /* to be run again from its start when the agent has left meanwhile; may be NULL */
@@ -384,6 +388,8 @@ struct node {
     TAILQ_HEAD(ended_list, location) endings; /* locations.c: rows that are forgotten in time */
     size_t hint_count;
     LIST_HEAD(again_list, again) agains;
+    struct crowd *crowds; /* pressure.c: calls before full mailboxes, by agent */
+    size_t waiting_count, waiting_bytes;
     struct ticket_out *tickets_out; /* handoff.h */
     struct ticket_in *tickets_in;
     struct move_in *moves_in; /* those under tickets_in, by agent */
@@ -676,6 +682,26 @@ struct storage_row *unsaved_over(const struct agent *a, const struct storage_row
                                  size_t *ret_n);
 /* Pack the STATES rows among `rows` as the map that RUN and tickets carry. */
 void parts_of_rows(const struct storage_row *rows, size_t n, struct buf *out);
+
+/* ---- pressure.c ---- */
+/* Whether a message may go into the mailbox of a now; else it waits, or has been answered. */
+bool pressure_admits(struct node *n, struct op_call *call, const struct agent *a);
+bool pressure_full(const struct node *n, const struct agent *a);
+/* There may be room in this mailbox, or the agent has left. */
+void pressure_ease(struct node *n, const gw_id *agent);
+/* `busy` with {retry_ms}. */
+void pressure_answer_busy(struct op_call *call, const struct gw_error *why);
+void pressure_refuse_all(struct node *n, const struct gw_error *why); /* the host stops */
+void pressure_free(struct node *n);
+
+/* ---- stuck.c ---- */
+void stuck_housekeeping(struct node *n);
+size_t stuck_count(const struct node *n);     /* handlers that have been told of and still run */
+const char *stuck_name(const struct work *w); /* of its method or hook */
+/* "METHOD runs since 7000 ms", for an error text. */
+void stuck_describe(const struct agent *a, char *ret, size_t cap);
+/* {method, ms, stuck} of what its runner does for it; nil = nothing. */
+gw_err stuck_value(const struct agent *a, gw_value *ret) GW_MUST_USE;
 
 /* ---- runners.c ---- */
 void runners_start(struct node *n);

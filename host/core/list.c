@@ -110,6 +110,7 @@ void op_status(struct node *n, struct op_call *call)
     put(&o, "links", gw_int((int64_t)links));
     put(&o, "types", gw_int((int64_t)types));
     put(&o, "messages", gw_int((int64_t)n->messages_count));
+    put(&o, "stuck", gw_int((int64_t)stuck_count(n)));
     put_out(&o, "moves", &moves);
     if (n->cfg.add_status && o.err == GW_OK) {
         o.err = n->cfg.add_status(n->env->ctx, &o.v);
@@ -475,8 +476,22 @@ struct showing {
     gw_id id;
 };
 
+/* A renamed field is stored under its first name; people know it by the present one. */
+static const char *present_name(const struct type *t, const char *stored)
+{
+    const gw_value *fields = t->about ? gw_map_get(t->about, "fields") : NULL;
+    for (size_t i = 0; fields && fields->kind == GW_LIST && i < fields->list.n; i++) {
+        const gw_value *f = &fields->list.items[i];
+        if (strcmp(gw_map_str(f, "alias", ""), stored) == 0) {
+            return gw_map_str(f, "name", stored);
+        }
+    }
+    return stored;
+}
+
 /* The state as JSON wants it: the map of the small fields, and each large field by its name. */
-static gw_value state_value(const struct storage_row *rows, size_t n, struct out *o)
+static gw_value state_value(const struct type *t, const struct storage_row *rows, size_t n,
+                            struct out *o)
 {
     struct out state = {.v = {.kind = GW_MAP}};
     for (size_t i = 0; i < n; i++) {
@@ -487,17 +502,18 @@ static gw_value state_value(const struct storage_row *rows, size_t n, struct out
             continue;
         }
         if (key.n > 0 && rows[i].value.n > LIMIT_STORE_INLINE_BYTES) {
-            put(&state, name, gw_strf("(%zu bytes)", rows[i].value.n));
+            put(&state, present_name(t, name), gw_strf("(%zu bytes)", rows[i].value.n));
             continue;
         }
         if (value_unpack_span(rows[i].value, &part) != GW_OK) {
-            put(&state, key.n ? name : "?", gw_str("(does not decode)"));
+            put(&state, key.n ? present_name(t, name) : "?", gw_str("(does not decode)"));
         } else if (key.n > 0) {
-            put(&state, name, part);
+            put(&state, present_name(t, name), part);
         } else {
             for (size_t k = 0; part.kind == GW_MAP && k < part.map.n; k++) {
-                if (part.map.items[k].key[0]) { /* "" is the type version */
-                    put_copy(&state, part.map.items[k].key, &part.map.items[k].value);
+                const char *stored = part.map.items[k].key;
+                if (stored[0] && stored[0] != '~') { /* else of the runtime: versions */
+                    put_copy(&state, present_name(t, stored), &part.map.items[k].value);
                 }
             }
             gw_value_free(&part);
@@ -544,11 +560,13 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     }
     size_t shown;
     struct storage_row *all = unsaved_over(a, rows, count, &shown);
-    put(&o, "state", state_value(all, shown, &o));
+    put(&o, "state", state_value(a->type, all, shown, &o));
     free(all);
     put_out(&o, "mailbox", &mailbox);
     put(&o, "files", (gw_value){.kind = GW_LIST});
-    gw_value timers = gw_nil();
+    gw_value timers = gw_nil(), running = gw_nil();
+    o.err = o.err == GW_OK ? stuck_value(a, &running) : o.err;
+    put(&o, "running", running);
     o.err = o.err == GW_OK ? timers_describe(n, a, &timers) : o.err;
     put(&o, "timers", timers);
     gw_value topics = gw_nil();

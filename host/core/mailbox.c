@@ -104,6 +104,7 @@ void mailbox_remove(struct live *live, struct work *w)
         free(o);
         live->order = NULL;
     }
+    pressure_ease(w->node, &w->agent->id);
 }
 
 /* ---- deadlines ---- */

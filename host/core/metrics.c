@@ -114,6 +114,11 @@ static void write_queued(struct out *o)
     plain(o, sum);
 }
 
+static void write_stuck(struct out *o)
+{
+    plain(o, stuck_count(o->n));
+}
+
 static void write_messages(struct out *o)
 {
     for (size_t i = 0; i < MESSAGE_OUTCOMES; i++) {
@@ -241,6 +246,8 @@ static const struct row rows[] = {
     {"godwit_uptime_seconds", GAUGE, "Time since the host started.", write_uptime},
     {"godwit_agents", GAUGE, "Agents that live here, by status and type.", write_agents},
     {"godwit_mailbox_queued", GAUGE, "Messages and hooks that wait in mailboxes.", write_queued},
+    {"godwit_handlers_stuck", GAUGE, "Handlers that run longer than the setting stuck_after.",
+     write_stuck},
     {"godwit_messages_total", COUNTER, "Messages to agents that have ended here, by outcome.",
      write_messages},
     {"godwit_messages_expired_total", COUNTER,

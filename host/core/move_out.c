@@ -483,6 +483,15 @@ gw_err move_out_check(struct node *n, const struct agent *a, const struct peer *
         gw_hint(why, "start it with --plugin for that type");
         return GW_EREFUSED;
     }
+    uint32_t there = announced(to, a->type->name)->version;
+    if (there < a->type->oldest_reader) {
+        gw_fail(why, GW_EREFUSED,
+                "host \"%s\" has version %u of type \"%s\"; a state of version %u is understood "
+                "from version %u on",
+                peer_label(to), there, a->type->name, a->type->version, a->type->oldest_reader);
+        gw_hint(why, "give that host the newer plugin");
+        return GW_EREFUSED;
+    }
     if (a->epoch + 1 > LIMIT_EPOCH) {
         return gw_fail(why, GW_EREFUSED, "the agent has moved too often");
     }

@@ -274,6 +274,7 @@ static void housekeeping(void *arg)
     watches_housekeeping(n);
     sleepers_housekeeping(n);
     locations_housekeeping(n);
+    stuck_housekeeping(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
 
@@ -351,6 +352,7 @@ void node_stop(struct node *n)
     n->env->timer_start(n->env->ctx, n->housekeeping, STOP_PATIENCE_MS);
     struct gw_error why;
     gw_fail(&why, GW_ESTOPPING, "host \"%s\" is stopping", n->name);
+    pressure_refuse_all(n, &why);
     struct agent *a, *next;
     HASH_ITER (hh, n->agents, a, next) { /* one that is being created ends with its create */
         work_refuse_queued(n, a, &why);
@@ -433,6 +435,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     max->mailbox = max->mailbox ? max->mailbox : LIMIT_MAILBOX_MESSAGES;
     max->mailbox_bytes = max->mailbox_bytes ? max->mailbox_bytes : LIMIT_MAILBOX_BYTES;
     max->agents = max->agents ? max->agents : LIMIT_AGENTS;
+    max->stuck_ms = max->stuck_ms ? max->stuck_ms : LIMIT_HANDLER_MS;
     max->staged = max->staged ? max->staged : LIMIT_STAGED_PER_PEER;
     max->events = max->events ? max->events : LIMIT_EVENTS_KEPT;
     max->lost_ms = max->lost_ms ? max->lost_ms : NODE_LOST_MS;
@@ -474,6 +477,7 @@ void node_free(struct node *n)
     peers_forget_requests(n);
     calls_again_free(n);
     later_free(n);
+    pressure_free(n);
     tells_free(n);
     runners_free(n);
     tickets_out_free(n);

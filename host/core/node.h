@@ -15,6 +15,7 @@
  * hosts
  * - send.c: messages from clients; tells.c, inbox.c, streams.c: messages between agents
  * - watches.c, downs.c, patrol.c: monitors of agents and hosts; lineage.c: parents and children
+ * - pressure.c: calls before full mailboxes
  * - topics.c: subscriptions; publish.c: publications of people and tools; mailbox.c: order of what
  * waits; carry.c: what messages carry
  * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up;
@@ -23,6 +24,7 @@
  * one agent under its ticket; handoff.c: what both ends share
  * - travel.c: dispatch, retract; drain.c: all agents leave; resolve.c: moves in doubt
  * - runners.c: processes that run handlers; builtins.c: types that run in the host itself
+ * - stuck.c: handlers that do not end
  * - peers.c: hello, members, requests to peers; select.c: which hosts a selector names
  * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere
  * - list.c: answers of listing operations; events.c: event log and agents' log lines
@@ -71,6 +73,7 @@ struct node_config {
         size_t staged;        /* arriving agents of one peer */
         uint64_t events;      /* rows of the event log that are kept */
         int64_t lost_ms;      /* a host that cannot be reached for so long is lost to monitors */
+        int64_t stuck_ms;     /* a handler that runs longer is told of */
     } limits;
     /* called once: boot is done (all agents known, runners answered or failed), or failed */
     void (*on_ready)(void *ctx, gw_err err, const struct gw_error *why);

@@ -32,6 +32,9 @@ struct op_call {
     void *door;               /* of the door */
     int64_t waits_since_us;   /* of route.c: since when it is tried again; 0 = never yet */
     int64_t pending_since_us; /* of route.c: the agent answers later; 0 = not that it is known */
+    bool waits;               /* by the door: the caller can be kept waiting (a link) */
+    bool in_turn;             /* of pressure.c: it has waited */
+    size_t bytes;             /* by the door: of the frame that it came in */
     /* of carry.c, filled when it begins */
     bool begun;
     int64_t deadline_us; /* monotonic: nobody waits after it; 0 = none */

@@ -64,6 +64,8 @@ const struct op ops_table[] = {
      op_publish, "tell all subscribers of a topic"},
     {"topics", "GET /v1/topics", ROLE_VIEWER, "topics(topic: string?)", op_topics,
      "topics with their subscribers, as this host knows them"},
+    {"kill", "POST /v1/agents/{agent}/kill", ROLE_OPERATOR, "kill(agent: string)", op_kill,
+     "end a handler that does not end by itself, and its runner"},
     /* -- moves, events, logs -- */
     {"drain", "POST /v1/drain", ROLE_OPERATOR, "drain(to: string = \"any\")", op_drain,
      "move all agents of the host away", .streams = true},

@@ -104,9 +104,14 @@ static void lost_work(struct work *w, const char *reason, bool alone)
     w->cancelled = false;
     live->incarnation = 0;
     asks_forget(live);
+    if (w->agent->type->runner->ending && !w->killed && !w->node->stopping) {
+        w->stuck = false;
+        work_requeue(w); /* it was merely there: nobody but the killed one is to notice */
+        return;
+    }
     bool again = work_waits(w) && !w->node->stopping;
     w->attempts += !beside && (w->attempts < CRASH_ATTEMPTS - 1 || alone);
-    if (again && w->attempts < CRASH_ATTEMPTS) {
+    if (again && !w->killed && w->attempts < CRASH_ATTEMPTS) {
         if (w->attempts == CRASH_ATTEMPTS - 1 && !w->suspect_of) {
             w->suspect_of = w->agent->type->runner;
             w->suspect_of->suspects++;
@@ -119,7 +124,7 @@ static void lost_work(struct work *w, const char *reason, bool alone)
             !w->method || !w->method[0] ? "a hook"
             : w->hook == HOOK_TIMER     ? "timer "
                                         : "method ",
-            w->method ? w->method : "", reason);
+            w->method ? w->method : "", w->killed ? "killed by an operator" : reason);
     gw_hint(&why, "the agent keeps the state of its last commit and is served again");
     if (again) {
         w->poison = true;
@@ -134,7 +139,7 @@ static void lost_one(struct work *w, const char *reason, bool alone)
 {
     struct node *n = w->node;
     gw_id id = w->agent->id;
-    bool handler = !w->probe && w->hook != HOOK_NONE;
+    bool handler = !w->probe && w->hook != HOOK_NONE && !w->agent->type->runner->ending;
     lost_work(w, reason, alone);
     if (handler && !n->stopping) {
         crashes_lost(n, &id, alone, reason);

@@ -88,6 +88,8 @@ static void add_type(struct runner *r, const gw_value *about)
     t->runner = r;
     t->about = about;
     t->version = (uint32_t)version;
+    int64_t oldest = gw_map_int(about, "oldest_reader", 1);
+    t->oldest_reader = oldest >= 1 && oldest <= version ? (uint32_t)oldest : 1;
     t->hooks = (uint32_t)gw_map_int(about, "hooks", 0);
     const char *kept = gw_map_str(about, "durability", "");
     t->durability = strcmp(kept, "transitions") == 0 ? DURABLE_TRANSITIONS
@@ -311,7 +313,8 @@ void node_runner_down(struct node *n, size_t index, int pid, const char *reason)
     if (was_up && n->env->mono_us(n->env->ctx) - r->up_since_us > STABLE_US) {
         r->crashes = 0;
     }
-    r->crashes++;
+    bool asked = r->ending; /* not its fault */
+    r->crashes += !asked;
     r->restarts++;
     r->pid = 0;
     (void)span_text((struct span){(const uint8_t *)reason, strnlen(reason, sizeof r->problem - 1)},
@@ -322,9 +325,12 @@ void node_runner_down(struct node *n, size_t index, int pid, const char *reason)
     }
     log_warn("runner.down", "plugin=%s pid=%d %s; its agents go on from their last committed state",
              runner_label(r), pid, reason);
-    event_now(n, &(struct event){.kind = "runner.crashed", .text = r->problem});
-    r->state = r->crashes <= CRASHES_QUIET ? RUNNER_STARTING : RUNNER_BACKOFF;
+    if (!asked) {
+        event_now(n, &(struct event){.kind = "runner.crashed", .text = r->problem});
+    }
+    r->state = asked || r->crashes <= CRASHES_QUIET ? RUNNER_STARTING : RUNNER_BACKOFF;
     outcome_lost(r, reason);
+    r->ending = false;
     if (r->state == RUNNER_STARTING) {
         start(r);
     } else {

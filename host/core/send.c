@@ -119,6 +119,9 @@ static void told(void *arg, gw_err err)
     struct telling *t = arg;
     struct gw_error why;
     struct agent *a = agent_find(t->n, &t->agent);
+    if (a && a->epoch == t->epoch && a->live && a->live->arriving > 0) {
+        a->live->arriving--;
+    }
     bool keyed = a && a->epoch == t->epoch && a->live &&
                  t->w->has_key; /* else read anew, as it is on disk */
     struct seen_request *seen = keyed ? request_find(a->live, t->w->key) : NULL;
@@ -152,6 +155,7 @@ static void tell_local(struct node *n, struct op_call *call, struct agent *a, st
     w->done = tell_ran;
     w->arg = w->call = NULL;
     inbox_put(a, w, batch);
+    a->live->arriving++;
     if (w->has_key) { /* a repeat is answered, not accepted again */
         request_record(w, batch, node_now_ms(n));
         request_remember(w, -1);
@@ -164,7 +168,6 @@ static void tell_local(struct node *n, struct op_call *call, struct agent *a, st
 static bool admit(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
-    const struct live *live = a->live;
     if (a->status == AGENT_QUARANTINED) {
         (void)crashes_refuse(a, &why);
     } else if (a->status == AGENT_INACTIVE &&
@@ -172,12 +175,8 @@ static bool admit(struct node *n, struct op_call *call, struct agent *a)
                 gw_map_bool(&call->args, "no_wake", false))) {
         gw_fail(&why, GW_EINACTIVE, "the agent is inactive and is not woken by this message");
         gw_hint(&why, "`godwit activate` wakes it");
-    } else if (live && (live->queued >= n->cfg.limits.mailbox ||
-                        live->queued_bytes >= n->cfg.limits.mailbox_bytes)) {
-        gw_fail(&why, GW_EBUSY, "the mailbox of the agent is full (%zu messages wait)",
-                live->queued);
     } else {
-        return true;
+        return pressure_admits(n, call, a);
     }
     op_fail(call, &why);
     return false;

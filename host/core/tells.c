@@ -14,6 +14,7 @@
 
 #define RETRY_FIRST_MS 200
 #define RETRY_MAX_MS   10000
+#define RETRY_BUSY_MS  1000 /* the longest pause before a full mailbox */
 #define TELL_EXPIRED   "its deadline passed before it was accepted"
 
 /* One message that waits. */
@@ -179,12 +180,13 @@ static int64_t pause_ms(unsigned tries)
     return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
 }
 
-static void try_later(struct stream *s)
+/* busy: the other is there, and works. */
+static void try_later(struct stream *s, bool busy)
 {
     struct node *n = s->n;
-    s->tries++;
+    int64_t ms = pause_ms(++s->tries);
     s->timer = n->env->timer_new(n->env->ctx, retry, s);
-    n->env->timer_start(n->env->ctx, s->timer, pause_ms(s->tries));
+    n->env->timer_start(n->env->ctx, s->timer, busy && ms > RETRY_BUSY_MS ? RETRY_BUSY_MS : ms);
 }
 
 static struct span args_of(const struct op_call *call)
@@ -197,7 +199,7 @@ static struct span args_of(const struct op_call *call)
 static void watch_unheard(struct stream *s, const char *method, gw_err err)
 {
     if (watches_undelivered(s->n, &s->box->sender, &s->target, method, args_of(&s->call), err)) {
-        try_later(s);
+        try_later(s, false);
     } else {
         tell_ended(TAILQ_FIRST(&s->tells), NULL);
     }
@@ -228,7 +230,7 @@ static void answered(void *arg)
         }
         tell_ended(TAILQ_FIRST(&s->tells), publication ? NULL : s->answer.text);
     } else {
-        try_later(s);
+        try_later(s, err == GW_EBUSY);
     }
 }
 

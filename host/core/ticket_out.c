@@ -725,11 +725,24 @@ void ticket_out_go(struct ticket_out *t)
 
 /* ---- timers, links, questions, boot ---- */
 
+static void not_quiet(struct ticket_out *t, struct move_out *m)
+{
+    struct gw_error why;
+    char text[160] = "it has left";
+    const struct agent *a = move_out_source(m);
+    if (a) {
+        stuck_describe(a, text, sizeof text);
+    }
+    gw_fail(&why, GW_EBUSY, "the agent did not become quiet within %d ms: %s",
+            t->count > 1 ? HANDOFF_BATCH_MS : HANDOFF_FREEZE_MS, text);
+    gw_hint(&why, "it goes on here; try again when that is done, or `godwit kill` it");
+    move_out_abort(m, &why);
+}
+
 static void timer_fired(void *arg)
 {
     struct ticket_out *t = arg;
     struct move_out *m, *next;
-    struct gw_error why;
     if (t->phase == OUT_DEPARTED) {
         if (t->to->up) {
             send_commit(t);
@@ -737,14 +750,11 @@ static void timer_fired(void *arg)
             t->node->env->timer_start(t->node->env->ctx, t->timer, HANDOFF_RETRY_MS);
         }
     } else if (t->phase == OUT_FREEZING) {
-        gw_fail(&why, GW_EBUSY, "the agent did not become quiet within %d ms",
-                t->count > 1 ? HANDOFF_BATCH_MS : HANDOFF_FREEZE_MS);
-        gw_hint(&why, "its handler runs long; try again when it is done");
         ticket_out_hold(t);
         for (m = TAILQ_FIRST(&t->moves); m; m = next) {
             next = TAILQ_NEXT(m, link);
             if (!m->have_parts || !m->have_rows) {
-                move_out_abort(m, &why);
+                not_quiet(t, m);
             }
         }
         ticket_out_drop(t); /* the others go */

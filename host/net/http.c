@@ -187,6 +187,9 @@ void http_answer_status(struct http_call *c, int status, const struct gw_error *
     if (status == 401) {
         http_set_header(c, "WWW-Authenticate", "Bearer");
     }
+    if (status == 429 || status == 503) {
+        http_set_header(c, "Retry-After", "1");
+    }
     http_answer(c, status, "application/json", buf_span(&body));
     gw_value_free(&error);
     gw_value_free(&doc);

@@ -302,6 +302,22 @@ void link_send(struct link *l, struct buf *frame)
     }
 }
 
+void link_pause(struct link *l)
+{
+    l->paused = true;
+    event_del(&l->ev_read);
+}
+
+void link_resume(struct link *l)
+{
+    if (l->paused && l->state != LINK_CLOSED) {
+        l->paused = false;
+        event_add(&l->ev_read, NULL);
+        l->read_again = true; /* what TLS has read already makes the socket readable no more */
+        link_turn(l);
+    }
+}
+
 size_t link_queued_bytes(const struct link *l)
 {
     return l->out.queued;
@@ -318,6 +334,7 @@ void link_close(struct link *l, bool flush_first, const char *reason)
     }
     if (l->state == LINK_OPEN) {
         snprintf(l->reason, sizeof l->reason, "%s", reason);
+        link_resume(l); /* the other side's end is to be seen */
         l->state = LINK_DRAINING;
         timer_start(l, DRAIN_MS);
         link_turn(l);

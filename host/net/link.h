@@ -55,6 +55,10 @@ const struct trust_peer *link_peer(const struct link *link);
  * taken and left empty. The class comes from the frame's kind (frame_kind_class); frames of one
  * class keep their order. On a link that is closing the frame is dropped. */
 void link_send(struct link *link, struct buf *frame);
+/* Read nothing more until link_resume: what the other side sends then waits in its own socket.
+ * Frames that were read already are still delivered. Nothing is noticed of its end meanwhile. */
+void link_pause(struct link *link);
+void link_resume(struct link *link);
 size_t link_queued_bytes(const struct link *link);
 /* Close after what is queued has been written (flush = true, at most 1 s) or at once. on_close
  * follows. A second call can only make it sooner; the first reason stays. */

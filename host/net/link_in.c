@@ -239,6 +239,9 @@ void link_in_read(struct link *l)
         read_drop(l);
         return;
     }
+    if (l->paused) {
+        return;
+    }
     if (l->in_need == 0 && l->in.len >= 4) { /* bytes from before the link was made */
         struct buf early = buf_take(&l->in);
         struct span in = buf_span(&early);
@@ -249,7 +252,7 @@ void link_in_read(struct link *l)
     }
     size_t total = 0;
     bool more = true;
-    while (more && l->state == LINK_OPEN && total < TURN_BYTES) {
+    while (more && l->state == LINK_OPEN && !l->paused && total < TURN_BYTES) {
         more = false;
         total += l->in_need > DIRECT_BYTES ? read_direct(l, &more) : read_batch(l, &more);
     }
@@ -260,7 +263,7 @@ void link_in_read(struct link *l)
         if (l->io.read_wants_write && !event_pending(&l->ev_write, EV_WRITE, NULL)) {
             event_add(&l->ev_write, NULL);
         }
-        if (more || stream_has_pending(&l->io)) {
+        if (!l->paused && (more || stream_has_pending(&l->io))) {
             struct timeval next_turn = {0, 0};
             l->read_again = true;
             event_add(&l->ev_turn, &next_turn);

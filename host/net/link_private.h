@@ -48,6 +48,7 @@ struct link {
     struct event ev_timer; /* silence of peers; end of draining */
     bool turn_due;
     bool read_again;           /* bytes wait in the TLS layer or in `in`: read in the next turn */
+    bool paused;               /* nothing is read */
     bool fin_sent;             /* draining: everything is written, the other side may end now */
     int64_t ping_ms, close_ms; /* 0 = never */
     int64_t last_in_ms;        /* monotonic */

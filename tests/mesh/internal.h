@@ -136,6 +136,7 @@ struct mesh {
     uint64_t digest;
     bool print;
     bool ending;
+    bool impatient;
     char again[256];         /* the command that repeats it; may be empty */
     const char *traceparent; /* of what tests ask; NULL = none */
     char trace[TRACE_LINES][TRACE_LINE_BYTES];

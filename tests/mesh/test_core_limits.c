@@ -28,6 +28,7 @@ static void test_mailbox(void **state)
     struct mesh *m = actor_mesh_new(201, 2);
     mesh_set_limits(m, 0, (struct node_limits){.mailbox = 5});
     mesh_start_all(m);
+    mesh_be_impatient(m);
     gw_id a = mesh_create(m, 0, "actor"), b = mesh_create(m, 1, "actor");
     struct mesh_call *calls[7];
     mesh_crash_runner(m, 0);
@@ -66,6 +67,7 @@ static void test_mailbox_bytes(void **state)
     struct mesh *m = actor_mesh_new(202, 1);
     mesh_set_limits(m, 0, (struct node_limits){.mailbox_bytes = 2000});
     mesh_start_all(m);
+    mesh_be_impatient(m);
     gw_id a = mesh_create(m, 0, "actor");
     struct mesh_call *calls[4];
     char text[801];

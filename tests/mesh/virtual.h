@@ -116,6 +116,8 @@ struct mesh_call {
     /* private */
     struct mesh_open *open;
 };
+/* Calls of the test come as over HTTP from now on: they cannot be kept waiting (pressure.c). */
+void mesh_be_impatient(struct mesh *m);
 /* Begin an operation at a host; arguments as JSON in which ' stands for ":
  *     mesh_ask(m, 0, "send", "{'agent': '%s', 'method': 'add', 'args': {'by': 2}}", id)
  * A host that is down answers GW_EUNREACHABLE. Free with mesh_call_free, answered or not. */

@@ -70,6 +70,11 @@ static bool item(struct op_call *op, const gw_value *value)
     return false;
 }
 
+void mesh_be_impatient(struct mesh *m)
+{
+    m->impatient = true;
+}
+
 /* Takes args and context. */
 static void run_op(struct vhost *h, const char *name, gw_value *args, gw_value *context,
                    struct mesh_open seed)
@@ -83,6 +88,8 @@ static void run_op(struct vhost *h, const char *name, gw_value *args, gw_value *
     o->op.role = seed.from ? ROLE_PEER : ROLE_ADMIN;
     o->op.answer = answer;
     o->op.item = item;
+    o->op.waits = seed.from || !h->mesh->impatient;
+    o->op.bytes = 1000;
     LIST_INSERT_HEAD(&h->calls, o, link);
     if (o->call) {
         o->call->open = o;

@@ -74,6 +74,19 @@ static gw_err grow(struct gw_call *call)
     return gw_reply_int(call, "bytes", (int64_t)c->data.len);
 }
 
+/* Takes memory for ever, as careless code does. */
+static gw_err swell(struct gw_call *call)
+{
+    (void)call;
+    for (;;) {
+        volatile char *p = malloc(1 << 20);
+        for (size_t i = 0; i < 1 << 20; i += 4096) {
+            p[i] = 's';
+        }
+    }
+    return GW_OK;
+}
+
 static gw_err bad_reply(struct gw_call *call)
 {
     return gw_reply_str(call, "count", "not a number");
@@ -87,6 +100,7 @@ static const struct gw_method methods[] = {
     {"hang(ms: int[0..] = 3600000)", hang},
     {"fail(text: string = \"as asked for\")", fail},
     {"grow(bytes: int[0..1000000000]) -> (bytes: int)", grow},
+    {"swell()", swell},
     {"bad_reply() -> (count: int)", bad_reply},
 };
 

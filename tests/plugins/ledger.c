@@ -127,7 +127,8 @@ static gw_err history(struct gw_call *call)
 static const struct gw_method methods[] = {
     {"hear(who: string, n: int) -> (heard: int)", hear},
     {"note(who: string, n: int) -> (heard: int)", note},
-    {"slowly(who: string, n: int, ms: int[0..1000] = 1) -> (heard: int)", slowly},
+    {"slowly(who: string, n: int, ms: int[0..5000] = 2, pad: string = \"\") -> (heard: int)",
+     slowly},
     {"say(to: agent, who: string, from: int, count: int = 1, method: string = \"note\")", say},
     {"beat(ms: int)", beat},
     {"still()", still},

@@ -102,6 +102,9 @@ struct gw_type {
     /* Adapt a state just unpacked that was written by version `from` < .version; needed only when
      * the meaning of a field changes: renamed and added fields are seen to by the table. */
     gw_err (*upgrade)(void *state, uint32_t from);
+    /* The oldest version of the type that understands a state that this one has written. 0: any,
+     * or with .upgrade this version alone. An agent does not move to a host with an older one. */
+    uint32_t oldest_reader;
     gw_durability durability;
     int64_t
         idle_timeout_ms; /* an agent that had nothing to do for so long falls asleep; 0: never */

@@ -65,9 +65,10 @@ GW_API bool gw_client_is_local(const struct gw_client *client);
  *   ret   the answer, the caller's (its old content is freed); NULL = dropped; untouched on failure
  * Errors: those of the operation, with the host's words in `why`; GW_ETIMEOUT (the call is
  * cancelled: it may have been applied); GW_ECANCELLED interrupted; GW_EUNREACHABLE the connection
- * was lost and could not be made again (the hint names the key to repeat under); GW_ETOO_BIG
- * arguments above the limit of a frame, nothing was sent; GW_EPROTO the host broke the protocol
- * (the connection is closed). */
+ * was lost and could not be made again (the hint names the key to repeat under); GW_EBUSY the host
+ * was full to the end (calls that it turned away for that are tried again within the time-out);
+ * GW_ETOO_BIG arguments above the limit of a frame, nothing was sent; GW_EPROTO the host broke the
+ * protocol (the connection is closed). */
 GW_API gw_err gw_client_call(struct gw_client *client, const char *op, const gw_value *args,
                              int64_t timeout_ms, gw_value *ret, struct gw_error *why) GW_MUST_USE;
 /* One item of a stream, borrowed for the call. false ends the stream. */

@@ -34,10 +34,10 @@ typedef enum gw_field_kind {
 struct gw_field {
     const char *name;
     gw_field_kind kind;
-    uint32_t offset;               /* of the member in its struct, bytes */
-    uint32_t size;                 /* of the member, bytes */
-    uint32_t since;                /* type version that brought it; 0 and 1 = always there */
-    const char *alias;             /* former name that still decodes, or NULL */
+    uint32_t offset;   /* of the member in its struct, bytes */
+    uint32_t size;     /* of the member, bytes */
+    uint32_t since;    /* type version that brought it; 0 and 1 = always there */
+    const char *alias; /* name under which it is stored, of an earlier version; or NULL */
     const struct gw_field *fields; /* GW_FIELD_STRUCT, GW_FIELD_LIST: table of the element */
     uint32_t field_count;
     uint32_t elem_size; /* GW_FIELD_LIST: sizeof the element, bytes */
@@ -70,7 +70,9 @@ struct gw_field {
     {                                                                                              \
         .name = #m, .kind = GW_FIELD_KIND_(((T *)0)->m), .since = (v), GW_MEMBER_(T, m)            \
     }
-/* A field that was called `old` in earlier versions. */
+/* A field that was called `old` in the first version that had it. It is still stored under that
+ * name, so that hosts with older and newer builds of the type read and write the same field; a
+ * field that is renamed again keeps its first `old`. */
 #define GW_FIELD_RENAMED(T, m, old)                                                                \
     {                                                                                              \
         .name = #m, .kind = GW_FIELD_KIND_(((T *)0)->m), .alias = (old), GW_MEMBER_(T, m)          \
