@@ -117,7 +117,7 @@ help:
 	@echo 'make            build/godwit and the demo plugins in build/agents'
 	@echo 'make deps       install the Debian packages (as root), or print the one command'
 	@echo 'make demo       the main job, end to end: three hosts, a survey, a kill -9'
-	@echo 'make test       everything; parts: test-unit test-mesh test-system test-fuzz'
+	@echo 'make test       everything; parts: test-model test-unit test-mesh test-system test-fuzz'
 	@echo 'make sim        SEEDS=1000 seeds of the simulated mesh; SEED=n that one alone'
 	@echo 'make bench      figures, also in build/bench.json'
 	@echo 'make check      format, headers alone, layers, tables against docs, clang-tidy, -fanalyzer'

@@ -2,7 +2,7 @@
 # Run test programs, one line each, and end with the one line "N passed, N failed[, N skipped]".
 #   tests/run.sh KIND:PROGRAM...
 #     unit mesh thread  cmocka programs: its own counts
-#     system            a bats file: its own counts
+#     system model      a bats file: its own counts
 #     fuzz              a replay of tests/fuzz/corpus/<name>: one test
 #     lint              a script: one test
 # Each program has a time-out and a temporary directory of its own. What a failed one printed follows its
@@ -26,7 +26,7 @@ count() { grep -cE "$1" "$2" || true; }
 # What a reader wants of a failed program's output: the faults, and how it ended.
 tell_failure() {
     case $1 in
-    system) grep -A 25 '^not ok' "$2" | grep -v '^ok ' | head -n 120 ;;
+    system | model) grep -A 25 '^not ok' "$2" | grep -v '^ok ' | head -n 120 ;;
     unit | mesh | thread)
         grep -E '^\[  (ERROR|FAILED)|^\[   LINE|ERROR: |SUMMARY: |: runtime error: |WARNING: Thread' "$2" | head -n 30
         grep -A 12 -E 'ERROR: |WARNING: Thread' "$2" | head -n 25
@@ -44,7 +44,7 @@ run_one() {
     tmp=$(mktemp -d)
     start=$(date +%s%N)
     case $kind in
-    system) set -- bats --tap "$program" ;;
+    system | model) set -- bats --tap "$program" ;;
     fuzz) set -- "$program" "tests/fuzz/corpus/${name#fuzz/replay_}" ;;
     *) set -- "$program" ;;
     esac
@@ -57,7 +57,7 @@ run_one() {
         failed=$(sum '^ *([0-9]+) FAILED TEST\(S\).*' "$log")
         skipped=$(sum '^\[  SKIPPED \] ([0-9]+) test\(s\).*' "$log")
         ;;
-    system)
+    system | model)
         skipped=$(count '^ok [0-9]+ .*# skip' "$log")
         passed=$(($(count '^ok [0-9]+ ' "$log") - skipped))
         failed=$(count '^not ok [0-9]+ ' "$log")

@@ -80,9 +80,10 @@ RUN_MESH = $(MESH_SRC:%.c=mesh:$(BA)/%)
 RUN_FUZZ = $(FUZZ_SRC:tests/fuzz/fuzz_%.c=fuzz:$(BA)/tests/fuzz/replay_%)
 RUN_THREAD = $(THREAD_BIN:$(B)/%=thread:build/san-thread/%)
 RUN_SYSTEM = $(patsubst %,system:%,$(sort $(wildcard tests/system/*.bats)))
+RUN_MODEL = $(patsubst %,model:%,$(wildcard tests/model/*.bats))
 RUN_LINT = $(addprefix lint:tests/lint/,layers.sh tables.sh headers.sh forbidden.sh words.sh docs.sh)
 
-.PHONY: test test-run test-unit test-mesh test-fuzz test-system check check-run fuzz cover
+.PHONY: test test-run test-model test-unit test-mesh test-fuzz test-system check check-run fuzz cover
 test:
 	$(Q)tools/deps.sh ensure build test
 	$(SUB) test-run
@@ -91,7 +92,10 @@ test-run:
 	$(SUB) build-system
 	$(SUB) SAN=$(ASAN) build-unit build-mesh build-replay
 	$(SUB) SAN=thread build-thread
-	$(Q)tests/run.sh $(RUN_LINT) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) $(RUN_SYSTEM)
+	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) $(RUN_SYSTEM)
+
+test-model:
+	$(Q)tests/run.sh $(RUN_MODEL)
 
 test-unit:
 	$(SUB) SAN=$(ASAN) build-unit
