@@ -140,6 +140,13 @@ bool cli_interrupted(void)
     return interrupts != 0;
 }
 
+void cli_catch_interrupt(struct gw_client *client)
+{
+    struct sigaction action = {.sa_handler = on_sigint, .sa_flags = (int)SA_RESETHAND};
+    interrupt_client = client;
+    sigaction(SIGINT, &action, NULL);
+}
+
 gw_err cli_client(struct cli *cli, struct gw_client **ret, struct gw_error *why)
 {
     if (!cli->client) {
@@ -152,9 +159,7 @@ gw_err cli_client(struct cli *cli, struct gw_client **ret, struct gw_error *why)
             .tracestate = getenv("TRACESTATE"),
         };
         GW_TRY(gw_client_open(&o, &cli->client, why));
-        interrupt_client = cli->client;
-        struct sigaction action = {.sa_handler = on_sigint, .sa_flags = (int)SA_RESETHAND};
-        sigaction(SIGINT, &action, NULL);
+        cli_catch_interrupt(cli->client);
         if (cli->verbose) {
             output_note(cli, "connected to %s%s", gw_client_where(cli->client),
                         gw_client_is_local(cli->client) ? " by its socket" : "");

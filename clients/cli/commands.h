@@ -60,5 +60,8 @@ gw_err mesh_token_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err mesh_tokens_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err mesh_revoke_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err mesh_status_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+/* cmd_selftest.c */
+extern const struct cli_option selftest_options[];
+gw_err selftest_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 
 #endif
