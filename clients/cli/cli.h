@@ -51,8 +51,8 @@ int cli_main(int argc, char **argv, const struct cli_command *extra, size_t extr
 /* The client of this run, connected at the first call. From then on Ctrl-C ends the call that runs.
  */
 gw_err cli_client(struct cli *cli, struct gw_client **ret, struct gw_error *why) GW_MUST_USE;
-/* From now on Ctrl-C is counted, and ends the call that runs on `client` (NULL allowed); a second one
- * ends the program. */
+/* From now on Ctrl-C is counted, and ends the call that runs on `client` (NULL allowed); a second
+ * one ends the program. */
 void cli_catch_interrupt(struct gw_client *client);
 /* Whether Ctrl-C was pressed since. */
 bool cli_interrupted(void);
