@@ -184,7 +184,7 @@ static gw_err step(struct selftest *t, struct gw_error *why)
     }
     if (one_in(t, SLEEP_ONE_IN) &&
         mesh_client(&t->mesh, pick(t, MESH_HOSTS), &client, NULL) == GW_OK &&
-        gw_client_deactivate(client, a->id, true, CALL_MS, NULL, NULL) == GW_OK) {
+        gw_client_deactivate(client, a->id, NULL, CALL_MS, NULL, NULL) == GW_OK) {
         t->sleeps++;
     }
     t->steps++;
