@@ -91,7 +91,7 @@ static void sub_free(struct node *n, struct sub *s)
 static struct span own_key(uint8_t raw[ROW_KEY_BYTES + LIMIT_NAME_BYTES], const gw_id *agent,
                            uint64_t epoch, const char *topic)
 {
-    size_t n = strlen(topic);
+    size_t n = strnlen(topic, LIMIT_NAME_BYTES);
     row_key(raw, agent, epoch);
     memcpy(raw + ROW_KEY_BYTES, topic, n);
     return (struct span){raw, ROW_KEY_BYTES + n};
@@ -101,7 +101,7 @@ static struct span own_key(uint8_t raw[ROW_KEY_BYTES + LIMIT_NAME_BYTES], const 
 static struct span heard_key(uint8_t raw[ROW_KEY_BYTES + GW_ID_BYTES + LIMIT_NAME_BYTES],
                              const gw_id *agent, const char *topic)
 {
-    size_t n = strlen(topic);
+    size_t n = strnlen(topic, LIMIT_NAME_BYTES);
     row_key(raw, &(gw_id){{0}}, 0);
     memcpy(raw + ROW_KEY_BYTES, agent->b, GW_ID_BYTES);
     memcpy(raw + ROW_KEY_BYTES + GW_ID_BYTES, topic, n);
