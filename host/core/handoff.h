@@ -51,6 +51,7 @@ struct ticket_out {
     struct buf body; /* signed; for repeats, with the payloads */
     uint8_t signature[TICKET_SIGNATURE_BYTES];
     uint8_t nonce[TICKET_NONCE_BYTES];
+    bool full;        /* the destination has refused for want of room */
     bool staged_sent; /* the destination may hold staged rows */
 };
 

@@ -312,8 +312,10 @@ struct peer {
     char url[257];
     uint8_t key[32];
     bool has_key;
-    bool up;     /* a link is there and HELLO came */
-    bool linked; /* a link is there */
+    bool up; /* a link is there and HELLO came */
+    int64_t
+        full_until_us; /* it refused an agent for want of room: not chosen before (0 = did not) */
+    bool linked;       /* a link is there */
     bool self;
     bool kept;             /* a row stands for it */
     int64_t down_since_us; /* while it is not up: since when, or since the start of this host */
@@ -773,6 +775,10 @@ gw_err peers_pick(struct node *n, const char *selector, bool not_self, struct pe
 /* Hosts that a selector names; up to cap, returns how many match (self included); 0 with `why`. */
 size_t peers_select(struct node *n, const char *selector, struct peer **ret, size_t cap,
                     struct gw_error *why);
+/* It refused an agent for want of room: for a while others are chosen where there is a choice. */
+void peer_is_full(struct peer *p, int64_t now_us);
+/* A host that would take an agent of the type in its place, as far as is known; NULL: none. */
+const struct peer *peer_better(const struct node *n, const struct peer *full, const char *type);
 /* The same among hosts that carry every tag of `require` (list of texts; NULL or nil: none).
  * GW_EREFUSED names the first tag that is missing. */
 gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self,

@@ -52,6 +52,40 @@ static const char *missing_tag(const struct peer *p, const gw_value *require)
     return NULL;
 }
 
+#define FULL_US 5000000 /* as long as a host that was full is not asked again */
+
+void peer_is_full(struct peer *p, int64_t now_us)
+{
+    p->full_until_us = now_us + FULL_US;
+}
+
+static bool may_have_room(const struct node *n, const struct peer *p)
+{
+    return p->full_until_us == 0 || n->env->mono_us(n->env->ctx) >= p->full_until_us;
+}
+
+const struct peer *peer_better(const struct node *n, const struct peer *full, const char *type)
+{
+    for (const struct peer *p = n->peers; p; p = p->hh.next) {
+        if (p != full && !p->self && p->up && move_out_takes_type(p, type) && may_have_room(n, p)) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* Of those that are up, who is not known to be full, in front; how many. */
+static size_t with_room(const struct node *n, struct peer **found, size_t ups)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ups; i++) {
+        if (may_have_room(n, found[i])) {
+            found[count++] = found[i];
+        }
+    }
+    return count;
+}
+
 /* One of `found`, which has all that match; it is put in order anew. */
 static gw_err pick(struct node *n, struct peer **found, size_t count, bool choice, bool not_self,
                    const gw_value *require, struct peer **ret, struct gw_error *why)
@@ -83,9 +117,21 @@ static gw_err pick(struct node *n, struct peer **found, size_t count, bool choic
         gw_hint(why, "`godwit hosts` shows the state of each member");
         return GW_EUNREACHABLE;
     }
+    if (!choice) {
+        *ret = found[0];
+        return GW_OK;
+    }
+    first = found[0];
+    ups = with_room(n, found, ups);
+    if (ups == 0) {
+        gw_fail(why, GW_EBUSY, "every host that fits is full, host \"%s\" for one",
+                peer_label(first));
+        gw_hint(why, "try again in %d s, or name more hosts", FULL_US / 1000000);
+        return GW_EBUSY;
+    }
     uint32_t random;
     node_random(n, &random, sizeof random);
-    *ret = found[choice ? random % ups : 0];
+    *ret = found[random % ups];
     return GW_OK;
 }
 

@@ -188,6 +188,16 @@ void ticket_out_abort(struct ticket_out *t, const struct gw_error *why)
     ticket_out_drop(t);
 }
 
+/* The destination's own word. */
+static gw_err refused(struct ticket_out *t, gw_err code, const char *reason, struct gw_error *why)
+{
+    if (code == GW_EBUSY) {
+        t->full = true;
+        peer_is_full(t->to, t->node->env->mono_us(t->node->env->ctx));
+    }
+    return gw_fail(why, code, "host \"%s\" refused: %.250s", peer_label(t->to), reason);
+}
+
 /* Those who are `out` of the ticket, with the reasons that the destination gave, if any. */
 static void abort_refused(struct ticket_out *t, struct mp reasons)
 {
@@ -201,7 +211,7 @@ static void abort_refused(struct ticket_out *t, struct mp reasons)
         m = find_move(t, &r.agent);
         if (m && m->out) {
             struct gw_error why;
-            gw_fail(&why, r.why.code, "host \"%s\" refused: %.250s", peer_label(t->to), r.why.text);
+            (void)refused(t, r.why.code, r.why.text, &why);
             move_out_abort(m, &why);
         }
     }
@@ -450,8 +460,7 @@ static gw_err read_receipt(struct ticket_out *t, const struct frame *f, struct m
         return bad;
     }
     if (code != GW_OK) {
-        return gw_fail(why, gw_err_from_wire(code), "host \"%s\" refused: %.250s",
-                       peer_label(t->to), reason);
+        return refused(t, gw_err_from_wire(code), reason, why);
     }
     if (mp_read_bin(&r, &body) != GW_OK ||
         mp_read_fixed(&r, signature, sizeof signature) != GW_OK) {
@@ -679,8 +688,7 @@ static void offer_answer(void *arg, gw_err err, const struct frame *f)
         return;
     }
     if (err == GW_OK) {
-        gw_fail(&why, gw_err_from_wire(code), "host \"%s\" refused: %.250s", peer_label(t->to),
-                reason);
+        (void)refused(t, gw_err_from_wire(code), reason, &why);
     } else {
         gw_fail(&why, err, "host \"%s\" does not answer the offer", peer_label(t->to));
     }

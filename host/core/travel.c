@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/selector.h"
+
 /* ---- dispatch ---- */
 
 static gw_value place(const gw_id *agent, const char *host, uint64_t epoch, const gw_id *ticket)
@@ -87,10 +89,32 @@ static bool is_repeat(struct node *n, struct op_call *call, struct agent *a,
     return true;
 }
 
+/* The destination had no room: when the selector leaves a choice, the next one is asked (which the
+ * destination of now is not among, peers_pick); else one that may have room is named. */
+static void no_room(struct op_call *call, const struct move_out *m, const struct gw_error *why)
+{
+    struct node *n = m->t->node;
+    struct gw_error full = *why;
+    struct selector s;
+    const char *to = gw_map_str(&call->args, "to", "");
+    if (selector_parse(to, &s, NULL) == GW_OK && (s.kind == SELECT_ANY || s.kind == SELECT_TERMS)) {
+        call_again_later(n, call);
+        return;
+    }
+    const struct peer *better = peer_better(n, m->t->to, m->type);
+    if (better) {
+        gw_hint(&full, "host \"%s\" takes agents of this type and may have room",
+                peer_label(better));
+    }
+    op_fail(call, &full);
+}
+
 static void dispatched(void *arg, gw_err err, struct move_out *m, const struct gw_error *why)
 {
     struct op_call *call = arg;
-    if (err != GW_OK) {
+    if (err == GW_EBUSY && m && m->t->full) {
+        no_room(call, m, why);
+    } else if (err != GW_OK) {
         op_fail(call, why);
     } else {
         answer_place(call, &m->agent_id, peer_label(m->t->to), m->epoch + 1, &m->t->id);

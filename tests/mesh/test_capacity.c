@@ -122,6 +122,37 @@ static void test_a_full_host_refuses(void **state)
     mesh_free(m);
 }
 
+/* With a choice a full host is passed by, by name another one is told of; nobody has room: busy. */
+static void test_a_full_host_names_better_ones(void **state)
+{
+    (void)state;
+    struct mesh *m = full_mesh(5, 3, 1, 1);
+    char id[GW_ID_TEXT];
+    (void)mesh_create(m, 1, "tally");
+    for (size_t i = 0; i < 12;
+         i++) { /* by chance the full one would be chosen first in half of them */
+        gw_id a = mesh_create(m, 0, "tally");
+        mesh_must(m, 0, NULL, "dispatch", "{'agent': '%s', 'to': 'any', 'key': 'k%zu'}",
+                  gw_id_text(&a, id), i);
+        assert_int_equal(mesh_where(m, &a, NULL), 2);
+        mesh_run(m, 6000); /* until it would be asked again */
+    }
+    gw_id a = mesh_create(m, 0, "tally");
+    struct mesh_call *c =
+        mesh_ask(m, 0, "dispatch", "{'agent': '%s', 'to': 'h1'}", gw_id_text(&a, id));
+    assert_int_equal(mesh_wait(m, c, 10000), GW_EBUSY);
+    assert_non_null(strstr(c->why.hint, "h2"));
+    mesh_call_free(c);
+    mesh_stop(m, 2);
+    mesh_run(m, 1000);
+    c = mesh_ask(m, 0, "dispatch", "{'agent': '%s', 'to': 'any'}", id);
+    assert_int_equal(mesh_wait(m, c, 10000), GW_EBUSY);
+    assert_non_null(strstr(c->why.text, "every host that fits is full"));
+    mesh_call_free(c);
+    assert_int_equal(mesh_add(m, 0, &a, "one"), GW_OK);
+    mesh_free(m);
+}
+
 /* What does not fit into one host goes to the other. */
 static void test_a_drain_fills_what_there_is(void **state)
 {
@@ -234,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_storm_of_clones_ends_at_the_limit),
         cmocka_unit_test(test_a_full_host_refuses),
+        cmocka_unit_test(test_a_full_host_names_better_ones),
         cmocka_unit_test(test_a_drain_fills_what_there_is),
         cmocka_unit_test(test_more_redirects_than_are_followed),
         cmocka_unit_test(test_a_long_queue_keeps_its_order),
