@@ -29,6 +29,7 @@ struct engine_ask {
     UT_hash_handle hh; /* by stream, until it is answered */
     uint64_t stream;
     struct packet *answer; /* NULL until it is here */
+    uint64_t answered;     /* its number among the answers; 0 until it is here */
     struct waiter *waiter; /* who waits for it just now, or NULL */
     bool reserved;         /* counts among the blocked ones from its start on */
 };
@@ -53,6 +54,7 @@ struct pool {
     LIST_HEAD(, waiter) waiters;
     LIST_HEAD(, saver) savers;
     uint64_t streams; /* of our CALLs */
+    uint64_t answers; /* that have come to them */
     int64_t slow_ns;  /* running mean of the time in handlers */
     unsigned at_work; /* handlers that run and do not wait for an answer */
     unsigned blocked; /* handlers that do */
@@ -112,6 +114,7 @@ static bool deliver(struct pool *p, struct packet *packet)
     }
     HASH_DEL(p->asks, a);
     a->answer = packet;
+    a->answered = ++p->answers;
     if (a->waiter && a->waiter->missing > 0 && --a->waiter->missing == 0) {
         pthread_cond_signal(&a->waiter->here);
     }
@@ -546,11 +549,11 @@ static gw_err ask_wait(void *ctx, struct engine_ask *const *asks, size_t n, bool
     return err;
 }
 
-static bool ask_answered(void *ctx, const struct engine_ask *ask)
+static uint64_t ask_answered(void *ctx, const struct engine_ask *ask)
 {
     struct pool *p = ctx;
     lock(p);
-    bool answered = ask->answer;
+    uint64_t answered = ask->answered;
     unlock(p);
     return answered;
 }

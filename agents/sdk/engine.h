@@ -60,7 +60,8 @@ struct engine_io {
      * already. timeout_ms 0 only looks, GW_FOREVER has no limit. */
     gw_err (*wait)(void *ctx, struct engine_ask *const *asks, size_t n, bool all,
                    int64_t timeout_ms, struct gw_error *why);
-    bool (*answered)(void *ctx, const struct engine_ask *ask);
+    /* 0: not yet; else a number that is the smaller the earlier the answer came. */
+    uint64_t (*answered)(void *ctx, const struct engine_ask *ask);
     /* The outcome of one that is answered, once: `ret` is written only on success. */
     gw_err (*take)(void *ctx, struct engine_ask *ask, gw_value *ret, struct gw_error *why);
     /* Free it, answered or not. */

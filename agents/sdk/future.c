@@ -170,12 +170,16 @@ gw_err gw_wait_any(struct gw_call *call, struct gw_future *const *futures, size_
                            : gw_call_fail(call, GW_ENOT_FOUND, "there is no ask to wait for");
     free(asks);
     GW_TRY(err);
-    size_t i = 0;
-    while (!futures[i] || !futures[i]->ask || !call->io->answered(call->io_ctx, futures[i]->ask)) {
-        i++;
-        gw_assert(i < n);
+    uint64_t first = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t at =
+            futures[i] && futures[i]->ask ? call->io->answered(call->io_ctx, futures[i]->ask) : 0;
+        if (at > 0 && (first == 0 || at < first)) {
+            first = at;
+            *ret_index = i;
+        }
     }
-    *ret_index = i;
+    gw_assert(first > 0);
     return GW_OK;
 }
 

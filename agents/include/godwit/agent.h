@@ -421,8 +421,9 @@ GW_API gw_err gw_create_async(struct gw_call *call, const char *type, gw_value s
  * too many handlers wait: the ask stays open. ret_reply NULL: dropped. */
 GW_API gw_err gw_wait(struct gw_call *call, struct gw_future *future, int64_t timeout_ms,
                       gw_value *ret_reply) GW_MUST_USE;
-/* Wait until one of them is answered, well or not; gw_wait then takes it without waiting. NULL and
- * those that were taken are passed over. GW_ENOT_FOUND none is left; GW_ETIMEOUT; GW_EBUSY. */
+/* Wait until one of them is answered, well or not; gw_wait then takes it without waiting. Of
+ * several that are, it is the one whose answer came first. NULL and those that were taken are
+ * passed over. GW_ENOT_FOUND none is left; GW_ETIMEOUT; GW_EBUSY. */
 GW_API gw_err gw_wait_any(struct gw_call *call, struct gw_future *const *futures, size_t n,
                           int64_t timeout_ms, size_t *ret_index) GW_MUST_USE;
 /* Wait until all of them are answered, well or not. */

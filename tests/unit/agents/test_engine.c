@@ -409,7 +409,7 @@ static gw_err fake_wait(void *ctx, struct engine_ask *const *asks, size_t n, boo
     return answered >= (all ? n : 1) ? GW_OK : GW_ETIMEOUT;
 }
 
-static bool fake_answered(void *ctx, const struct engine_ask *ask)
+static uint64_t fake_answered(void *ctx, const struct engine_ask *ask)
 {
     (void)ctx;
     return ask->answered;

@@ -83,7 +83,7 @@ static gw_err wait_for(void *ctx, struct engine_ask *const *asks, size_t n, bool
     return answered >= (all ? n : 1) ? GW_OK : GW_ETIMEOUT;
 }
 
-static bool answered(void *ctx, const struct engine_ask *ask)
+static uint64_t answered(void *ctx, const struct engine_ask *ask)
 {
     (void)ctx;
     return ask->answered;
