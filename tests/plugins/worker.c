@@ -58,7 +58,8 @@ static gw_err notes(struct gw_call *call)
 /* Two of them that swap with each other at the same moment wait for each other. */
 static gw_err swap(struct gw_call *call)
 {
-    struct timespec t = {.tv_nsec = gw_arg_int(call, "ms") * 1000000};
+    struct timespec t = {.tv_sec = gw_arg_int(call, "ms") / 1000,
+                         .tv_nsec = gw_arg_int(call, "ms") % 1000 * 1000000};
     gw_value reply;
     nanosleep(&t, NULL);
     GW_TRY(gw_ask(call, gw_arg_id(call, "whom"), "add", gw_nil(), &reply));
@@ -133,7 +134,7 @@ static const struct gw_method methods[] = {
     {"add() -> (count: int)", add},
     {"notes() -> (notes: [string])", notes, GW_READ},
     {"ask(whom: agent) -> (got: any)", ask},
-    {"swap(whom: agent, ms: int[0..900]) -> (got: any)", swap},
+    {"swap(whom: agent, ms: int[0..5000]) -> (got: any)", swap},
     {"fan(whom: [agent], wait: int) -> (order: [string], sum: int)", fan},
     {"all(whom: [agent], wait: int, method: string = \"get\") -> (done: int, code: string)", all},
     {"say(text: string)", say},

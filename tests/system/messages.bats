@@ -58,8 +58,10 @@ count_is() { [ "$(field .reply.count send "$1" get)" = "$2" ]; }
     equal "$(field '.reply | "\(.done) \(.code)"' send "${id[1]}" all whom="${id[2]},${id[3]},${id[4]}" wait=20000 \
         method=add)" "3 ok"
     # 2 sleeps and then asks 1, which waits for it and for 3
-    gw --timeout 20s send "${id[2]}" swap whom="${id[1]}" ms=900 >"$work/swap" 2>&1 3>&- &
+    gw --timeout 20s send "${id[2]}" swap whom="${id[1]}" ms=3000 >"$work/swap" 2>&1 3>&- &
     swap=$!
+    swaps() { [ "$(field .running.method show "${id[2]}")" = swap ]; }
+    wait_until 10 swaps
     equal "$(field .reply.code --timeout 20s send "${id[1]}" all whom="${id[3]},${id[2]}" wait=-1 method=add)" ok
     failed=0
     wait $swap || failed=$?
