@@ -76,7 +76,7 @@ in_order() { equal "$(jq -r --arg w "$1:" '.reply.log[] | select(startswith($w))
     "$(tool flood)" gamma "$agent" hear b 10000 64 tell >"$work/b" 3>&- &
     second=$!
     for host in beta gamma alpha beta gamma alpha; do # with thousands that wait in its mailbox
-        wait_until 10 waiting "$agent" 500
+        wait_until 20 waiting_or_said "$agent" 500 $first $second
         gw -H alpha dispatch "$agent" $host >/dev/null
     done
     wait $first
@@ -85,7 +85,13 @@ in_order() { equal "$(jq -r --arg w "$1:" '.reply.log[] | select(startswith($w))
     wait_until 30 heard_all "$agent" 20000
 }
 
-waiting() { [ "$(field .mailbox.queued -H alpha show "$1")" -ge "$2" ]; }
+# waiting_or_said AGENT COUNT PID...: so many messages wait, or all of these senders have ended.
+waiting_or_said() {
+    local agent=$1 count=$2 each said=1
+    shift 2
+    for each in "$@"; do process_gone "$each" || said=0; done
+    [ $said = 1 ] || [ "$(field .mailbox.queued -H alpha show "$agent")" -ge "$count" ]
+}
 
 @test "a periodic timer fires the right number of times across sleep, moves and a killed host" {
     three_hosts
