@@ -56,6 +56,8 @@ struct host {
     struct gw_env env;
     int64_t turn_us; /* mono_us of this turn of the loop; 0 = not read yet */
     unsigned turn_reads;
+    uint8_t random[512]; /* supply of real_env.c */
+    size_t random_left;
     struct node *node;
     struct detach *detach;
     const struct host_config *config;

@@ -13,17 +13,12 @@
 
 /* ---- traces ---- */
 
-/* From a supply: the system is not asked for each message. Never all zero, which would be none. */
+/* Never all zero, which would be none. */
 static void fresh(struct node *n, uint8_t *ret, size_t len)
 {
     static const uint8_t zero[TRACE_ID_BYTES];
     do {
-        if (n->trace_supply_left < len) {
-            node_random(n, n->trace_supply, sizeof n->trace_supply);
-            n->trace_supply_left = sizeof n->trace_supply;
-        }
-        n->trace_supply_left -= len;
-        memcpy(ret, n->trace_supply + n->trace_supply_left, len);
+        node_random(n, ret, len);
     } while (memcmp(ret, zero, len) == 0);
 }
 
@@ -134,7 +129,8 @@ static struct span state_of(const struct op_call *call)
 {
     struct span state = text_of(&call->context, "tracestate");
     struct trace parent;
-    return trace_parse(text_of(&call->context, "traceparent"), &parent) == GW_OK &&
+    return state.n > 0 &&
+                   trace_parse(text_of(&call->context, "traceparent"), &parent) == GW_OK &&
                    trace_state_is_valid(state)
                ? state
                : (struct span){0};

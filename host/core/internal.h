@@ -454,8 +454,6 @@ struct node {
     struct log_line *log_lines; /* events.c: the last lines of agents */
     size_t log_head, log_count;
     struct trace trace; /* the span that is at work; none: nobody asked for what happens */
-    uint8_t trace_supply[512];
-    size_t trace_supply_left;
     LIST_HEAD(dated_list, work) dated; /* mailbox.c: works whose callers wait until a deadline */
     struct env_timer *dated_alarm;
     int64_t dated_next_us; /* when it rings; 0 = not set */
@@ -517,7 +515,7 @@ void agent_quarantine(struct node *n, struct agent *a, const struct peer *other,
 /* Highest epoch known here of an agent; 0 = none (H2, I2). */
 uint64_t agent_fence(struct node *n, const gw_id *id);
 /* By id, unique ending (4 or more characters) or alias, among those that live here. GW_EAMBIGUOUS
- * names some. */
+ * names some. `why` may be NULL. */
 gw_err agent_lookup(struct node *n, const char *text, struct agent **ret,
                     struct gw_error *why) GW_MUST_USE;
 struct live *agent_live(struct agent *a);
