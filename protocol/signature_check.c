@@ -234,7 +234,7 @@ gw_err sig_check(const struct sig_type *type, gw_value *v, sig_mode mode,
 static const struct sig_param *find(const struct sig_params *list, const char *name)
 {
     for (size_t i = 0; i < list->n; i++) {
-        if (strcmp(list->items[i].name, name) == 0) {
+        if (text_same(list->items[i].name, name)) {
             return &list->items[i];
         }
     }

@@ -219,7 +219,7 @@ static struct gw_member *find(const gw_value *map, const char *key)
         return NULL;
     }
     for (size_t i = 0; i < map->map.n; i++) {
-        if (strcmp(map->map.items[i].key, key) == 0) {
+        if (text_same(map->map.items[i].key, key)) {
             return &map->map.items[i];
         }
     }

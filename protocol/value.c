@@ -128,7 +128,7 @@ gw_err value_map_check_unique(const gw_value *map)
     if (map->map.n <= 16) {
         for (size_t i = 1; i < map->map.n; i++) {
             for (size_t k = 0; k < i; k++) {
-                if (strcmp(items[i].key, items[k].key) == 0) {
+                if (text_same(items[i].key, items[k].key)) {
                     return GW_EPROTO;
                 }
             }

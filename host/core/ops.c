@@ -133,7 +133,7 @@ const struct signature *op_signature(const struct op *op)
 const struct op *op_find(const char *name)
 {
     for (size_t i = 0; i < ops_count; i++) {
-        if (strcmp(ops_table[i].name, name) == 0) {
+        if (text_same(ops_table[i].name, name)) {
             return &ops_table[i];
         }
     }

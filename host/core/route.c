@@ -480,8 +480,9 @@ static void route_step(struct route *r)
     struct agent *a = NULL;
     const char *text = gw_map_str(&r->call->args, "agent", "");
     gw_err err = r->has_id ? ((a = agent_find(n, &r->id)) ? GW_OK : GW_EAGENT_NOT_FOUND)
-                           : agent_lookup(n, text, &a, &why);
+                           : agent_lookup(n, text, &a, NULL);
     if (err == GW_EAMBIGUOUS) {
+        err = agent_lookup(n, text, &a, &why); /* for the words, which nobody else wants */
         route_fail(r, &why);
         return;
     }

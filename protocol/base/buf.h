@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <godwit/err.h>
 
@@ -59,5 +60,11 @@ void free_charp(char **p); /* for GW_AUTO(free_charp) char *text = NULL; */
 /* Allocation that a program cannot go on without: small fixed-size objects at start-up only. */
 void *xcalloc(size_t n, size_t size);
 char *xstrdup(const char *text);
+
+/* Keys and names are looked for in short lists, where most differ in their first letter. */
+static inline bool text_same(const char *a, const char *b)
+{
+    return a[0] == b[0] && strcmp(a, b) == 0;
+}
 
 #endif
