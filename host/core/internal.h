@@ -455,6 +455,8 @@ struct node {
     size_t log_head, log_count;
     struct trace trace; /* the span that is at work; none: nobody asked for what happens */
     LIST_HEAD(dated_list, work) dated; /* mailbox.c: works whose callers wait until a deadline */
+    struct work *spare_works; /* work.c: blocks for the next ones */
+    size_t spare_works_count;
     struct env_timer *dated_alarm;
     int64_t dated_next_us; /* when it rings; 0 = not set */
     uint64_t messages_count, moves_out_count, moves_in_count, moves_aborted_count;
@@ -567,6 +569,7 @@ void mailbox_free(struct node *n);
 /* ---- work.c ---- */
 struct work *work_new(struct node *n, struct agent *a, frame_hook hook);
 void work_free(struct work *w);
+void works_free(struct node *n); /* the blocks kept for reuse, at the end of the node */
 /* A row of REQUESTS, STREAMS, OUTBOX or INBOX of its agent. */
 void live_know_row(struct live *live, const struct storage_row *row);
 void live_know_done(struct live *live);

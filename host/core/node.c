@@ -508,6 +508,7 @@ void node_free(struct node *n)
     locations_free(n);
     types_free(n);
     peers_free(n);
+    works_free(n);
     free(n->runners);
     sodium_memzero(&n->cfg.key, sizeof n->cfg.key);
     free(n);

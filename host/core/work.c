@@ -11,9 +11,50 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Those of a window of messages: the blocks are larger than what malloc keeps at hand. Sanitizers
+ * are to see every end of one. */
+#ifdef __SANITIZE_ADDRESS__
+#define SPARE_WORKS 0
+#else
+#define SPARE_WORKS 64
+#endif
+
+static struct work *take_block(struct node *n)
+{
+    struct work *w = n->spare_works;
+    if (!w) {
+        return xcalloc(1, sizeof *w);
+    }
+    n->spare_works = w->link.tqe_next;
+    n->spare_works_count--;
+    *w = (struct work){0};
+    return w;
+}
+
+static void keep_block(struct node *n, struct work *w)
+{
+    if (n->spare_works_count >= SPARE_WORKS) {
+        free(w);
+        return;
+    }
+    w->link.tqe_next = n->spare_works;
+    n->spare_works = w;
+    n->spare_works_count++;
+}
+
+void works_free(struct node *n)
+{
+    while (n->spare_works) {
+        struct work *w = n->spare_works;
+        n->spare_works = w->link.tqe_next;
+        free(w);
+    }
+    n->spare_works_count = SPARE_WORKS; /* nothing is kept any more */
+}
+
 struct work *work_new(struct node *n, struct agent *a, frame_hook hook)
 {
-    struct work *w = xcalloc(1, sizeof *w);
+    struct work *w = take_block(n);
     w->node = n;
     w->agent = a;
     w->hook = hook;
@@ -49,7 +90,7 @@ void work_free(struct work *w)
     buf_free(&w->args);
     buf_free(&w->chain);
     buf_free(&w->kept);
-    free(w);
+    keep_block(w->node, w);
 }
 
 static void enqueue(struct live *live, struct work *w, bool front)
