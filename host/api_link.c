@@ -154,20 +154,29 @@ static bool on_item(struct op_call *call, const gw_value *value)
 
 /* --- reading a CALL --- */
 
+static gw_err measure_map(struct mp m, const char *what, struct span *ret_raw, struct gw_error *why)
+{
+    return mp_skip(&m, ret_raw) == GW_OK
+               ? GW_OK
+               : gw_fail(why, GW_EPROTO, "the %s of the call are damaged", what);
+}
+
 static gw_err read_map(struct mp *m, const char *what, size_t max_bytes, gw_value *ret,
                        struct gw_error *why)
 {
-    struct span raw;
+    struct mp whole = *m;
+    struct span raw = {m->p, (size_t)(m->end - m->p)};
     gw_value v = gw_nil();
-    if (mp_skip(m, &raw) != GW_OK) {
-        return gw_fail(why, GW_EPROTO, "the %s of the call are damaged", what);
+    if (raw.n > max_bytes) { /* with what comes behind; else nothing has to be measured */
+        GW_TRY(measure_map(whole, what, &raw, why));
     }
     if (raw.n > max_bytes) {
         return gw_fail(why, GW_ETOO_BIG, "the %s of the call are larger than %zu bytes", what,
                        max_bytes);
     }
-    if (value_unpack_span(raw, &v) != GW_OK || (v.kind != GW_MAP && v.kind != GW_NIL)) {
+    if (value_unpack(m, &v) != GW_OK || (v.kind != GW_MAP && v.kind != GW_NIL)) {
         gw_value_free(&v);
+        GW_TRY(measure_map(whole, what, &raw, why));
         return gw_fail(why, GW_EPROTO, "the %s of the call are not a map", what);
     }
     *ret = v;

@@ -329,8 +329,9 @@ static void forwarded(void *arg, gw_err err, const struct frame *f)
     struct node *n = r->n;
     struct gw_error why = {0};
     gw_value value = gw_nil();
-    if (n->env->mono_us(n->env->ctx) - r->sent_us > RESEND_US) {
-        r->began_us = n->env->mono_us(n->env->ctx); /* it was held there: what comes now is new */
+    int64_t now_us = node_turn_us(n);
+    if (now_us - r->sent_us > RESEND_US) {
+        r->began_us = now_us; /* it was held there: what comes now is new */
         r->call->waits_since_us = 0;
     }
     if (err != GW_OK) {
@@ -403,7 +404,7 @@ static void route_send(struct route *r, struct peer *to)
     } /* there an alias may mean another agent */
     r->call->in_turn = false;
     r->to = to;
-    r->sent_us = n->env->mono_us(n->env->ctx);
+    r->sent_us = node_turn_us(n);
     forward_frame(n, r->call, stream, &frame);
     peer_request(n, to, stream, &frame, call_left_ms(n, r->call, CALL_TIMEOUT_MS), forwarded, r);
 }
@@ -521,7 +522,6 @@ void route_call(struct node *n, struct op_call *call,
                 void (*local)(struct node *n, struct op_call *call, struct agent *a))
 {
     struct route *r = xcalloc(1, sizeof *r);
-    *r = (struct route){
-        .n = n, .call = call, .local = local, .began_us = n->env->mono_us(n->env->ctx)};
+    *r = (struct route){.n = n, .call = call, .local = local, .began_us = node_turn_us(n)};
     route_step(r);
 }
