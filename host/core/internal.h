@@ -455,7 +455,7 @@ struct node {
     size_t log_head, log_count;
     struct trace trace; /* the span that is at work; none: nobody asked for what happens */
     LIST_HEAD(dated_list, work) dated; /* mailbox.c: works whose callers wait until a deadline */
-    struct work *spare_works; /* work.c: blocks for the next ones */
+    struct work *spare_works;          /* work.c: blocks for the next ones */
     size_t spare_works_count;
     struct env_timer *dated_alarm;
     int64_t dated_next_us; /* when it rings; 0 = not set */
