@@ -33,7 +33,7 @@ static struct work *take_block(struct node *n)
 
 static void keep_block(struct node *n, struct work *w)
 {
-    if (n->spare_works_count >= SPARE_WORKS) {
+    if (n->spare_works_count + 1 > SPARE_WORKS) {
         free(w);
         return;
     }
