@@ -271,7 +271,7 @@ static gw_err fill_default(const struct sig_param *param, gw_value *args)
 {
     gw_value copy = {0};
     GW_TRY(gw_value_copy(&param->fallback, &copy));
-    return value_map_append(args, strdup(param->name), copy); /* it is not there yet */
+    return gw_map_set(args, param->name, copy);
 }
 
 gw_err signature_check_args(const struct signature *sig, gw_value *args, bool text,
