@@ -163,8 +163,8 @@ static gw_err collect(struct gw_call *call, struct gw_future *const *futures, si
 gw_err gw_wait_any(struct gw_call *call, struct gw_future *const *futures, size_t n,
                    int64_t timeout_ms, size_t *ret_index)
 {
-    struct engine_ask **asks;
-    size_t count;
+    struct engine_ask **asks = NULL;
+    size_t count = 0;
     GW_TRY(collect(call, futures, n, &asks, &count));
     gw_err err = count > 0 ? await(call, asks, count, false, timeout_ms)
                            : gw_call_fail(call, GW_ENOT_FOUND, "there is no ask to wait for");
@@ -186,8 +186,8 @@ gw_err gw_wait_any(struct gw_call *call, struct gw_future *const *futures, size_
 gw_err gw_wait_all(struct gw_call *call, struct gw_future *const *futures, size_t n,
                    int64_t timeout_ms)
 {
-    struct engine_ask **asks;
-    size_t count;
+    struct engine_ask **asks = NULL;
+    size_t count = 0;
     GW_TRY(collect(call, futures, n, &asks, &count));
     gw_err err = count > 0 ? await(call, asks, count, true, timeout_ms) : GW_OK;
     free(asks);

@@ -129,8 +129,7 @@ static struct span state_of(const struct op_call *call)
 {
     struct span state = text_of(&call->context, "tracestate");
     struct trace parent;
-    return state.n > 0 &&
-                   trace_parse(text_of(&call->context, "traceparent"), &parent) == GW_OK &&
+    return state.n > 0 && trace_parse(text_of(&call->context, "traceparent"), &parent) == GW_OK &&
                    trace_state_is_valid(state)
                ? state
                : (struct span){0};
