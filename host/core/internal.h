@@ -191,7 +191,6 @@ struct live {
     size_t arriving;          /* messages whose acceptance is not durable yet: queued then */
     size_t queued_bytes;
     struct work *current;     /* running, or waiting for a read */
-    struct telling *telling;  /* send.c: accepted last, on its way to the disk; else NULL */
     struct work *suspended;   /* save.c: `run` that waits for its save, and for messages between */
     size_t save_messages;     /* that may still come between */
     struct gw_error save_why; /* how its save has ended */
@@ -257,8 +256,6 @@ struct work {
     bool direct;     /* has no handler: goes from the queue to its transaction, past the runner */
     uint64_t inbox;  /* number of the durable inbox row it stands for; 0 = none */
     struct carry carry;
-    bool leads; /* only_known: later messages for `led` wait for it (pressure.c) */
-    gw_id led;
     LIST_ENTRY(work) dated; /* node->dated, while somebody waits for it until its deadline */
     bool is_dated;
     bool expired;              /* its deadline passed before it began */
@@ -393,8 +390,7 @@ struct node {
     TAILQ_HEAD(ended_list, location) endings; /* locations.c: rows that are forgotten in time */
     size_t hint_count;
     LIST_HEAD(again_list, again) agains;
-    uint64_t calls_number; /* pressure.c: of the last message that came */
-    struct crowd *crowds;  /* pressure.c: calls before full mailboxes, by agent */
+    struct crowd *crowds; /* pressure.c: calls before full mailboxes, by agent */
     size_t waiting_count, waiting_bytes;
     struct ticket_out *tickets_out; /* handoff.h */
     struct ticket_in *tickets_in;
@@ -696,14 +692,6 @@ bool pressure_admits(struct node *n, struct op_call *call, const struct agent *a
 bool pressure_full(const struct node *n, const struct agent *a);
 /* There may be room in this mailbox, or the agent has left. */
 void pressure_ease(struct node *n, const gw_id *agent);
-/* Whether a message may find its way now; else it waits behind those that do. */
-bool pressure_turn(struct node *n, struct op_call *call);
-/* It cannot go on now, and is run again in a moment, before those that came later. False: it is
- * none that can be kept waiting here. */
-bool pressure_pause(struct node *n, struct op_call *call);
-/* Those that come later for its agent wait until pressure_led. False: they do not. */
-bool pressure_lead(struct node *n, struct op_call *call, gw_id *ret_agent);
-void pressure_led(struct node *n, const gw_id *agent);
 /* `busy` with {retry_ms}. */
 void pressure_answer_busy(struct op_call *call, const struct gw_error *why);
 void pressure_refuse_all(struct node *n, const struct gw_error *why); /* the host stops */

@@ -34,7 +34,6 @@ struct op_call {
     int64_t pending_since_us; /* of route.c: the agent answers later; 0 = not that it is known */
     bool waits;               /* by the door: the caller can be kept waiting (a link) */
     bool in_turn;             /* of pressure.c: it has waited */
-    uint64_t number;          /* of pressure.c: as they came; 0 = none yet */
     size_t bytes;             /* by the door: of the frame that it came in */
     /* of carry.c, filled when it begins */
     bool begun;

@@ -1,19 +1,11 @@
-/* Back-pressure and turn: calls that wait for an agent, before its mailbox is full or its place
- * known.
+/* Back-pressure: calls before a full mailbox.
  *
  * A caller that can be kept waiting (over a link: the door says so in op_call.waits) waits here, in
  * the order of priority and arrival, until the mailbox has room or nobody waits for the answer any
  * more; so a sender is slowed before it is refused, and needs no luck to get its turn. What waits
  * is bounded over the whole host, and by what one link may have open (api_link.c); beyond, and over
  * HTTP, the answer is `busy` at once, with {retry_ms}: the client library tries again by itself,
- * HTTP says Retry-After.
- *
- * Messages of one connection to one agent, of the same priority, are handled in the order in which
- * they came. So who cannot go on for another reason (the mesh is asked where the agent is, it is
- * being made, its host was lost) waits here, too, and later ones wait behind it: op_call.number
- * gives back its place to one that comes again.
- *
- * One-way messages of agents wait in the outbox of their sender (tells.c).
+ * HTTP says Retry-After. One-way messages of agents wait in the outbox of their sender (tells.c).
  */
 #include "host/core/internal.h"
 
@@ -21,7 +13,6 @@
 
 #define WAIT_MS  30000 /* of a call without a time-out of its own */
 #define RETRY_MS 500
-#define PAUSE_MS 20 /* until what could not go on is tried again */
 #define BATCH    64 /* calls that are let in before the loop turns to others */
 
 struct waiting {
@@ -37,8 +28,6 @@ struct crowd {         /* what waits for one agent */
     struct node *n;
     TAILQ_HEAD(crowd_calls, waiting) calls; /* by priority, then as they came */
     bool easing;                            /* let_in will come */
-    struct env_timer *pause;                /* runs: nobody is let in before; else NULL */
-    unsigned ahead;                         /* calls that are to find their way before these */
 };
 
 bool pressure_full(const struct node *n, const struct agent *a)
@@ -64,28 +53,9 @@ static struct crowd *crowd_find(const struct node *n, const gw_id *id)
     return c;
 }
 
-static struct crowd *crowd_of(struct node *n, const gw_id *id)
-{
-    struct crowd *c = n->crowds ? crowd_find(n, id) : NULL;
-    if (!c) {
-        c = xcalloc(1, sizeof *c);
-        c->agent = *id;
-        c->n = n;
-        TAILQ_INIT(&c->calls);
-        HASH_ADD(hh, n->crowds, agent, sizeof c->agent, c);
-    }
-    return c;
-}
-
-static bool stands(const struct crowd *c)
-{
-    const struct agent *a = agent_find(c->n, &c->agent);
-    return c->ahead > 0 || c->pause || (a && pressure_full(c->n, a));
-}
-
 static void crowd_settle(struct crowd *c)
 {
-    if (TAILQ_EMPTY(&c->calls) && !c->easing && !c->pause && c->ahead == 0) {
+    if (TAILQ_EMPTY(&c->calls) && !c->easing) {
         HASH_DEL(c->n->crowds, c);
         free(c);
     }
@@ -110,22 +80,12 @@ static void time_over(void *arg)
     struct waiting *w = arg;
     struct crowd *c = w->crowd;
     struct gw_error why;
-    const struct agent *a = agent_find(c->n, &c->agent);
-    bool full = a && pressure_full(c->n, a);
-    if (full) {
-        gw_fail(&why, GW_EBUSY, "the mailbox of the agent has stayed full (%zu messages may wait)",
-                c->n->cfg.limits.mailbox);
-        gw_hint(&why, "it is sent more than it can do; `godwit show` says what it does now");
-    } else {
-        gw_fail(&why, GW_ETIMEOUT, "the agent did not become ready in time");
-    }
+    gw_fail(&why, GW_EBUSY, "the mailbox of the agent has stayed full (%zu messages may wait)",
+            c->n->cfg.limits.mailbox);
+    gw_hint(&why, "it is sent more than it can do; `godwit show` says what it does now");
     struct op_call *call = leave(w);
     crowd_settle(c);
-    if (full) {
-        pressure_answer_busy(call, &why);
-    } else {
-        op_fail(call, &why);
-    }
+    pressure_answer_busy(call, &why);
 }
 
 static void caller_gone(void *arg)
@@ -141,15 +101,21 @@ static void caller_gone(void *arg)
 
 static void wait_here(struct node *n, struct op_call *call, const gw_id *agent)
 {
-    struct crowd *c = crowd_of(n, agent);
+    struct crowd *c = crowd_find(n, agent);
     struct waiting *w = xcalloc(1, sizeof *w);
     int64_t now_us = n->env->mono_us(n->env->ctx);
+    if (!c) {
+        c = xcalloc(1, sizeof *c);
+        c->agent = *agent;
+        c->n = n;
+        TAILQ_INIT(&c->calls);
+        HASH_ADD(hh, n->crowds, agent, sizeof c->agent, c);
+    }
     w->crowd = c;
     w->call = call;
     w->priority = gw_map_int(&call->args, "priority", PRIORITY_NORMAL);
     struct waiting *before = TAILQ_LAST(&c->calls, crowd_calls);
-    while (before && (before->priority < w->priority || /* what is urgent goes before, here too */
-                      (before->priority == w->priority && before->call->number > call->number))) {
+    while (before && before->priority < w->priority) { /* what is urgent goes before, here too */
         before = TAILQ_PREV(before, crowd_calls, link);
     }
     if (before) {
@@ -167,12 +133,6 @@ static void wait_here(struct node *n, struct op_call *call, const gw_id *agent)
     n->env->timer_start(n->env->ctx, w->timer, left_ms > 0 ? left_ms : 0);
 }
 
-static bool may_wait(const struct node *n, const struct op_call *call)
-{
-    return call->waits && n->waiting_count < LIMIT_WAITING_CALLS &&
-           n->waiting_bytes + call->bytes <= LIMIT_WAITING_BYTES;
-}
-
 bool pressure_admits(struct node *n, struct op_call *call, const struct agent *a)
 {
     struct gw_error why;
@@ -182,7 +142,8 @@ bool pressure_admits(struct node *n, struct op_call *call, const struct agent *a
     if (!pressure_full(n, a) && (in_turn || !before)) {
         return true;
     }
-    if (may_wait(n, call)) {
+    if (call->waits && n->waiting_count < LIMIT_WAITING_CALLS &&
+        n->waiting_bytes + call->bytes <= LIMIT_WAITING_BYTES) {
         wait_here(n, call, &a->id);
         if (!pressure_full(n, a)) {
             pressure_ease(n, &a->id);
@@ -201,12 +162,17 @@ static void let_in(void *arg)
     struct crowd *c = arg;
     struct node *n = c->n;
     struct waiting *w;
-    for (int i = 0; i < BATCH && !stands(c) && (w = TAILQ_FIRST(&c->calls)); i++) {
+    for (int i = 0; i < BATCH && (w = TAILQ_FIRST(&c->calls)); i++) {
+        const struct agent *a = agent_find(n, &c->agent);
+        if (a && pressure_full(n, a)) {
+            break;
+        }
         struct op_call *call = leave(w);
         call->in_turn = true; /* when the agent has left, the call finds out itself where it is */
         node_call(n, call);
     }
-    c->easing = !TAILQ_EMPTY(&c->calls) && !stands(c);
+    const struct agent *a = agent_find(n, &c->agent);
+    c->easing = !TAILQ_EMPTY(&c->calls) && !(a && pressure_full(n, a));
     if (c->easing) {
         n->env->defer(n->env->ctx, let_in, c);
     } else {
@@ -220,83 +186,6 @@ void pressure_ease(struct node *n, const gw_id *agent)
     if (c && !c->easing) {
         c->easing = true;
         n->env->defer(n->env->ctx, let_in, c);
-    }
-}
-
-/* ---- turn ---- */
-
-/* The agent that a message is for, as far as this host can tell. */
-static bool target_of(struct node *n, const struct op_call *call, gw_id *ret)
-{
-    struct gw_error why;
-    struct agent *a;
-    const char *text = gw_map_str(&call->args, "agent", "");
-    if (call->op->run != op_send || !call->waits) {
-        return false;
-    }
-    if (gw_id_parse(text, ret) == GW_OK) {
-        return true;
-    }
-    if (agent_lookup(n, text, &a, &why) != GW_OK) {
-        return false;
-    }
-    *ret = a->id;
-    return true;
-}
-
-bool pressure_turn(struct node *n, struct op_call *call)
-{
-    gw_id id;
-    call->number = call->number ? call->number : ++n->calls_number;
-    if (!n->crowds || call->in_turn || call->pending_since_us || !may_wait(n, call) ||
-        !target_of(n, call, &id) || !crowd_find(n, &id)) {
-        return true;
-    }
-    wait_here(n, call, &id);
-    if (!stands(crowd_find(n, &id))) {
-        pressure_ease(n, &id);
-    }
-    return false;
-}
-
-static void pause_over(void *arg)
-{
-    struct crowd *c = arg;
-    c->n->env->timer_free(c->n->env->ctx, c->pause);
-    c->pause = NULL;
-    pressure_ease(c->n, &c->agent);
-}
-
-bool pressure_pause(struct node *n, struct op_call *call)
-{
-    gw_id id;
-    call->in_turn = false;
-    if (call->pending_since_us || !may_wait(n, call) || !target_of(n, call, &id)) {
-        return false;
-    }
-    wait_here(n, call, &id);
-    struct crowd *c = crowd_find(n, &id);
-    if (!c->pause) {
-        c->pause = n->env->timer_new(n->env->ctx, pause_over, c);
-        n->env->timer_start(n->env->ctx, c->pause, PAUSE_MS);
-    }
-    return true;
-}
-
-bool pressure_lead(struct node *n, struct op_call *call, gw_id *ret_agent)
-{
-    if (call->pending_since_us || !target_of(n, call, ret_agent)) {
-        return false;
-    }
-    crowd_of(n, ret_agent)->ahead++;
-    return true;
-}
-
-void pressure_led(struct node *n, const gw_id *agent)
-{
-    struct crowd *c = n->crowds ? crowd_find(n, agent) : NULL;
-    if (c && c->ahead > 0 && --c->ahead == 0) {
-        pressure_ease(n, agent);
     }
 }
 
@@ -318,7 +207,6 @@ void pressure_free(struct node *n)
         while (!TAILQ_EMPTY(&c->calls)) {
             (void)leave(TAILQ_FIRST(&c->calls)); /* of its door */
         }
-        n->env->timer_free(n->env->ctx, c->pause);
         HASH_DEL(n->crowds, c);
         free(c);
     }

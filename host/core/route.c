@@ -75,9 +75,6 @@ void call_again_later(struct node *n, struct op_call *call)
         op_fail(call, &why);
         return;
     }
-    if (pressure_pause(n, call)) {
-        return;
-    }
     struct again *g = xcalloc(1, sizeof *g);
     *g = (struct again){.n = n, .call = call};
     LIST_INSERT_HEAD(&n->agains, g, link);
@@ -94,8 +91,6 @@ struct route {
     bool has_id;
     unsigned redirects;
     bool asked_mesh;
-    bool leads; /* pressure.c, while the mesh is asked about `led` */
-    gw_id led;
     struct peer *to;
     int64_t began_us;
     int64_t sent_us; /* to a host; 0 = not yet */
@@ -104,7 +99,6 @@ struct route {
     uint64_t best_epoch;
     bool by_text; /* an alias, or the end of an id: what is found must be one agent */
     bool ambiguous;
-    bool away;   /* the host where it was last could not be asked */
     bool silent; /* somebody did not answer */
 };
 
@@ -140,7 +134,7 @@ static void not_found(struct route *r)
 {
     struct gw_error why;
     struct location *l = r->has_id ? location_find(r->n, &r->id) : NULL;
-    if (l && !l->disposed && !l->doubted && !l->host->self && (r->away || !l->host->up)) {
+    if (l && !l->disposed && !l->doubted && !l->host->self && !l->host->up) {
         r->to = l->host; /* there it was, and that host is not there now */
         lost_host(r, GW_EUNREACHABLE);
         return;
@@ -172,30 +166,6 @@ struct peer *peer_of_about(struct node *n, const gw_value *about)
 }
 
 /* ---- asking the mesh ---- */
-
-static void located_all(struct route *r, gw_err err)
-{
-    struct gw_error why;
-    struct node *n = r->n;
-    gw_id led = r->led;
-    bool leads = r->leads;
-    r->leads = false;
-    r->call->in_turn = leads;
-    if (r->ambiguous) {
-        gw_fail(&why, GW_EAMBIGUOUS, "more than one agent of the mesh is meant by \"%s\"",
-                gw_map_str(&r->call->args, "agent", ""));
-        gw_hint(&why, "`godwit agents --all` lists them; give the whole id");
-        route_fail(r, &why);
-    } else if (r->best_epoch == 0 ||
-               err == GW_ECANCELLED) { /* cancelled: the node is being freed */
-        not_found(r);
-    } else {
-        route_step(r);
-    }
-    if (leads) {
-        pressure_led(n, &led);
-    }
-}
 
 static void located(void *arg, gw_err err, const struct frame *f)
 {
@@ -232,7 +202,18 @@ static void located(void *arg, gw_err err, const struct frame *f)
     if (--r->asking > 0) {
         return;
     }
-    located_all(r, err);
+    if (r->ambiguous) {
+        struct gw_error why;
+        gw_fail(&why, GW_EAMBIGUOUS, "more than one agent of the mesh is meant by \"%s\"",
+                gw_map_str(&r->call->args, "agent", ""));
+        gw_hint(&why, "`godwit agents --all` lists them; give the whole id");
+        route_fail(r, &why);
+    } else if (r->best_epoch == 0 ||
+               err == GW_ECANCELLED) { /* cancelled: the node is being freed */
+        not_found(r);
+    } else {
+        route_step(r);
+    }
 }
 
 static void ask_mesh(struct route *r)
@@ -240,9 +221,6 @@ static void ask_mesh(struct route *r)
     struct node *n = r->n;
     r->asked_mesh = true;
     r->by_text = !r->has_id;
-    const struct location *l = r->has_id ? location_find(n, &r->id) : NULL;
-    r->away = l && !l->host->self && !l->host->up; /* it may be back before the others answer */
-    r->leads = pressure_lead(n, r->call, &r->led);
     r->asking = 1;
     for (struct peer *p = n->peers; p; p = p->hh.next) {
         if (p->self || !p->up) {
@@ -253,7 +231,7 @@ static void ask_mesh(struct route *r)
         location_ask(n, p, gw_map_str(&r->call->args, "agent", ""), located, r);
     }
     if (--r->asking == 0) {
-        located_all(r, GW_OK);
+        not_found(r);
     }
 }
 
@@ -402,7 +380,6 @@ static void route_send(struct route *r, struct peer *to)
     if (gw_map_set(&r->call->args, "agent", gw_str(gw_id_text(&r->id, id))) != GW_OK) {
         log_warn("memory", "a call goes out with the name that was typed");
     } /* there an alias may mean another agent */
-    r->call->in_turn = false;
     r->to = to;
     r->sent_us = node_turn_us(n);
     forward_frame(n, r->call, stream, &frame);

@@ -105,7 +105,6 @@ struct telling {
     gw_id agent;
     uint64_t epoch;
     struct work *w;
-    struct work_queue behind; /* asks that came later, until it is durable */
 };
 
 /* Its sender has been answered; a failure is an event (commit.c). */
@@ -115,28 +114,6 @@ static void tell_ran(struct work *w, gw_err err, const struct run_result *r,
     (void)w, (void)err, (void)r, (void)why;
 }
 
-/* What has waited for its turn behind the acceptance goes into the mailbox, or after the agent. */
-static void let_follow(struct telling *t)
-{
-    struct work *w;
-    while ((w = TAILQ_FIRST(&t->behind))) {
-        struct agent *a = agent_find(t->n, &t->agent);
-        TAILQ_REMOVE(&t->behind, w, link);
-        if (a && a->epoch == t->epoch) {
-            struct live *live = agent_live(a);
-            live->arriving -= live->arriving > 0;
-            work_push(w, false);
-            continue;
-        }
-        struct op_call *call = w->call; /* NULL: nobody waits any more */
-        ask_ended(t->n, &w->sender, w->ask);
-        work_free(w);
-        if (call) {
-            node_call(t->n, call);
-        }
-    }
-}
-
 static void told(void *arg, gw_err err)
 {
     struct telling *t = arg;
@@ -144,9 +121,6 @@ static void told(void *arg, gw_err err)
     struct agent *a = agent_find(t->n, &t->agent);
     if (a && a->epoch == t->epoch && a->live && a->live->arriving > 0) {
         a->live->arriving--;
-    }
-    if (a && a->live && a->live->telling == t) {
-        a->live->telling = NULL;
     }
     bool keyed = a && a->epoch == t->epoch && a->live &&
                  t->w->has_key; /* else read anew, as it is on disk */
@@ -170,7 +144,6 @@ static void told(void *arg, gw_err err)
             work_free(t->w); /* its row went with the agent */
         }
     }
-    let_follow(t);
     free(t);
 }
 
@@ -178,9 +151,7 @@ static void tell_local(struct node *n, struct op_call *call, struct agent *a, st
 {
     struct telling *t = xcalloc(1, sizeof *t);
     struct store_batch *batch = store_batch_new();
-    *t = (struct telling){.n = n, .call = call, .agent = a->id, .epoch = a->epoch, .w = w};
-    TAILQ_INIT(&t->behind);
-    a->live->telling = t;
+    *t = (struct telling){n, call, a->id, a->epoch, w};
     w->done = tell_ran;
     w->arg = w->call = NULL;
     inbox_put(a, w, batch);
@@ -321,13 +292,8 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
     n->messages_count++;
     if (tell && !a->move) { /* while it moves nothing is accepted: parked like an ask */
         tell_local(n, call, a, w);
-        return;
-    }
-    mailbox_date(w);
-    if (call->waits && agent_live(a)->telling) { /* not before what was accepted before it */
-        a->live->arriving++;
-        TAILQ_INSERT_TAIL(&a->live->telling->behind, w, link);
     } else {
+        mailbox_date(w);
         work_push(w, false);
     }
 }
@@ -342,8 +308,6 @@ void op_send(struct node *n, struct op_call *call)
     } else if (request_key_check(gw_map_str(&call->args, "key", NULL), &why) != GW_OK) {
         op_fail(call, &why);
     } else {
-        if (pressure_turn(n, call)) {
-            route_call(n, call, send_local);
-        }
+        route_call(n, call, send_local);
     }
 }

@@ -77,9 +77,6 @@ void work_free(struct work *w)
     if (w->suspect_of) {
         w->suspect_of->suspects--; /* what was held back goes on: runners_resume */
     }
-    if (w->leads) { /* its call has found its way, or goes after the agent */
-        pressure_led(w->node, &w->led);
-    }
     pipeline_forget_calls(w);
     mailbox_undate(w);
     carry_clear(&w->carry);
@@ -645,12 +642,10 @@ static void learnt(struct work *w, gw_err err, const struct run_result *r,
                    const struct gw_error *why)
 {
     (void)r;
-    struct op_call *call = w->arg;
     if (err != GW_OK) {
-        op_fail(call, why);
+        op_fail(w->arg, why);
     } else {
-        call->in_turn = w->leads;
-        node_call(w->node, call);
+        node_call(w->node, w->arg);
     }
 }
 
@@ -661,7 +656,6 @@ void work_learn(struct node *n, struct agent *a, struct op_call *call)
     w->only_known = true;
     w->done = learnt;
     w->arg = w->call = call;
-    w->leads = pressure_lead(n, call, &w->led);
     work_push(w, true);
 }
 

@@ -95,65 +95,6 @@ static void test_all_get_their_turn_in_order(void **state)
     }
 }
 
-/* Asks behind one-way messages whose acceptance is on its way to the disk. */
-static void test_kinds_mixed(void **state)
-{
-    (void)state;
-    for (uint64_t seed = 1; seed <= 6; seed++) {
-        struct mesh *m = open_mesh(seed, 1);
-        struct mesh_call *open[MANY];
-        char id[GW_ID_TEXT];
-        gw_id agent = mesh_create(m, 0, "tally");
-        gw_id_text(&agent, id);
-        for (int i = 0; i < MANY; i++) {
-            open[i] = add(m, 0, id, i, mesh_random(m, 3) == 0);
-            if (mesh_random(m, 10) == 0) {
-                mesh_run(m, (int64_t)mesh_random(m, 4));
-            }
-        }
-        for (int i = 0; i < MANY; i++) {
-            assert_int_equal(mesh_wait(m, open[i], 30000), GW_OK);
-            mesh_call_free(open[i]);
-        }
-        mesh_run(m, 3000);
-        expect_all(m, id, true);
-        mesh_free(m);
-    }
-}
-
-/* Over a host that does not know yet where the agent is: one of those that it asks is far away. The
- * link to the agent is cut and comes back. */
-static void test_over_another_host(void **state)
-{
-    (void)state;
-    for (uint64_t seed = 1; seed <= 8; seed++) {
-        struct mesh *m = open_mesh(seed, 3);
-        struct mesh_call *open[MANY];
-        char id[GW_ID_TEXT];
-        gw_id agent = mesh_create(m, 0, "tally");
-        gw_id_text(&agent, id);
-        mesh_run(m, 1000);
-        mesh_set_delay(m, 1, 2, 30000);
-        for (int i = 0; i < MANY; i++) {
-            open[i] = add(m, 1, id, i, seed % 2 == 0 && i % 3 == 0);
-            mesh_run(m, (int64_t)mesh_random(m, 3));
-            if (seed > 4 && i == MANY / 2) {
-                mesh_cut(m, 0, 1);
-                mesh_run(m, 5);
-            } else if (seed > 4 && i == MANY / 2 + 60) {
-                mesh_heal(m);
-            }
-        }
-        for (int i = 0; i < MANY; i++) {
-            assert_int_equal(mesh_wait(m, open[i], 30000), GW_OK);
-            mesh_call_free(open[i]);
-        }
-        mesh_run(m, 3000);
-        expect_all(m, id, true);
-        mesh_free(m);
-    }
-}
-
 /* While it moves there and back, over two hosts; then with a host killed in between. */
 static void test_across_moves(void **state)
 {
@@ -264,8 +205,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_get_their_turn_in_order),
-        cmocka_unit_test(test_kinds_mixed),
-        cmocka_unit_test(test_over_another_host),
         cmocka_unit_test(test_across_moves),
         cmocka_unit_test(test_time_over),
         cmocka_unit_test(test_stop),
