@@ -30,6 +30,7 @@ watch() {
     wait_until 10 alive_count alpha 2
     id=$(field .agent -H alpha create ledger)
     other=$(field .agent -H alpha create counter)
+    gw -H beta send "$id" look >/dev/null # beta knows where it is: else it asks first, which keeps no order
     before=$(rss_kb "${PID[alpha]}")
     pids=()
     for who in a b; do
