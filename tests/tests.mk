@@ -52,6 +52,22 @@ $(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libgodwit.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# Each rule of the handoff broken once (host/core/broken.h): the files that know of it are compiled
+# again and linked with everything as it is. tests/broken expects these programs to fail.
+BROKEN_SRC := $(shell grep -l '"host/core/broken.h"' host/core/*.c)
+BROKEN_TESTS := test_forged test_handoff test_random
+define BROKEN_RULE
+build/broken/h$(1)/%.o: %.c
+	@mkdir -p $$(@D)
+	@echo "  CC    $$< without H$(1)"
+	$$(Q)$$(CC) $$(CPPFLAGS) -DGW_BROKEN=$(1) $$(CFLAGS) -MMD -MP -c -o $$@ $$<
+build/broken/h$(1)/test_%: $(BROKEN_SRC:%.c=build/broken/h$(1)/%.o) $(B)/tests/mesh/test_%.o $(MESH_LIB) $(B)/libgodwit.a
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS) -lcmocka
+BROKEN_BIN += $(BROKEN_TESTS:%=build/broken/h$(1)/%)
+-include $(BROKEN_SRC:%.c=build/broken/h$(1)/%.d)
+endef
+$(foreach rule,1 2 3 6,$(eval $(call BROKEN_RULE,$(rule))))
+
 build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
@@ -62,13 +78,14 @@ build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 -include $(BENCH_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d)
 
 # What to build in a variant, by the sub-makes below.
-.PHONY: build-unit build-mesh build-replay build-thread build-system build-fuzz bench-run
+.PHONY: build-unit build-mesh build-replay build-thread build-system build-fuzz build-broken bench-run
 build-unit: $(UNIT_BIN) $(TEST_PLUGINS)
 build-mesh: $(MESH_BIN)
 build-replay: $(REPLAY_BIN)
 build-thread: $(THREAD_BIN) $(TEST_PLUGINS)
 build-system: all $(TEST_PLUGINS) $(TOOL_BIN)
 build-fuzz: $(FUZZ_BIN)
+build-broken: $(BROKEN_BIN)
 bench-run: all $(BENCH_BIN) $(TEST_PLUGINS)
 	$(Q)tests/bench/bench.sh
 
@@ -81,6 +98,7 @@ RUN_FUZZ = $(FUZZ_SRC:tests/fuzz/fuzz_%.c=fuzz:$(BA)/tests/fuzz/replay_%)
 RUN_THREAD = $(THREAD_BIN:$(B)/%=thread:build/san-thread/%)
 RUN_SYSTEM = $(patsubst %,system:%,$(sort $(wildcard tests/system/*.bats)))
 RUN_MODEL = $(patsubst %,model:%,$(wildcard tests/model/*.bats))
+RUN_BROKEN = model:tests/broken/broken.bats
 RUN_LINT = $(addprefix lint:tests/lint/,layers.sh tables.sh headers.sh forbidden.sh words.sh docs.sh)
 
 .PHONY: test test-run test-model test-unit test-mesh test-fuzz test-system check check-run fuzz cover
@@ -92,7 +110,8 @@ test-run:
 	$(SUB) build-system
 	$(SUB) SAN=$(ASAN) build-unit build-mesh build-replay
 	$(SUB) SAN=thread build-thread
-	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) $(RUN_SYSTEM)
+	$(SUB) build-broken
+	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_BROKEN) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) $(RUN_SYSTEM)
 
 test-model:
 	$(Q)tests/run.sh $(RUN_MODEL)
@@ -104,7 +123,8 @@ test-unit:
 
 test-mesh:
 	$(SUB) SAN=$(ASAN) build-mesh
-	$(Q)tests/run.sh $(RUN_MESH)
+	$(SUB) build-broken
+	$(Q)tests/run.sh $(RUN_MESH) $(RUN_BROKEN)
 
 # Programs that tell one story under many seeds; without sanitizers, for their number.
 SIM_BIN := $(B)/tests/mesh/test_conversation $(B)/tests/mesh/test_random

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/broken.h"
+
 static const char *const phase_names[IN_PHASES] = {
     [IN_STORING] = "storing", [IN_STAGED] = "staged", [IN_COMMITTING] = "committing"};
 const char *in_phase_name(in_phase phase)
@@ -717,6 +719,11 @@ static void take_offer(struct node *n, struct peer *p, const struct frame *f)
     peer_send_frame(n, p, &frame);
 }
 
+static bool may_abort(const struct ticket_in *t, const struct peer *p)
+{
+    return t->from == p && t->phase != IN_COMMITTING;
+}
+
 static void take_abort(struct node *n, struct peer *p, const struct frame *f)
 {
     struct mp s = f->rest;
@@ -728,16 +735,19 @@ static void take_abort(struct node *n, struct peer *p, const struct frame *f)
         return;
     }
     struct ticket_in *t = ticket_in_find(n, &ticket);
-    if (!t || t->from != p || t->phase == IN_COMMITTING) {
-        return;
-    }
     for (size_t i = 0; i < count && handoff_read_agent(&s, &agent, &epoch) == GW_OK; i++) {
         struct move_in *m = move_in_find(n, &agent);
-        if (m && m->t == t && m->epoch == epoch && !m->clone) {
+        if (BROKEN(1) && m) {
+            t = m->t;
+            epoch = m->epoch;
+        }
+        if (m && m->t == t && m->epoch == epoch && !m->clone && may_abort(t, p)) {
             m->dropping = true;
         }
     }
-    drop_marked(t);
+    if (t && may_abort(t, p)) {
+        drop_marked(t);
+    }
 }
 
 void ticket_in_frame(struct node *n, struct peer *p, const struct frame *f)

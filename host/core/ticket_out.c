@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/broken.h"
+
 static const char *const phase_names[OUT_PHASES] = {
     [OUT_OFFERING] = "offering",     [OUT_FREEZING] = "freezing", [OUT_STAGING] = "staging",
     [OUT_COMMITTING] = "committing", [OUT_DEPARTED] = "departed", [OUT_DONE] = "done",
@@ -832,7 +834,7 @@ void ticket_out_query(struct node *n, struct peer *p, const struct frame *f)
     struct ticket_out *t = ticket_out_find(n, &id);
     if (t && t->to == p && asks_for(t, &q)) {
         struct ticket_note note;
-        code = GW_EPENDING;
+        code = BROKEN(3) && t->phase == OUT_COMMITTING ? GW_ECANCELLED : GW_EPENDING;
         note_of(t, &note);
         if (t->phase == OUT_DEPARTED &&
             note_sign(NOTE_COMMIT, &note, &n->cfg.key, &body, signature) == GW_OK) {

@@ -173,6 +173,73 @@ static void test_replays_of_an_aborted_move(void **state)
     }
 }
 
+/* Each frame of an aborted attempt, again at each frame of the next attempt (H1: the same agent and
+ * epoch, another ticket). */
+struct late {
+    struct scene *s;
+    const struct tape *old;
+    size_t which, at, seen; /* old frame `which`, before frame `at` of the new move */
+    bool done;
+};
+static mesh_fate old_among_new(void *arg, size_t from, size_t to, const struct frame *frame)
+{
+    struct late *l = arg;
+    (void)from, (void)to;
+    if (frame->kind < FRAME_OFFER || frame->kind > FRAME_LOCATE || l->done) {
+        return FATE_PASS;
+    }
+    if (l->seen++ == l->at) {
+        const struct taped *x = &l->old->items[l->which];
+        l->done = true;
+        mesh_inject(l->s->m, x->from, x->to, &x->bytes);
+    }
+    return FATE_PASS;
+}
+
+/* false: there is no old frame `which`. *ret_fired becomes true when the new move had a frame `at`.
+ */
+static bool old_frame_during_next(size_t which, size_t at, bool *ret_fired)
+{
+    struct scene s;
+    scene_open(&s, 38, 3);
+    struct tape tape = {.m = s.m, .lose = FRAME_RECEIPT};
+    mesh_on_frame(s.m, on_tape, &tape);
+    scene_dispatch(&s, 0, 1);
+    (void)scene_wait(&s, 100000);
+    mesh_run(s.m, 1000);
+    (void)last_of(&tape, FRAME_ABORT); /* it has ended with one */
+    struct late late = {.s = &s, .old = &tape, .which = which, .at = at};
+    bool exists = which < tape.n;
+    if (exists) {
+        mesh_on_frame(s.m, old_among_new, &late);
+        scene_dispatch(&s, 0, 1);
+        (void)scene_wait(&s, 100000);
+        mesh_run(s.m, 1000);
+        mesh_on_frame(s.m, NULL, NULL);
+    }
+    *ret_fired |= late.done;
+    tape_free(&tape);
+    scene_verify(&s);
+    scene_close(&s);
+    return exists;
+}
+
+static void test_old_frames_during_the_next_move(void **state)
+{
+    (void)state;
+    bool fired = true;
+    size_t at = 0;
+    for (; fired; at++) {
+        size_t which = 0;
+        fired = false;
+        while (old_frame_during_next(which, at, &fired)) {
+            which++;
+        }
+        assert_true(which >= 3); /* STAGE, repeats, RECEIPTs, ABORT */
+    }
+    assert_true(at > 4);
+}
+
 /* --- altered bytes --- */
 struct alter {
     struct mesh *m;
@@ -483,6 +550,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replays_after_it_came_back),
         cmocka_unit_test(test_replays_of_an_aborted_move),
+        cmocka_unit_test(test_old_frames_during_the_next_move),
         cmocka_unit_test(test_altered_frames),
         cmocka_unit_test(test_forged_commits),
         cmocka_unit_test(test_third_host_cannot_end_a_move),
