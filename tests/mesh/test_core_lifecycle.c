@@ -14,43 +14,7 @@
 #include "protocol/base/log.h"
 #include "tests/mesh/actor.h"
 #include "tests/mesh/internal.h"
-
-/* --- one fault at the k-th commit of a host --- */
-struct trap {
-    struct mesh *m;
-    size_t host, k, seen;
-    commit_fate fate;
-    bool fired;
-};
-
-static void start_again(void *arg)
-{
-    struct trap *t = arg;
-    if (!mesh_alive(t->m, t->host)) {
-        mesh_start(t->m, t->host);
-    }
-}
-
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trap *t = arg;
-    if (host != t->host || t->fired || t->seen++ != t->k) {
-        return COMMIT_PASS;
-    }
-    t->fired = true;
-    if (t->fate != COMMIT_FAIL) {
-        mesh_at(t->m, 300000, start_again, NULL, t);
-    }
-    return t->fate;
-}
-
-static void arm(struct trap *t, struct mesh *m)
-{
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
-    mesh_on_commit(m, on_commit, t);
-}
+#include "tests/mesh/trap.h"
 
 static const char *id_text(const gw_id *id)
 {
@@ -289,7 +253,7 @@ static void test_a_refusal_does_not_make_an_unsure_create_sure(void **state)
         struct mesh *m = actor_mesh(1080 + seed, 2);
         struct trap t = {.host = 1, .k = 0, .fate = COMMIT_CRASH_AFTER};
         gw_err err = GW_OK;
-        arm(&t, m);
+        trap_arm(&t, m);
         for (int i = 0; i < 60; i++) {
             err = mesh_op(m, 0, NULL, "create", "{'type': 'actor', 'at': 'h1', 'key': 'k'}");
             if (err == GW_OK) {
@@ -356,7 +320,7 @@ static void test_tour_with_a_crash_at_each_commit(void **state)
              fired; t.k++) {
             struct mesh *m = actor_mesh(110 + t.k, 3);
             gw_id a = mesh_create(m, 0, "actor");
-            arm(&t, m);
+            trap_arm(&t, m);
             tour_surely(m, &a, "'h1', 'h2'");
             mesh_run(m, 60000);
             fired = t.fired;
@@ -380,7 +344,7 @@ static void test_tour_with_crashes_on_the_way(void **state)
         for (struct trap t = {.host = host, .fate = COMMIT_CRASH_AFTER}; fired; t.k++) {
             struct mesh *m = actor_mesh(120 + t.k, 3);
             gw_id a = mesh_create(m, 0, "actor");
-            arm(&t, m);
+            trap_arm(&t, m);
             tour_surely(m, &a, "'h1', 'h2'");
             mesh_run(m, 60000);
             fired = t.fired;
@@ -407,7 +371,7 @@ static void test_dispatch_that_fails(void **state)
         gw_id a = mesh_create(m, 0, "actor");
         mesh_crash(m, 1);
         mesh_run(m, 40000);
-        arm(&t, m);
+        trap_arm(&t, m);
         tour_surely(m, &a, "'h1'");
         mesh_run(m, 90000);
         fired = t.fired;
@@ -433,7 +397,7 @@ static void test_two_wishes(void **state)
                 struct mesh *m = actor_mesh(140 + t.k, 3);
                 gw_id a = mesh_create(m, 0, "actor");
                 gw_err err = GW_OK;
-                arm(&t, m);
+                trap_arm(&t, m);
                 for (int i = 0; i < 60; i++) {
                     err = mesh_op(
                         m, 0, NULL, "send",
@@ -476,7 +440,7 @@ static void test_own_sleep_and_end(void **state)
                 if (end) {
                     mesh_expect_disposed(m, &a);
                 }
-                arm(&t, m);
+                trap_arm(&t, m);
                 gw_err err = GW_OK;
                 for (int i = 0; i < 60; i++) {
                     err =
@@ -555,7 +519,7 @@ static void test_roll_backs(void **state)
         struct trap t = {.host = 0, .fate = COMMIT_FAIL};
         struct buf before = {0}, after = {0}, restarted = {0};
         digest_host(m, 0, &before);
-        arm(&t, m);
+        trap_arm(&t, m);
         gw_err err = mesh_op(m, 0, NULL, at->op, "%s", args);
         assert_true(t.fired);
         if (err != GW_EDISK_FULL) {

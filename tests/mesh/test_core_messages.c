@@ -15,38 +15,9 @@
 #include "protocol/value.h"
 #include "tests/mesh/actor.h"
 #include "tests/mesh/internal.h"
+#include "tests/mesh/trap.h"
 
 #define TELLS 5
-
-/* --- one fault at the k-th commit of a host, or the k-th frame of a tell --- */
-struct trap {
-    struct mesh *m;
-    size_t host, k, seen;
-    commit_fate fate;
-    mesh_fate frame_fate;
-    bool fired;
-};
-
-static void start_again(void *arg)
-{
-    struct trap *t = arg;
-    if (!mesh_alive(t->m, t->host)) {
-        mesh_start(t->m, t->host);
-    }
-}
-
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trap *t = arg;
-    if (host != t->host || t->fired || t->seen++ != t->k) {
-        return COMMIT_PASS;
-    }
-    t->fired = true;
-    if (t->fate != COMMIT_FAIL) {
-        mesh_at(t->m, 300000, start_again, NULL, t);
-    }
-    return t->fate;
-}
 
 static bool is_tell(const struct frame *f)
 {
@@ -55,17 +26,6 @@ static bool is_tell(const struct frame *f)
     return f->kind == FRAME_REPLY ||
            (f->kind == FRAME_CALL && mp_read_text(&m, op, sizeof op) == GW_OK &&
             strcmp(op, "accept") == 0);
-}
-
-static mesh_fate on_frame(void *arg, size_t from, size_t to, const struct frame *frame)
-{
-    struct trap *t = arg;
-    (void)from, (void)to;
-    if (!is_tell(frame) || t->fired || t->seen++ != t->k) {
-        return FATE_PASS;
-    }
-    t->fired = true;
-    return t->frame_fate;
 }
 
 static void relay_surely(struct mesh *m, const gw_id *from, const gw_id *to, int number)
@@ -99,18 +59,11 @@ static void expect_in_order(struct mesh *m, const gw_id *to, int n)
 }
 
 /* Five tells from an agent of h0 to one of h1. */
-static bool tell_with(struct trap *t, uint64_t seed, bool frames)
+static bool tell_with(struct trap *t, uint64_t seed)
 {
     struct mesh *m = actor_mesh(seed, 3);
     gw_id from = mesh_create(m, 0, "actor"), to = mesh_create(m, 1, "actor");
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
-    if (frames) {
-        mesh_on_frame(m, on_frame, t);
-    } else {
-        mesh_on_commit(m, on_commit, t);
-    }
+    trap_arm(t, m);
     for (int i = 0; i < TELLS; i++) {
         relay_surely(m, &from, &to, i);
     }
@@ -132,7 +85,7 @@ static void test_tells_with_a_crash_at_each_commit(void **state)
         for (int after = 0; after < 2; after++) {
             struct trap t = {.host = host,
                              .fate = after ? COMMIT_CRASH_AFTER : COMMIT_CRASH_BEFORE};
-            while (tell_with(&t, 71 + t.k, false)) {
+            while (tell_with(&t, 71 + t.k)) {
                 t.k++;
             }
             assert_true(t.k >= 2 * TELLS);
@@ -145,7 +98,7 @@ static void test_tells_with_each_commit_rolled_back(void **state)
     (void)state;
     for (size_t host = 0; host < 2; host++) {
         struct trap t = {.host = host, .fate = COMMIT_FAIL};
-        while (tell_with(&t, 72, false)) {
+        while (tell_with(&t, 72)) {
             t.k++;
         }
         assert_true(t.k >= 2 * TELLS);
@@ -157,8 +110,8 @@ static void test_tells_with_each_frame_harmed(void **state)
     (void)state;
     static const mesh_fate fates[] = {FATE_LOSE, FATE_TWICE, FATE_LATE, FATE_CUT, FATE_CUT_AFTER};
     for (size_t i = 0; i < sizeof fates / sizeof fates[0]; i++) {
-        struct trap t = {.frame_fate = fates[i]};
-        while (tell_with(&t, 73 + i, true)) {
+        struct trap t = {.frames = is_tell, .frame_fate = fates[i]};
+        while (tell_with(&t, 73 + i)) {
             t.k++;
         }
         assert_true(t.k >= 2 * TELLS);
@@ -213,9 +166,9 @@ static void test_nothing_is_acknowledged_before_it_is_durable(void **state)
         gw_err code;
         wire_open(&w, m, 1, 0);
         assert_int_equal(wire_wait(&w, wire_accept(&w, &to, &sender, 1, 1, 1)), GW_OK);
-        struct trap t = {.m = m, .host = 0, .fate = fates[i]};
+        struct trap t = {.host = 0, .fate = fates[i]};
         mesh_run(m, 1000);
-        mesh_on_commit(m, on_commit, &t);
+        trap_arm(&t, m);
         uint64_t first = wire_accept(&w, &to, &sender, 2, 2, 2);
         uint64_t again = wire_accept(&w, &to, &sender, 2, 2, 2);
         mesh_run(m, 200);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "tests/mesh/actor.h"
+#include "tests/mesh/trap.h"
 
 static struct gw_type saver, vapor; /* tally, with transitions; volatile */
 static const struct gw_type *const types[] = {&tally_type, &saver, &vapor};
@@ -216,43 +217,12 @@ static void test_clone(void **state)
 
 /* ---- what others see of it ---- */
 
-struct trap {
-    struct mesh *m;
-    size_t k, seen;
-    commit_fate fate;
-    bool fired;
-};
-
-static void start_again(void *arg)
-{
-    struct trap *t = arg;
-    if (!mesh_alive(t->m, 0)) {
-        mesh_start(t->m, 0);
-    }
-}
-
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trap *t = arg;
-    if (host != 0 || t->fired || t->seen++ != t->k) {
-        return COMMIT_PASS;
-    }
-    t->fired = true;
-    if (t->fate != COMMIT_FAIL) {
-        mesh_at(t->m, 300000, start_again, NULL, t);
-    }
-    return t->fate;
-}
-
 static bool tell_with(struct trap *t, uint64_t seed, const char *type)
 {
     struct mesh *m = mesh_of(seed, 1);
     gw_id from = mesh_create(m, 0, type), to = mesh_create(m, 0, "tally");
     char a[GW_ID_TEXT], b[GW_ID_TEXT], line[16];
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
-    mesh_on_commit(m, on_commit, t);
+    trap_arm(t, m);
     for (int i = 0; i < 4; i++) {
         gw_err err = GW_EFAIL;
         for (int tries = 0; err != GW_OK && tries < 30; tries++) {
@@ -321,10 +291,10 @@ static void test_roll_back_keeps_what_is_in_memory(void **state)
     (void)state;
     struct mesh *m = mesh_of(731, 1);
     gw_id s = mesh_create(m, 0, "saver"), to = mesh_create(m, 0, "tally");
-    struct trap t = {.m = m, .fate = COMMIT_FAIL};
+    struct trap t = {.fate = COMMIT_FAIL};
     char a[GW_ID_TEXT], b[GW_ID_TEXT];
     add(m, 0, &s, 3);
-    mesh_on_commit(m, on_commit, &t);
+    trap_arm(&t, m);
     assert_int_equal(mesh_op(m, 0, NULL, "send",
                              "{'agent': '%s', 'method': 'relay', 'args': {'to': '%s'}, 'text': "
                              "true}",

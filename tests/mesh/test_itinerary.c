@@ -17,6 +17,7 @@
 
 #include "host/core/itinerary.h"
 #include "host/core/sleepers.h"
+#include "tests/mesh/trap.h"
 #include "tests/mesh/virtual.h"
 
 /* --- rover: writes down where it was --- */
@@ -391,58 +392,22 @@ static void test_cancel_and_disturb(void **state)
 }
 
 /* --- each stop once, whatever happens --- */
-struct trouble {
-    struct mesh *m;
-    size_t host, count, at;
-    commit_fate fate;
-    mesh_fate frame_fate;
-    bool frames, done;
-};
-static void restart(void *arg)
+static bool is_of_a_move(const struct frame *f)
 {
-    struct trouble *t = arg;
-    mesh_start_all(t->m);
-}
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trouble *t = arg;
-    if (t->done || t->frames || host != t->host || t->count++ != t->at) {
-        return COMMIT_PASS;
-    }
-    t->done = true;
-    if (t->fate != COMMIT_FAIL) {
-        mesh_at(t->m, 300001, restart, NULL, t);
-    }
-    return t->fate;
-}
-static mesh_fate on_frame(void *arg, size_t from, size_t to, const struct frame *f)
-{
-    struct trouble *t = arg;
-    (void)from, (void)to;
-    bool handoff = f->kind == FRAME_STAGE || f->kind == FRAME_RECEIPT || f->kind == FRAME_COMMIT ||
-                   f->kind == FRAME_COMMITTED;
-    if (t->done || !t->frames || !handoff || t->count++ != t->at) {
-        return FATE_PASS;
-    }
-    t->done = true;
-    if (t->frame_fate == FATE_CRASH_FROM || t->frame_fate == FATE_CRASH_TO) {
-        mesh_at(t->m, 300001, restart, NULL, t);
-    }
-    return t->frame_fate;
+    return f->kind == FRAME_STAGE || f->kind == FRAME_RECEIPT || f->kind == FRAME_COMMIT ||
+           f->kind == FRAME_COMMITTED;
 }
 
 /* False: the trouble never came. */
-static bool tour_with(struct trouble t, uint64_t seed)
+static bool tour_with(struct trap t, uint64_t seed)
 {
     struct stage s;
     int64_t ends;
     stage_open(&s, seed);
-    t.m = s.m;
     set(&s, LOOK("h1", "wait") ", " LOOK("h2", "wait") ", " LOOK("h1", "wait"), "");
-    mesh_on_commit(s.m, on_commit, &t);
-    mesh_on_frame(s.m, on_frame, &t);
+    trap_arm(&t, s.m);
     mesh_run(s.m, 60000);
-    bool fired = t.done;
+    bool fired = t.fired;
     mesh_on_commit(s.m, NULL, NULL);
     mesh_on_frame(s.m, NULL, NULL);
     mesh_heal(s.m);
@@ -463,7 +428,7 @@ static void test_crash_at_each_commit(void **state)
     static const commit_fate fates[] = {COMMIT_CRASH_BEFORE, COMMIT_CRASH_AFTER, COMMIT_FAIL};
     for (size_t i = 0; i < 3 * HOSTS; i++) {
         for (size_t at = 0;; at++) {
-            struct trouble t = {.host = i / 3, .fate = fates[i % 3], .at = at};
+            struct trap t = {.host = i / 3, .fate = fates[i % 3], .k = at};
             if (!tour_with(t, 100 + at)) {
                 break;
             }
@@ -477,7 +442,7 @@ static void test_trouble_at_each_frame(void **state)
     static const mesh_fate fates[] = {FATE_CUT, FATE_TWICE, FATE_CRASH_FROM, FATE_CRASH_TO};
     for (size_t i = 0; i < 4; i++) {
         for (size_t at = 0;; at++) {
-            struct trouble t = {.frames = true, .frame_fate = fates[i], .at = at};
+            struct trap t = {.frames = is_of_a_move, .frame_fate = fates[i], .k = at};
             if (!tour_with(t, 200 + at)) {
                 break;
             }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "tests/mesh/actor.h"
+#include "tests/mesh/trap.h"
 
 struct family {
     struct mesh *m;
@@ -150,43 +151,16 @@ static void test_a_lost_parent_has_not_ended(void **state)
     mesh_free(f.m);
 }
 
-struct trouble {
-    struct mesh *m;
-    size_t host, count, at;
-    commit_fate fate;
-    bool done;
-};
-
-static void restart(void *arg)
-{
-    struct trouble *t = arg;
-    mesh_start_all(t->m);
-}
-
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trouble *t = arg;
-    if (t->done || host != t->host || t->count++ != t->at) {
-        return COMMIT_PASS;
-    }
-    t->done = true;
-    if (t->fate == COMMIT_CRASH_BEFORE || t->fate == COMMIT_CRASH_AFTER) {
-        mesh_at(t->m, 300001, restart, NULL, t);
-    }
-    return t->fate;
-}
-
 /* The parent ends while its child moves and the grandchild sleeps; one fault on the way. */
-static bool end_with(struct trouble *t, uint64_t seed)
+static bool end_with(struct trap *t, uint64_t seed)
 {
     struct family f;
     char child[GW_ID_TEXT], grandchild[GW_ID_TEXT];
     family_open(&f, seed);
-    t->m = f.m;
     if (seed % 3) {
         mesh_run(f.m, 200);
     }
-    mesh_on_commit(f.m, on_commit, t);
+    trap_arm(t, f.m);
     struct mesh_call *move = mesh_ask(f.m, 1, "dispatch", "{'agent': '%s', 'to': 'h%d'}",
                                       gw_id_text(&f.child, child), seed % 2 ? 2 : 0);
     (void)mesh_op(f.m, mesh_alive(f.m, 2) ? 2 : 1, NULL, "deactivate", "{'agent': '%s'}",
@@ -204,7 +178,7 @@ static bool end_with(struct trouble *t, uint64_t seed)
     expect_ended(&f);
     mesh_expect_whole(f.m);
     mesh_free(f.m);
-    return t->done;
+    return t->fired;
 }
 
 static void test_across_crashes(void **state)
@@ -216,7 +190,7 @@ static void test_across_crashes(void **state)
         for (size_t host = 0; host < 3; host++) {
             bool hit = true;
             for (size_t k = 0; hit; k++) {
-                struct trouble t = {.host = host, .at = k, .fate = fates[f]};
+                struct trap t = {.host = host, .k = k, .fate = fates[f]};
                 hit = end_with(&t, k);
             }
         }

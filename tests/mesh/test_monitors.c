@@ -18,6 +18,7 @@
 #include "protocol/limits.h"
 #include "protocol/value.h"
 #include "tests/mesh/actor.h"
+#include "tests/mesh/trap.h"
 
 /* --- sentry: watches as it is told, and logs each down --- */
 struct sentry {
@@ -309,32 +310,6 @@ static void test_limits(void **state)
 }
 
 /* --- faults --- */
-struct trouble {
-    struct mesh *m;
-    size_t host, count, at;
-    commit_fate fate;
-    bool done;
-};
-
-static void restart(void *arg)
-{
-    struct trouble *t = arg;
-    mesh_start_all(t->m);
-}
-
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trouble *t = arg;
-    if (t->done || host != t->host || t->count++ != t->at) {
-        return COMMIT_PASS;
-    }
-    t->done = true;
-    if (t->fate == COMMIT_CRASH_BEFORE || t->fate == COMMIT_CRASH_AFTER) {
-        mesh_at(t->m, 300001, restart, NULL, t);
-    }
-    return t->fate;
-}
-
 static void move(struct stage *s, const gw_id *agent, size_t to)
 {
     char id[GW_ID_TEXT];
@@ -345,12 +320,11 @@ static void move(struct stage *s, const gw_id *agent, size_t to)
 }
 
 /* Both move, the watcher sleeps, the watched ends; one fault on the way. */
-static bool life_with(struct trouble *t, uint64_t seed)
+static bool life_with(struct trap *t, uint64_t seed)
 {
     struct stage s;
     stage_open(&s, seed);
-    t->m = s.m;
-    mesh_on_commit(s.m, on_commit, t);
+    trap_arm(t, s.m);
     watch_agent(&s, s.watched_id);
     if (seed % 2) {
         mesh_run(s.m, 100);
@@ -371,11 +345,11 @@ static bool life_with(struct trouble *t, uint64_t seed)
     expect_downs(&s, "disposed");
     for (size_t i = 0; i < 3; i++) {
         if (actor_rows(s.m, i, TABLE_WATCHES) != 0) {
-            mesh_fail(s.m, "fault at commit %zu of h%zu leaves rows on h%zu", t->at, t->host, i);
+            mesh_fail(s.m, "fault at commit %zu of h%zu leaves rows on h%zu", t->k, t->host, i);
         }
     }
     mesh_free(s.m);
-    return t->done;
+    return t->fired;
 }
 
 static void test_across_crashes(void **state)
@@ -387,7 +361,7 @@ static void test_across_crashes(void **state)
         for (size_t host = 0; host < 3; host++) {
             bool hit = true;
             for (size_t k = 0; hit; k++) {
-                struct trouble t = {.host = host, .at = k, .fate = fates[f]};
+                struct trap t = {.host = host, .k = k, .fate = fates[f]};
                 hit = life_with(&t, k);
             }
         }
@@ -565,13 +539,12 @@ static void test_lost_across_crashes(void **state)
         bool hit = true;
         for (size_t k = 0; hit; k++) {
             struct stage s;
-            struct trouble t = {.at = k, .fate = fates[f]};
+            struct trap t = {.k = k, .fate = fates[f]};
             stage_open(&s, k);
             watch_agent(&s, s.watched_id);
             mesh_run(s.m, 1000);
             mesh_crash(s.m, 1);
-            t.m = s.m;
-            mesh_on_commit(s.m, on_commit, &t);
+            trap_arm(&t, s.m);
             mesh_run(s.m, 33000);
             mesh_on_commit(s.m, NULL, NULL);
             mesh_run(s.m, 1000);
@@ -583,7 +556,7 @@ static void test_lost_across_crashes(void **state)
             dispose(&s, s.watched_id);
             mesh_run(s.m, 12000);
             expect_downs(&s, "host_lost");
-            hit = t.done;
+            hit = t.fired;
             mesh_free(s.m);
         }
     }

@@ -14,36 +14,9 @@
 
 #include "host/core/internal.h"
 #include "tests/mesh/actor.h"
+#include "tests/mesh/trap.h"
 
 #define CALLS 12
-
-struct trap {
-    struct mesh *m;
-    size_t k, seen;
-    commit_fate fate;
-    bool fired;
-};
-
-static void start_again(void *arg)
-{
-    struct trap *t = arg;
-    if (!mesh_alive(t->m, 0)) {
-        mesh_start(t->m, 0);
-    }
-}
-
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trap *t = arg;
-    if (host != 0 || t->fired || t->seen++ != t->k) {
-        return COMMIT_PASS;
-    }
-    t->fired = true;
-    if (t->fate != COMMIT_FAIL) {
-        mesh_at(t->m, 300000, start_again, NULL, t);
-    }
-    return t->fate;
-}
 
 /* ---- many calls at once, looked at after each event ---- */
 
@@ -160,10 +133,7 @@ static bool crowd_with(struct trap *t, uint64_t seed)
 {
     struct mesh *m = actor_mesh(seed, 1);
     struct crowd c = {.m = m, .agent = mesh_create(m, 0, "actor")};
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
-    mesh_on_commit(m, on_commit, t);
+    trap_arm(t, m);
     crowd_run(&c, true);
     bool fired = t->fired;
     for (size_t i = 0; i < CALLS; i++) {
@@ -240,9 +210,6 @@ static bool inbox_with(struct trap *t, uint64_t seed)
     struct mesh_call *calls[CALLS];
     char id[GW_ID_TEXT], want[200] = "create";
     gw_id_text(&agent, id);
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
     for (size_t i = 0; i < CALLS; i++) {
         calls[i] = mesh_ask(m, 0, "send",
                             "{'agent': '%s', 'method': 'add', 'tell': true, 'key': 't%zu', "
@@ -250,7 +217,7 @@ static bool inbox_with(struct trap *t, uint64_t seed)
                             id, i, i);
         (void)snprintf(want + strlen(want), sizeof want - strlen(want), " #%zu", i);
     }
-    mesh_on_commit(m, on_commit, t);
+    trap_arm(t, m);
     mesh_run(m, 20000);
     bool fired = t->fired;
     mesh_heal(m);
@@ -298,10 +265,7 @@ static bool tells_with(struct trap *t, uint64_t seed)
     gw_id from = mesh_create(m, 0, "actor"), to = mesh_create(m, 0, "actor");
     struct mesh_call *calls[6];
     char a[GW_ID_TEXT], b[GW_ID_TEXT], key[16], line[16];
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
-    mesh_on_commit(m, on_commit, t);
+    trap_arm(t, m);
     for (int i = 0; i < 6; i++) {
         calls[i] = mesh_ask(m, 0, "send",
                             "{'agent': '%s', 'method': 'relay', 'args': {'to': '%s', 'number': %d},"
@@ -365,7 +329,7 @@ static void test_a_repeat_waits_for_the_first(void **state)
         gw_id agent = mesh_create(m, 0, "actor");
         struct mesh_call *calls[3];
         char id[GW_ID_TEXT];
-        struct trap t = {.m = m, .fate = fates[f]};
+        struct trap t = {.fate = fates[f]};
         gw_id_text(&agent, id);
         mesh_on_commit(m, slow_or_fail, &t);
         for (size_t i = 0; i < 3; i++) {
@@ -405,10 +369,7 @@ static bool verb_with(struct trap *t, uint64_t seed, const char *op, const char 
     struct crowd c = {.m = m, .agent = mesh_create(m, 0, "actor")};
     char id[GW_ID_TEXT];
     gw_id_text(&c.agent, id);
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
-    mesh_on_commit(m, on_commit, t);
+    trap_arm(t, m);
     struct mesh_call *verb = NULL;
     for (size_t i = 0; i < CALLS; i++) {
         if (i == CALLS / 2) {
@@ -460,9 +421,9 @@ static void test_a_wish_in_the_middle(void **state)
             gw_id agent = mesh_create(m, 0, "actor");
             struct mesh_call *calls[CALLS];
             char id[GW_ID_TEXT];
-            struct trap t = {.m = m, .fate = fates[f], .k = k};
+            struct trap t = {.fate = fates[f], .k = k};
             gw_id_text(&agent, id);
-            mesh_on_commit(m, on_commit, &t);
+            trap_arm(&t, m);
             for (size_t i = 0; i < CALLS; i++) {
                 calls[i] =
                     i == 4 ? mesh_ask(m, 0, "send",
@@ -520,7 +481,7 @@ static void test_calls_of_handlers_wait(void **state)
     for (size_t f = 0; f < 2; f++) {
         struct mesh *m = actor_mesh(680 + f, 1);
         gw_id asker = mesh_create(m, 0, "actor");
-        struct trap t = {.m = m, .fate = fates[f]};
+        struct trap t = {.fate = fates[f]};
         struct asked asked = {.call = {.op = op_find("agents"), .answer = on_answer}};
         char id[GW_ID_TEXT];
         gw_id_text(&asker, id);
@@ -551,7 +512,7 @@ static void test_depth_is_bounded(void **state)
     (void)state;
     struct mesh *m = actor_mesh(690, 1);
     struct crowd c = {.m = m, .agent = mesh_create(m, 0, "actor")};
-    struct trap t = {.m = m, .fate = COMMIT_SLOW};
+    struct trap t = {.fate = COMMIT_SLOW};
     char id[GW_ID_TEXT];
     enum { MANY = LIMIT_COMMITS_PER_AGENT + 50 };
     struct mesh_call **calls = calloc(MANY, sizeof(struct mesh_call *));

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "tests/mesh/actor.h"
+#include "tests/mesh/trap.h"
 
 #define STEPS 8
 
@@ -126,34 +127,6 @@ static const char *whole(void)
     return text;
 }
 
-struct trap {
-    struct mesh *m;
-    size_t k, seen;
-    commit_fate fate;
-    bool fired;
-};
-
-static void start_again(void *arg)
-{
-    struct trap *t = arg;
-    if (!mesh_alive(t->m, 0)) {
-        mesh_start(t->m, 0);
-    }
-}
-
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trap *t = arg;
-    if (host != 0 || t->fired || t->seen++ != t->k) {
-        return COMMIT_PASS;
-    }
-    t->fired = true;
-    if (t->fate != COMMIT_FAIL) {
-        mesh_at(t->m, 300000, start_again, NULL, t);
-    }
-    return t->fate;
-}
-
 static gw_id dig(struct mesh *m, const char *type, const gw_id *heir)
 {
     char id[GW_ID_TEXT];
@@ -177,10 +150,7 @@ static bool dig_with(struct trap *t, uint64_t seed)
     gw_id heir = mesh_create(m, 0, "tally"), agent = dig(m, "digger", &heir);
     struct mesh_call *calls[4];
     char id[GW_ID_TEXT], line[16];
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
-    mesh_on_commit(m, on_commit, t);
+    trap_arm(t, m);
     for (int i = 0; i < 4; i++) {
         calls[i] = mesh_ask(m, 0, "send", "{'agent': '%s', 'method': 'add', 'key': 'a%d'}",
                             gw_id_text(&agent, id), i);
@@ -229,8 +199,8 @@ static void test_roll_back_of_a_save(void **state)
     (void)state;
     for (size_t k = 0; k < STEPS; k++) {
         struct mesh *m = mesh_of(830 + k, 1);
-        struct trap t = {.m = m, .fate = COMMIT_FAIL, .k = k};
-        mesh_on_commit(m, on_commit, &t);
+        struct trap t = {.fate = COMMIT_FAIL, .k = k};
+        trap_arm(&t, m);
         gw_value v = gw_nil();
         if (mesh_op(m, 0, &v, "create", "{'type': 'digger'}") == GW_OK) {
             gw_id agent = actor_id_of(m, &v);
@@ -300,11 +270,8 @@ static bool move_with(struct trap *t, uint64_t seed, const char *op, const char 
     struct mesh *m = mesh_of(seed, 2);
     gw_id agent = dig(m, "digger", NULL);
     char id[GW_ID_TEXT];
-    t->m = m;
-    t->seen = 0;
-    t->fired = false;
     mesh_run(m, 1);
-    mesh_on_commit(m, on_commit, t);
+    trap_arm(t, m);
     gw_err err = mesh_op(m, 0, NULL, op, "{'agent': '%s'%s}", gw_id_text(&agent, id), args);
     if (!t->fired) {
         assert_int_equal(err, GW_OK);

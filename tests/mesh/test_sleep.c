@@ -17,6 +17,7 @@
 #include <godwit/agent.h>
 
 #include "host/core/internal.h"
+#include "tests/mesh/trap.h"
 #include "tests/mesh/virtual.h"
 
 #define YEARS_10_MS (10LL * 365 * 24 * 3600 * 1000)
@@ -459,30 +460,6 @@ static void test_starts_are_bounded(void **state)
 }
 
 /* --- crashes --- */
-struct trouble {
-    struct mesh *m;
-    size_t count, at;
-    commit_fate fate;
-    bool done;
-};
-static void restart(void *arg)
-{
-    struct trouble *t = arg;
-    mesh_start_all(t->m);
-}
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trouble *t = arg;
-    if (t->done || host != 0 || t->count++ != t->at) {
-        return COMMIT_PASS;
-    }
-    t->done = true;
-    if (t->fate != COMMIT_FAIL) {
-        mesh_at(t->m, 300001, restart, NULL, t);
-    }
-    return t->fate;
-}
-
 /* Sleep with a time to wake, crashed at each commit: whoever was told that it sleeps finds it awake
  * later, woken once for each time that it fell asleep. */
 static void test_across_crashes(void **state)
@@ -494,12 +471,12 @@ static void test_across_crashes(void **state)
         for (size_t at = 0; fired; at++) {
             struct stage s;
             stage_open(&s, 70 + at, "dormouse");
-            struct trouble t = {.m = s.m, .at = at, .fate = fates[f]};
-            mesh_on_commit(s.m, on_commit, &t);
+            struct trap t = {.k = at, .fate = fates[f]};
+            trap_arm(&t, s.m);
             gw_err err =
                 mesh_op(s.m, 0, NULL, "deactivate", "{'agent': '%s', 'wake_after': 10000}", s.id);
             mesh_run(s.m, 30000);
-            fired = t.done;
+            fired = t.fired;
             mesh_on_commit(s.m, NULL, NULL);
             mesh_heal(s.m);
             mesh_expect_whole(s.m);

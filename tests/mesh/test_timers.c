@@ -17,6 +17,7 @@
 #include <godwit/agent.h>
 
 #include "host/core/handoff.h"
+#include "tests/mesh/trap.h"
 #include "tests/mesh/virtual.h"
 
 #define YEARS_10_MS (10LL * 365 * 24 * 3600 * 1000)
@@ -302,49 +303,6 @@ static void test_cancel_takes_back(void **state)
 }
 
 /* --- faults --- */
-struct trouble {
-    struct mesh *m;
-    size_t host, count, at;
-    commit_fate fate;
-    bool done;
-    size_t frames, frame_at;
-    mesh_fate frame_fate;
-};
-
-static void restart(void *arg)
-{
-    struct trouble *t = arg;
-    mesh_start_all(t->m);
-}
-
-static commit_fate on_commit(void *arg, size_t host)
-{
-    struct trouble *t = arg;
-    if (t->done || host != t->host || t->count++ != t->at) {
-        return COMMIT_PASS;
-    }
-    t->done = true;
-    if (t->fate == COMMIT_CRASH_BEFORE || t->fate == COMMIT_CRASH_AFTER) {
-        mesh_at(t->m, 300001, restart, NULL, t);
-    }
-    return t->fate;
-}
-
-static mesh_fate on_frame(void *arg, size_t from, size_t to, const struct frame *frame)
-{
-    struct trouble *t = arg;
-    (void)from, (void)to;
-    if (t->done || frame->kind < FRAME_OFFER || frame->kind > FRAME_LOCATE ||
-        t->frames++ != t->frame_at) {
-        return FATE_PASS;
-    }
-    t->done = true;
-    if (t->frame_fate >= FATE_CRASH_FROM) {
-        mesh_at(t->m, 300001, restart, NULL, t);
-    }
-    return t->frame_fate;
-}
-
 /* The same while the disk sleeps: the firing or the cancelling waits for it. */
 static void test_cancel_on_a_slow_disk(void **state)
 {
@@ -355,11 +313,11 @@ static void test_cancel_on_a_slow_disk(void **state)
             struct stage s;
             stage_open(&s, 50 + k + 100 * (uint64_t)offset);
             tell(&s, k % 4 < 2 ? "every" : "once", "'name': 'a', 'ms': 200");
-            struct trouble t = {.m = s.m, .host = 0, .at = k / 4, .fate = COMMIT_SLOW};
-            mesh_on_commit(s.m, on_commit, &t);
+            struct trap t = {.host = 0, .k = k / 4, .fate = COMMIT_SLOW};
+            trap_arm(&t, s.m);
             mesh_run(s.m, offset);
             tell(&s, "cancel", "'name': 'a'");
-            hit = t.done;
+            hit = t.fired;
             mesh_run(s.m, 10000);
             expect_cancelled(&s);
             mesh_crash(s.m, 0);
@@ -403,12 +361,12 @@ static void test_across_crashes(void **state)
         for (size_t k = 0; hit; k++) {
             struct stage s;
             stage_open(&s, k);
-            struct trouble t = {.m = s.m, .host = 0, .at = k, .fate = fates[f]};
-            mesh_on_commit(s.m, on_commit, &t);
+            struct trap t = {.host = 0, .k = k, .fate = fates[f]};
+            trap_arm(&t, s.m);
             tell(&s, "once", "'name': 'a', 'ms': 400");
             tell(&s, "once", "'name': 'b', 'ms': 700");
             mesh_run(s.m, 8000);
-            hit = t.done;
+            hit = t.fired;
             mesh_heal(s.m);
             expect_fired(&s, 2);
             assert_int_equal(shown(&s, NULL, NULL), 0);
@@ -465,19 +423,14 @@ static void move(struct stage *s, size_t to)
     mesh_call_free(call);
 }
 
-static void move_with(struct trouble *t, uint64_t seed, bool commits)
+static void move_with(struct trap *t, uint64_t seed)
 {
     struct stage s;
     stage_open(&s, seed);
-    t->m = s.m;
     tell(&s, "once", "'name': 'soon', 'ms': 20, 'by': 1");
     tell(&s, "once", "'name': 'later', 'ms': 30000, 'by': 100");
     tell(&s, "at", "'name': 'wall', 'ms': 30000");
-    if (commits) {
-        mesh_on_commit(s.m, on_commit, t);
-    } else {
-        mesh_on_frame(s.m, on_frame, t);
-    }
+    trap_arm(t, s.m);
     mesh_run(s.m, (int64_t)mesh_random(s.m, 25));
     move(&s, 1);
     move(&s, 0);
@@ -503,17 +456,17 @@ static void test_across_moves(void **state)
     for (size_t f = 0; f < sizeof fates / sizeof fates[0]; f++) {
         bool hit = true;
         for (size_t k = 0; hit; k++) {
-            struct trouble t = {.frame_at = k, .frame_fate = fates[f]};
-            move_with(&t, k, false);
-            hit = t.done;
+            struct trap t = {.frames = trap_is_handoff, .k = k, .frame_fate = fates[f]};
+            move_with(&t, k);
+            hit = t.fired;
         }
     }
     for (size_t f = 0; f < 8; f++) {
         bool hit = true;
         for (size_t k = 0; hit; k++) {
-            struct trouble t = {.host = f / 4, .at = k, .fate = cfates[f % 4]};
-            move_with(&t, k, true);
-            hit = t.done;
+            struct trap t = {.host = f / 4, .k = k, .fate = cfates[f % 4]};
+            move_with(&t, k);
+            hit = t.fired;
         }
     }
 }
@@ -541,11 +494,10 @@ static void test_abort_keeps_them(void **state)
 {
     (void)state;
     struct stage s;
-    struct trouble t = {.frame_at = 0, .frame_fate = FATE_LOSE};
+    struct trap t = {.frames = trap_is_handoff, .k = 0, .frame_fate = FATE_LOSE};
     stage_open(&s, 9);
-    t.m = s.m;
     tell(&s, "once", "'name': 'a', 'ms': 500");
-    mesh_on_frame(s.m, on_frame, &t);
+    trap_arm(&t, s.m);
     struct mesh_call *call = mesh_ask(s.m, 0, "dispatch", "{'agent': '%s', 'to': 'h1'}", s.id);
     mesh_run(s.m, 1000);
     mesh_part(s.m, 0, 1, true); /* the repeat of STAGE does not come through either */
@@ -553,7 +505,7 @@ static void test_abort_keeps_them(void **state)
     assert_int_not_equal(call->err, GW_OK);
     mesh_call_free(call);
     mesh_run(s.m, 500);
-    mesh_assert(s.m, t.done);
+    mesh_assert(s.m, t.fired);
     assert_int_equal(mesh_where(s.m, &s.agent, NULL), 0);
     expect_fired(&s, 1);
     stage_close(&s);
