@@ -119,6 +119,7 @@ help:
 	@echo 'make demo       the main job, end to end: three hosts, a survey, a kill -9'
 	@echo 'make test       everything; parts: test-model test-unit test-mesh test-system test-fuzz'
 	@echo 'make sim        SEEDS=1000 seeds of the simulated mesh; SEED=n that one alone'
+	@echo 'make network    MINUTES=10 five real hosts on a bad network; SEED=n that one alone'
 	@echo 'make bench      figures, also in build/bench.json'
 	@echo 'make check      format, headers alone, layers, tables against docs, clang-tidy, -fanalyzer'
 	@echo 'make format     apply .clang-format'

@@ -184,6 +184,8 @@ static void take_link(struct remote *r, struct link *link, bool dialled)
     r->api = api_link_new(r->h->node, LINK_PEER, ROLE_PEER, send_to_peer, r);
     api_link_set_peer(r->api, &r->id);
     link_set_ops(link, &peer_ops, r);
+    int64_t silence_ms = (int64_t)r->h->config->link_silence * 1000;
+    link_set_silence(link, silence_ms / 2, silence_ms);
     node_peer_up(r->h->node, &r->id);
 }
 

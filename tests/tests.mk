@@ -136,6 +136,16 @@ sim:
 sim-run: $(SIM_BIN)
 	$(Q)tests/sim.sh $(or $(SEEDS),1000) $^
 
+# Real hosts on a bad network, in namespaces of their own.
+.PHONY: network network-run
+network:
+	$(Q)tools/deps.sh ensure build test
+	$(SUB) network-run
+
+network-run:
+	$(SUB) build-system
+	$(Q)tests/network.sh $(or $(MINUTES),10)
+
 test-fuzz:
 	$(SUB) SAN=$(ASAN) build-replay
 	$(Q)tests/run.sh $(RUN_FUZZ)

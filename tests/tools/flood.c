@@ -1,12 +1,15 @@
 /* Says numbered things to an agent as fast as it may: for tests of order and back-pressure.
  *
- *   flood HOST AGENT METHOD WHO COUNT WINDOW [tell] [pad BYTES] [within SECONDS]
+ *   flood HOST[,HOST…] AGENT METHOD WHO COUNT WINDOW [from N] [tell] [pad BYTES] [wait MS]
+ *         [change N] [within SECONDS]
  *
- * Sends METHOD(who: WHO, n: 1 .. COUNT), each number under a key of its own, with WINDOW of them on
- * the way. A number that fails (host killed, no route) is said again under its key until it is
- * acknowledged, so a window of 1 keeps the order through everything. Prints {acked, retried, busy,
- * seconds, slowest_ms} and ends with 0 when all were acknowledged in time. `pad`: so many bytes
- * go along with each, as argument `pad`. */
+ * Sends METHOD(who: WHO, n: N .. N + COUNT - 1; N is 1 if not said), each number under a key of its
+ * own, with WINDOW of them on the way. A number that fails (host killed, no route) is said again
+ * under its key until it is acknowledged, so a window of 1 keeps the order through everything.
+ * Prints {acked, retried, busy, seconds, slowest_ms} and ends with 0 when all were acknowledged in
+ * time. `pad`: so many bytes go along with each, as argument `pad`. `wait`: how long each may take
+ * (20 s). Of several hosts the next one is used after each failure, and after N messages
+ * (`change`). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +24,10 @@ struct said {
 };
 struct flood {
     const char *host, *agent, *method, *who;
-    long count, window;
+    long first, count, window, wait_ms;
+    long change,
+        since_change; /* acknowledged messages after which the next host is used; 0: none */
+    const char *at;   /* the host in use, in the list */
     bool tell;
     char *pad; /* NULL: none */
     double until;
@@ -69,7 +75,7 @@ static gw_err start(struct flood *f, struct said *s, struct gw_error *why)
     err = err ? err : gw_map_set(&args, "agent", gw_str(f->agent));
     err = err ? err : gw_map_set(&args, "method", gw_str(f->method));
     err = err ? err : gw_map_set(&args, "key", gw_str(key));
-    err = err ? err : gw_map_set(&args, "timeout", gw_int(20000));
+    err = err ? err : gw_map_set(&args, "timeout", gw_int(f->wait_ms));
     err = err || !f->tell ? err : gw_map_set(&args, "tell", gw_bool(true));
     s->begun = now();
     err = err ? err : gw_client_start(f->client, "send", &args, &s->ticket, why);
@@ -77,10 +83,29 @@ static gw_err start(struct flood *f, struct said *s, struct gw_error *why)
     return err;
 }
 
+/* The next host of the list, round and round. */
+static void next_host(struct flood *f, char *ret, size_t cap)
+{
+    if (!f->at || !*f->at) {
+        f->at = f->host;
+    }
+    size_t n = strcspn(f->at, ",");
+    snprintf(ret, cap, "%.*s", (int)n, f->at);
+    f->at += n + (f->at[n] == ',');
+}
+
+static bool has_choice(const struct flood *f)
+{
+    return strchr(f->host, ',') != NULL;
+}
+
 /* Everything that is open is said again, over a new connection. */
 static void reconnect(struct flood *f)
 {
-    struct gw_client_options o = {.host = f->host, .retry_ms = -1};
+    char host[256];
+    struct gw_client_options o = {.host = host, .retry_ms = -1};
+    next_host(f, host, sizeof host);
+    f->since_change = 0;
     for (long i = 0; i < f->window; i++) {
         if (f->open[i].ticket) {
             f->again[f->again_count++] = f->open[i].n;
@@ -91,6 +116,7 @@ static void reconnect(struct flood *f)
     f->client = NULL;
     while (gw_client_open(&o, &f->client, NULL) != GW_OK && now() < f->until) {
         pause_ms(20);
+        next_host(f, host, sizeof host);
     }
 }
 
@@ -99,7 +125,7 @@ static bool fill(struct flood *f)
     for (long i = 0; i < f->window; i++) {
         struct said *s = &f->open[i];
         struct gw_error why;
-        if (s->ticket || (f->again_count == 0 && f->next > f->count)) {
+        if (s->ticket || (f->again_count == 0 && f->next >= f->first + f->count)) {
             continue;
         }
         s->n = f->again_count > 0 ? f->again[--f->again_count] : f->next++;
@@ -149,6 +175,10 @@ static int run(struct flood *f)
         gw_err err = gw_client_wait(f->client, &ticket, 1000, NULL, &why);
         if (ticket) {
             ended(f, ticket, err, &why);
+            f->since_change += err == GW_OK;
+            if (has_choice(f) && (err != GW_OK || (f->change && f->since_change >= f->change))) {
+                reconnect(f);
+            }
         } else if (err != GW_ETIMEOUT) {
             reconnect(f);
         }
@@ -162,17 +192,24 @@ static int run(struct flood *f)
 int main(int argc, char **argv)
 {
     if (argc < 7) {
-        fprintf(stderr, "usage: flood HOST AGENT METHOD WHO COUNT WINDOW [tell] [pad BYTES] "
-                        "[within SECONDS]\n");
+        fprintf(stderr, "usage: flood HOST[,HOST...] AGENT METHOD WHO COUNT WINDOW [from N] [tell] "
+                        "[pad BYTES] [wait MS] [change N] [within SECONDS]\n");
         return 2;
     }
     struct flood f = {.host = argv[1], .agent = argv[2], .method = argv[3], .who = argv[4]};
     f.count = number(argv[5]);
     f.window = number(argv[6]);
     f.until = now() + 60;
-    f.next = 1;
+    f.first = 1;
+    f.wait_ms = 20000;
     for (int i = 7; i < argc; i++) {
-        if (strcmp(argv[i], "tell") == 0) {
+        if (strcmp(argv[i], "from") == 0 && i + 1 < argc) {
+            f.first = number(argv[++i]);
+        } else if (strcmp(argv[i], "wait") == 0 && i + 1 < argc) {
+            f.wait_ms = number(argv[++i]);
+        } else if (strcmp(argv[i], "change") == 0 && i + 1 < argc) {
+            f.change = number(argv[++i]);
+        } else if (strcmp(argv[i], "tell") == 0) {
             f.tell = true;
         } else if (strcmp(argv[i], "pad") == 0 && i + 1 < argc) {
             size_t n = (size_t)number(argv[++i]);
@@ -182,6 +219,7 @@ int main(int argc, char **argv)
             f.until = now() + (double)number(argv[++i]);
         }
     }
+    f.next = f.first;
     f.open = calloc((size_t)f.window, sizeof *f.open);
     f.again = calloc((size_t)f.count + (size_t)f.window, sizeof *f.again);
     int code = run(&f);
