@@ -165,6 +165,19 @@ static void on_renewal(evutil_socket_t fd, short what, void *arg)
 
 /* ---- life ---- */
 
+/* Descriptors that clients may take: the others are for the store, runners and peers. */
+static unsigned descriptors_for_clients(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > 1000000) {
+        return 1000000;
+    }
+    unsigned all = (unsigned)limit.rlim_cur, kept = all / 4;
+    kept = kept < LIMIT_DESCRIPTORS_KEPT ? kept : LIMIT_DESCRIPTORS_KEPT;
+    kept = kept > LIMIT_DESCRIPTORS_LEAST ? kept : LIMIT_DESCRIPTORS_LEAST;
+    return all > kept + 4 ? all - kept : 4;
+}
+
 /* Links, runners and the store need descriptors: take all that the system grants. */
 static void raise_limits(void)
 {
@@ -257,7 +270,11 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
                                .socket_path = socket_path,
                                .ops = &server_ops,
                                .arg = h,
-                               .max_connections = (unsigned)h->config->max_clients};
+                               .header_ms = (int64_t)h->config->head_timeout * 1000,
+                               .body_ms = (int64_t)h->config->body_timeout * 1000,
+                               .idle_ms = (int64_t)h->config->idle_timeout * 1000,
+                               .max_connections = (unsigned)h->config->max_clients,
+                               .descriptors = descriptors_for_clients()};
     GW_TRY(server_open(&sc, &h->server, why));
     ops_init();
     GW_TRY(open_node(h, why));

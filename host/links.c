@@ -120,7 +120,7 @@ static void peer_closed(void *arg, struct link *link, const char *reason)
     if (r->link != link) {
         return; /* it has been replaced */
     }
-    log_debug("link.closed", "url=%s reason=\"%s\"", r->url, reason);
+    log_info("link.closed", "url=%s reason=\"%s\"", r->url, reason);
     peer_lost(r);
     dial_later(r);
 }

@@ -43,6 +43,13 @@
 #define LIMIT_HTTP_STREAM_BYTES (4u * 1024 * 1024) /* unsent bytes of one event stream */
 #define LIMIT_HTTP_HEADER_MS 10000   /* a request head must be whole after this, however it trickles */
 #define LIMIT_HTTP_IDLE_MS 60000     /* a kept-alive connection without a request */
+#define LIMIT_HTTP_YIELD_MS 2000     /* when all places are taken, one without certificate and request gives
+                                        way after this: strangers must not lock members out */
+#define LIMIT_CLIENTS_SURPLUS 16     /* connections over the limit that are told so; more are closed at once */
+#define LIMIT_DESCRIPTORS_KEPT 600   /* that clients never get: store, runners, links to LIMIT_LINKS peers; of
+                                        a process that may have fewer than 2,400 a quarter, at least
+                                        LIMIT_DESCRIPTORS_LEAST */
+#define LIMIT_DESCRIPTORS_LEAST 40   /* a host with a few plugins and peers has 30 open */
 
 /* -- agents -- */
 #define LIMIT_STATE_BYTES (64u * 1024 * 1024) /* packed state of one agent */

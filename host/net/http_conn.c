@@ -163,6 +163,9 @@ static bool has_output(const struct conn *c)
 /* Wait for what the present state needs. */
 static void watch(struct conn *c)
 {
+    if (c->in.len == 0) {
+        buf_free(&c->in); /* half of what an idle connection would hold */
+    }
     /* While the handler works, only the end of the client and a bounded rest are read. */
     bool full = c->in.len >= LIMIT_HTTP_HEADER_BYTES &&
                 (c->state == CONN_HANDLED || c->state == CONN_STREAM || has_output(c));
@@ -301,6 +304,15 @@ static bool read_head(struct conn *c)
     return begin_body(c);
 }
 
+static void refuse_surplus(struct conn *c)
+{
+    struct gw_error why = {0};
+    (void)gw_fail(&why, GW_EBUSY, "%u connections of clients are open already",
+                  c->server->max_conns[c->local]);
+    gw_hint(&why, "end some, or raise the setting max_clients and the limit of open files");
+    refuse(c, 503, &why);
+}
+
 static bool read_body(struct conn *c)
 {
     struct http_call *call = c->call;
@@ -313,7 +325,9 @@ static bool read_body(struct conn *c)
         }
     }
     set_state(c, CONN_HANDLED);
-    if (c->refused) {
+    if (c->surplus) {
+        refuse_surplus(c);
+    } else if (c->refused) {
         http_answer_error(call, &c->refusal);
     } else if (!upgrade_request(c)) {
         call->handed = true;
@@ -467,13 +481,15 @@ static void set_tcp_options(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
 }
 
-void conn_new(struct server *s, int fd, bool local)
+void conn_new(struct server *s, int fd, bool local, bool surplus)
 {
     struct conn *c = xcalloc(1, sizeof *c);
     c->server = s;
     c->counts = counts_hold(s->counts);
     c->counts->conns[local]++;
     c->local = local;
+    c->surplus = surplus;
+    c->since_ms = link_now_ms();
     c->io = stream_over(fd);
     c->role = local ? ROLE_ADMIN : ROLE_NONE;
     TAILQ_INSERT_TAIL(&s->conns, c, entry);

@@ -39,7 +39,9 @@ struct conn {
     TAILQ_ENTRY(conn) entry;
     struct server *server;
     struct counts *counts;
-    bool local; /* on the unix socket */
+    bool local;   /* on the unix socket */
+    bool surplus; /* over the limit: it is told so, and closed */
+    int64_t since_ms;
     conn_state state;
     struct stream io;
     struct event ev_read, ev_write, ev_turn, ev_timer;
@@ -79,7 +81,7 @@ struct http_call {
 };
 
 struct server_timing {
-    int64_t header_ms, idle_ms, body_ms, write_ms;
+    int64_t header_ms, idle_ms, body_ms, write_ms, yield_ms;
 };
 
 struct server {
@@ -88,7 +90,7 @@ struct server {
     struct server_ops ops;
     void *arg;
     struct server_timing timing;
-    unsigned max_conns;
+    unsigned max_conns[2]; /* TCP, unix socket */
     struct counts *counts;
     struct conn_list conns;
     struct event *ev_accept[2]; /* TCP, unix socket */
@@ -96,13 +98,15 @@ struct server {
     int fd[2];
     char url[300];
     unsigned turned_away; /* connections over the limit */
-    int64_t told_s;       /* when that was logged last, monotonic */
+    unsigned gave_way;    /* strangers that were closed to make room */
+    int64_t told_ms;      /* when that was logged last, monotonic */
+    int64_t lack_told_ms; /* the same of a lack of descriptors */
     char *socket_path;
     uint64_t socket_dev, socket_ino;
 };
 
 /* http_conn.c */
-void conn_new(struct server *s, int fd, bool local);
+void conn_new(struct server *s, int fd, bool local, bool surplus);
 /* Ends now, whatever goes on; the call of the handler stays valid. Not from inside a callback of
  * it. */
 void conn_free(struct conn *c);

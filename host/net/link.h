@@ -66,6 +66,8 @@ void link_close(struct link *link, bool flush, const char *reason);
 /* Peer links: ping after `ping_ms` of silence, close after `close_ms` (defaults 15 s and 30 s;
  * other kinds: none). For tests and settings. */
 void link_set_silence(struct link *link, int64_t ping_ms, int64_t close_ms);
+/* Milliseconds of the monotonic clock, coarse (some ms). */
+int64_t link_now_ms(void);
 
 /* Dial a peer: "https://host:port", TLS, host_id check, upgrade. `expect` nil or NULL = any host of
  * the mesh. on_done runs once from the loop: link (take it: set ops at once) or NULL with why:

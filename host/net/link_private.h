@@ -65,7 +65,6 @@ void link_turn(struct link *link);
 /* The link is over: on_close follows. Only the first reason counts. */
 void link_lost(struct link *link, const char *reason);
 void link_lostf(struct link *link, const char *fmt, ...) GW_PRINTF(2, 3);
-int64_t link_now_ms(void);
 
 /* link_in.c: read and deliver what is there, at most a bounded part in one turn. */
 void link_in_read(struct link *link);

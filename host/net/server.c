@@ -15,7 +15,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "host/net/http_private.h"
@@ -27,20 +26,49 @@
 #define BACKLOG      512
 #define ACCEPT_BATCH 32
 #define RESUME_MS    200
+#define TELL_MS      1000
 
 /* --- accepting --- */
 
-static int64_t now_s(void)
+/* A flood must not become one of lines: true once in TELL_MS. */
+static bool may_tell(int64_t *told_ms)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-    return ts.tv_sec;
+    int64_t now = link_now_ms();
+    if (*told_ms != 0 && now - *told_ms < TELL_MS) {
+        return false;
+    }
+    *told_ms = now;
+    return true;
 }
 
+/* The oldest connection of nobody we know, without a request, gives its place back. */
+static bool make_room(struct server *s, bool local)
+{
+    struct conn *c;
+    int64_t newest_ms = link_now_ms() - s->timing.yield_ms;
+    TAILQ_FOREACH (c, &s->conns, entry) {
+        if (c->since_ms > newest_ms) {
+            return false; /* they stand in the order of their accept */
+        }
+        if (c->local == local && c->role == ROLE_NONE && !c->call &&
+            (c->state == CONN_HANDSHAKE || c->state == CONN_HEAD)) {
+            conn_free(c);
+            s->gave_way++;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Out of descriptors: or the loop would spin on a connection that it cannot take. */
 static void pause_accepting(struct server *s)
 {
+    int err = errno;
     struct timeval tv = {.tv_usec = RESUME_MS * 1000};
-    log_warn("server.accept", "error=\"%s\" paused_ms=%d", strerror(errno), RESUME_MS);
+    (void)make_room(s, false);
+    if (may_tell(&s->lack_told_ms)) {
+        log_warn("server.accept", "error=\"%s\" paused_ms=%d", strerror(err), RESUME_MS);
+    }
     for (int i = 0; i < 2; i++) {
         if (s->ev_accept[i]) {
             event_del(s->ev_accept[i]);
@@ -67,21 +95,23 @@ static void accept_some(struct server *s, int listener, bool local)
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                pause_accepting(s); /* or the loop would spin on a connection that it cannot take */
+                pause_accepting(s);
             }
             return;
         }
-        if (s->counts->conns[local] >= s->max_conns) {
-            s->turned_away++;
-            if (now_s() != s->told_s) { /* once a second: a flood must not become one of lines */
-                s->told_s = now_s();
-                log_warn("server.full", "connections=%u turned_away=%u", s->counts->conns[local],
-                         s->turned_away);
-            }
-            close(fd);
-            continue;
+        unsigned most = s->max_conns[local];
+        bool full = s->counts->conns[local] >= most, surplus = full && !make_room(s, local);
+        s->turned_away += surplus;
+        if (full && may_tell(&s->told_ms)) {
+            log_warn("server.full", "connections=%u turned_away=%u gave_way=%u",
+                     s->counts->conns[local], s->turned_away, s->gave_way);
         }
-        conn_new(s, fd, local);
+        unsigned room = most / 4 < LIMIT_CLIENTS_SURPLUS ? most / 4 : LIMIT_CLIENTS_SURPLUS;
+        if (surplus && s->counts->conns[local] >= most + room) {
+            close(fd);
+        } else {
+            conn_new(s, fd, local, surplus);
+        }
     }
 }
 
@@ -372,7 +402,12 @@ static struct server *server_new(const struct server_config *config)
     s->timing.idle_ms = or_default(config->idle_ms, LIMIT_HTTP_IDLE_MS);
     s->timing.body_ms = or_default(config->body_ms, LIMIT_HTTP_BODY_MS);
     s->timing.write_ms = or_default(config->write_ms, LIMIT_HTTP_WRITE_MS);
-    s->max_conns = config->max_connections ? config->max_connections : LIMIT_CLIENTS;
+    s->timing.yield_ms = or_default(config->yield_ms, LIMIT_HTTP_YIELD_MS);
+    unsigned most = config->max_connections ? config->max_connections : LIMIT_CLIENTS;
+    unsigned local = config->descriptors ? config->descriptors / 4 + 1 : most;
+    unsigned tcp = config->descriptors ? config->descriptors - config->descriptors / 4 : most;
+    s->max_conns[0] = tcp < most ? tcp : most;
+    s->max_conns[1] = local < most ? local : most;
     s->counts = xcalloc(1, sizeof *s->counts);
     s->counts->refs = 1;
     s->fd[0] = s->fd[1] = -1;

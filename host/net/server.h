@@ -5,9 +5,13 @@
  * http_conn.c reads and writes, http.c answers): so the connection that is upgraded is simply
  * handed over, and every limit is ours. Limits: header LIMIT_HTTP_HEADER_BYTES, whole within
  * LIMIT_HTTP_HEADER_MS of the accept or of its first byte however it trickles; body
- * LIMIT_HTTP_BODY_BYTES within LIMIT_HTTP_BODY_MS; LIMIT_CLIENTS connections on each listener (over
- * it: closed at once); LIMIT_LINKS peer links; TLS 1.3 only. A connection without client
- * certificate has ROLE_NONE. The process must ignore SIGPIPE (server_open sets it). */
+ * LIMIT_HTTP_BODY_BYTES within LIMIT_HTTP_BODY_MS; LIMIT_CLIENTS connections on each listener;
+ * LIMIT_LINKS peer links; TLS 1.3 only. A connection without client certificate has ROLE_NONE. The
+ * process must ignore SIGPIPE (server_open sets it).
+ *
+ * When all places are taken, the oldest connection that has shown no certificate and asks nothing
+ * gives way to a new one, once it is LIMIT_HTTP_YIELD_MS old. Where there is none, a few more are
+ * taken only to be answered "busy" (LIMIT_CLIENTS_SURPLUS), and the rest is closed at once. */
 #ifndef HOST_NET_SERVER_H
 #define HOST_NET_SERVER_H
 
@@ -36,8 +40,10 @@ struct server_config {
     const struct server_ops *ops;
     void *arg;
     /* 0 = the limit of protocol/limits.h */
-    int64_t header_ms, idle_ms, body_ms, write_ms;
+    int64_t header_ms, idle_ms, body_ms, write_ms, yield_ms;
     unsigned max_connections; /* on each listener */
+    unsigned descriptors;     /* that connections may take: at most 3/4 of them over TCP, 1/4 on the
+                                 socket; 0 = as many as there are connections */
 };
 /* Errors: GW_EEXISTS port in use (names who to look for), GW_EDENIED, GW_EARG. A stale socket file
  * is replaced. */

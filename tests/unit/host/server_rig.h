@@ -77,6 +77,7 @@ static RIG_UNUSED struct server_config config(const char *listen)
                                   .idle_ms = 400,
                                   .body_ms = 400,
                                   .write_ms = 400,
+                                  .yield_ms = 60,
                                   .max_connections = 6};
 }
 

@@ -349,7 +349,15 @@ static void test_connection_cap(void **state)
         ssize_t n = recv(fd[i], &c, 1, 0);
         open += n < 0 && errno == EAGAIN;
     }
-    assert_int_equal(open, 6);
+    assert_int_equal(open, 6 + 1); /* one more only to be told */
+    raw_write(fd[0], "GET / HTTP/1.1\r\n\r\n", 18);
+    read_text(fd[0], NULL, answer_text, sizeof answer_text, "hello");
+    expect_status(answer_text, 200);
+    raw_write(fd[6], "GET / HTTP/1.1\r\n\r\n", 18);
+    read_text(fd[6], NULL, answer_text, sizeof answer_text, NULL);
+    expect_status(answer_text, 503);
+    assert_non_null(strstr(answer_text, "\"busy\""));
+    assert_int_equal(requests, 1);
     int tcp_fd = tcp(); /* the other listener has its own places */
     SSL *ssl = tls(beta->client, tcp_fd);
     assert_non_null(ssl);
@@ -360,6 +368,41 @@ static void test_connection_cap(void **state)
     }
     turns_ms(30);
     expect_status(ask("GET / HTTP/1.1\r\n\r\n"), 200); /* places are given back */
+}
+
+/* Strangers hold all places: the oldest gives way to a newcomer, a member never does. */
+static void test_strangers_give_way(void **state)
+{
+    (void)state;
+    int fd[6];
+    int member_fd = tcp();
+    SSL *member = tls(beta->client, member_fd);
+    assert_non_null(member);
+    for (int i = 0; i < 5; i++) {
+        fd[i] = tcp();
+        turns_ms(5);
+    }
+    fd[5] = tcp(); /* none is old enough to give way: told so, if it gets as far */
+    turns_ms(100);
+    int newcomer_fd = tcp();
+    SSL *newcomer = tls(beta->client, newcomer_fd);
+    assert_non_null(newcomer);
+    SSL_write(newcomer, "GET / HTTP/1.1\r\n\r\n", 18);
+    read_text(newcomer_fd, newcomer, answer_text, sizeof answer_text, "hello");
+    expect_status(answer_text, 200);
+    char c;
+    assert_int_equal(recv(fd[0], &c, 1, 0), 0); /* the oldest stranger is gone */
+    assert_true(recv(fd[4], &c, 1, 0) < 0 && errno == EAGAIN);
+    SSL_write(member, "GET / HTTP/1.1\r\n\r\n", 18);
+    read_text(member_fd, member, answer_text, sizeof answer_text, "hello");
+    expect_status(answer_text, 200);
+    for (int i = 0; i < 6; i++) {
+        close(fd[i]);
+    }
+    SSL_free(member);
+    SSL_free(newcomer);
+    close(member_fd);
+    close(newcomer_fd);
 }
 
 static void test_plain_http_on_the_tls_port(void **state)
@@ -542,6 +585,7 @@ int main(void)
         NET_TEST(test_late_answers),
         NET_TEST(test_streams),
         NET_TEST(test_connection_cap),
+        NET_TEST(test_strangers_give_way),
         NET_TEST(test_plain_http_on_the_tls_port),
         NET_TEST(test_without_memory_for_tls_nothing_is_served_in_clear),
         NET_TEST(test_tls_versions),
