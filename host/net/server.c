@@ -65,7 +65,8 @@ static void pause_accepting(struct server *s)
 {
     int err = errno;
     struct timeval tv = {.tv_usec = RESUME_MS * 1000};
-    (void)make_room(s, false);
+    for (int i = 0; i < ACCEPT_BATCH && make_room(s, false); i++) {
+    }
     if (may_tell(&s->lack_told_ms)) {
         log_warn("server.accept", "error=\"%s\" paused_ms=%d", strerror(err), RESUME_MS);
     }

@@ -77,6 +77,28 @@ numbers_right() { # AGENT COUNT
     [ $((used * 2)) -lt $took ]
 }
 
+@test "descriptors that run out all the same: accepting rests and the loop does not spin, links go on, strangers make room" {
+    start_pair --plugin "$(plugin ledger)"
+    id=$(field .agent -H alpha create counter)
+    gw -H beta send "$id" increment >/dev/null
+    prlimit --pid "${PID[alpha]}" --nofile=$(($(ls "/proc/${PID[alpha]}/fd" | wc -l) + 6)):
+    crowd many alpha idle 12
+    lacks() { grep -q "server.accept.*Too many open files" "$GODWIT_HOME/hosts/alpha/log"; }
+    wait_until 10 lacks
+    before=$(cpu_ms alpha) begun=$(date +%s%N)
+    for _ in {1..20}; do gw -H beta send "$id" increment >/dev/null; done
+    wait_until 10 serves_tls alpha
+    sleep 1 # in which a loop that spins would take a second of processor
+    used=$(($(cpu_ms alpha) - before)) took=$((($(date +%s%N) - begun) / 1000000))
+    echo "processor $used ms in $took ms"
+    [ $((used * 2)) -lt $took ]
+    [ "$(grep -c server.accept "$GODWIT_HOME/hosts/alpha/log")" -le $((took / 1000 + 2)) ]
+    kill "${CROWD[many]}"
+    served() { lives alpha; }
+    wait_until 10 served
+    equal "$(field .reply.count -H alpha send "$id" increment)" 22
+}
+
 @test "no more address space: refused, or a clear end; a restart finds everything" {
     ready=$(ulimit -v 98000; "$GODWIT" host --name alpha --listen 127.0.0.1:0 --plugin "$(plugin ledger)" \
         --plugin "$(plugin blob)" --detach --json 3>&- 4>&-)
