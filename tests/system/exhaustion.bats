@@ -16,6 +16,7 @@ teardown() {
     system_teardown
 }
 
+# Not compared under a sanitizer ($SAN), which keeps what was freed.
 rss_kb() { awk '/^VmRSS/ { print $2 }' "/proc/${PID[$1]}/status"; }
 cpu_ms() { awk '{ print ($14 + $15) * 10 }' "/proc/${PID[$1]}/stat"; }
 port() { echo "${URL[$1]##*:}"; }
@@ -102,6 +103,7 @@ numbers_right() { # AGENT COUNT
 }
 
 @test "no more address space: refused, or a clear end; a restart finds everything" {
+    [ -z "${SAN:-}" ] || skip "a sanitizer needs address space without end"
     ready=$(ulimit -v 98000; "$GODWIT" host --name alpha --listen 127.0.0.1:0 --plugin "$(plugin ledger)" \
         --plugin "$(plugin blob)" --detach --json 3>&- 4>&-)
     PID[alpha]=$(jq -r .pid <<<"$ready") URL[alpha]=$(jq -r .url <<<"$ready")
@@ -179,7 +181,7 @@ numbers_right() { # AGENT COUNT
     each=$((($(rss_kb alpha) - before) * 1024 / open))
     echo "$open connections, $each bytes each"
     [ $open -ge $((count - 1)) ]
-    [ $each -lt 24000 ]
+    [ -n "${SAN:-}" ] || [ $each -lt 24000 ]
     crowd more alpha idle $((count / 4))
     wait_until 20 crowd_up more
     open=$(($(ls "/proc/${PID[alpha]}/fd" | wc -l) - base))
@@ -237,7 +239,7 @@ numbers_right() { # AGENT COUNT
     equal "$(said flood '"\(.status) \(.answers) \(.open)"')" "413 8 0"
     equal "$(said chunks '"\(.status) \(.answers) \(.open)"')" "411 8 0"
     [ "$(said flood .sent_bytes)" -lt 1073741824 ] # of all eight together
-    [ $((after - before)) -lt 16000 ]
+    [ -n "${SAN:-}" ] || [ $((after - before)) -lt 16000 ]
     serves_tls alpha
 }
 
@@ -251,8 +253,8 @@ numbers_right() { # AGENT COUNT
     "$(tool unknown)" alpha 100000 1000
     cpu=$(($(cpu_ms alpha) - cpu)) cpu_peer=$(($(cpu_ms beta) - cpu_peer))
     echo "memory $before kB, then $(rss_kb alpha) kB; of a peer $before_peer kB, then $(rss_kb beta) kB; processor $cpu ms, of a peer $cpu_peer ms"
-    [ $(($(rss_kb alpha) - before)) -lt 4000 ]
-    [ $(($(rss_kb beta) - before_peer)) -lt 4000 ]
+    [ -n "${SAN:-}" ] || [ $(($(rss_kb alpha) - before)) -lt 4000 ]
+    [ -n "${SAN:-}" ] || [ $(($(rss_kb beta) - before_peer)) -lt 4000 ]
     [ $cpu_peer -lt $((cpu + 100)) ]
     id=$(field .agent -H beta create counter)
     kill -STOP "${PID[gamma]}"
@@ -261,6 +263,6 @@ numbers_right() { # AGENT COUNT
     equal "$(field .reply.count -H alpha send "$id" increment)" 1 # others are served meanwhile
     wait $asking || { cat "$work/unknown"; false; }
     kill -CONT "${PID[gamma]}"
-    [ $(($(rss_kb alpha) - before)) -lt 12000 ]
+    [ -n "${SAN:-}" ] || [ $(($(rss_kb alpha) - before)) -lt 12000 ]
     gw -H gamma send "$id" increment >/dev/null
 }
