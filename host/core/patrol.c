@@ -121,7 +121,7 @@ static gw_err take_answer(struct question *q, const struct frame *f)
     struct mp m = f->rest;
     uint32_t code;
     size_t n;
-    struct span packed;
+    struct span packed = {0};
     gw_value about = gw_nil();
     GW_TRY(mp_read_u32(&m, &code));
     GW_TRY(code == GW_OK ? GW_OK : GW_EFAIL);
