@@ -131,6 +131,8 @@ struct mesh {
     void *frame_arg;
     mesh_commit_hook on_commit;
     void *commit_arg;
+    mesh_runner_hook on_runner;
+    void *runner_arg;
     struct known *known;
     size_t known_count, known_cap;
     uint64_t digest;

@@ -243,22 +243,42 @@ static void show(struct mesh *m)
 
 /* The node ends by an assertion, or the sanitizer ends us: say under which seed. */
 static struct mesh *in_use;
+static struct sigaction before; /* us: a fuzzer keeps the input in its handler */
 
-static void on_abort(int number)
+static void tell_abort(void)
 {
-    (void)number;
     if (in_use) {
         show(in_use);
         (void)fprintf(stderr, "ABORTED under seed %llu at %.3f ms\n",
                       (unsigned long long)in_use->seed, (double)in_use->now_us / 1000);
     }
-    (void)signal(SIGABRT, SIG_DFL);
+}
+
+static void on_abort(int number, siginfo_t *info, void *context)
+{
+    tell_abort();
+    (void)sigaction(number, &before, NULL);
+    if (before.sa_flags & SA_SIGINFO) {
+        before.sa_sigaction(number, info, context);
+    } else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
+        before.sa_handler(number);
+    }
+}
+
+static void watch_aborts(void)
+{
+    static bool watches;
+    const struct sigaction ours = {.sa_sigaction = on_abort, .sa_flags = SA_SIGINFO};
+    if (!watches) {
+        (void)sigaction(SIGABRT, &ours, &before);
+        watches = true;
+    }
 }
 
 __attribute__((visibility("default"))) void __asan_on_error(void);
 void __asan_on_error(void)
 {
-    on_abort(SIGABRT);
+    tell_abort();
 }
 
 static bool has_failed;
@@ -320,7 +340,7 @@ struct mesh *mesh_new(uint64_t seed, size_t hosts)
     struct mesh *m = xcalloc(1, sizeof *m);
     has_failed = has_failed || in_use;
     in_use = m;
-    (void)signal(SIGABRT, on_abort);
+    watch_aborts();
     m->seed = seed;
     m->print = getenv("MESH_TRACE") != NULL;
     log_setup(m->print ? LOG_DEBUG : LOG_ERROR, false);
@@ -410,6 +430,13 @@ static void on_stopped(void *ctx)
     h->stopped = true;
 }
 
+/* A test that wants the host to stop says so itself. */
+static void on_stop_asked(void *ctx)
+{
+    const struct vhost *h = ctx;
+    mesh_note(h->mesh, "%s is asked to stop", h->name);
+}
+
 void mesh_start(struct mesh *m, size_t host)
 {
     static const char *const plugins[] = {"/virtual/tally.so"};
@@ -436,6 +463,7 @@ void mesh_start(struct mesh *m, size_t host)
         .limits = h->limits,
         .on_ready = on_ready,
         .on_stopped = on_stopped,
+        .on_stop_asked = on_stop_asked,
     };
     mesh_note(m, "%s starts", h->name);
     if (node_new(&config, &h->env, &h->node) != GW_OK) {
@@ -567,4 +595,10 @@ void mesh_on_commit(struct mesh *m, mesh_commit_hook hook, void *arg)
 {
     m->on_commit = hook;
     m->commit_arg = arg;
+}
+
+void mesh_on_runner(struct mesh *m, mesh_runner_hook take, void *arg)
+{
+    m->on_runner = take;
+    m->runner_arg = arg;
 }

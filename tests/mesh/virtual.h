@@ -80,6 +80,11 @@ void mesh_set_delay(struct mesh *m, size_t a, size_t b, int64_t us);
 /* Hand a frame (with its length) to `to` as if `from` had sent it now over their link. */
 void mesh_inject(struct mesh *m, size_t from, size_t to, const struct buf *frame);
 
+/* Frames to the runner of the plugin are shown before it sees them; `take` returns true for those
+ * that it shall not see: then the test answers in its place, by node_runner_frame. NULL: none. */
+typedef bool (*mesh_runner_hook)(void *arg, size_t host, const struct frame *frame);
+void mesh_on_runner(struct mesh *m, mesh_runner_hook take, void *arg);
+
 /* --- faults: asked at the moment of delivery, of applying --- */
 typedef enum mesh_fate {
     FATE_PASS,
@@ -123,6 +128,8 @@ void mesh_be_impatient(struct mesh *m);
  * A host that is down answers GW_EUNREACHABLE. Free with mesh_call_free, answered or not. */
 struct mesh_call *mesh_ask(struct mesh *m, size_t host, const char *op, const char *fmt, ...)
     GW_PRINTF(4, 5);
+/* The same with arguments that are built already; takes them. */
+struct mesh_call *mesh_ask_value(struct mesh *m, size_t host, const char *op, gw_value args);
 gw_err mesh_wait(struct mesh *m, struct mesh_call *call, int64_t ms);
 void mesh_call_free(struct mesh_call *call); /* NULL allowed */
 /* What is asked from now on carries this traceparent; NULL: none. Borrowed. */

@@ -156,15 +156,11 @@ static gw_err args_of(const char *fmt, va_list list, gw_value *ret, struct gw_er
     return json_parse(text, (size_t)n, ret, why);
 }
 
-static struct mesh_call *ask(struct mesh *m, size_t host, const char *op, const char *fmt,
-                             va_list list)
+struct mesh_call *mesh_ask_value(struct mesh *m, size_t host, const char *op, gw_value args)
 {
     struct vhost *h = &m->hosts[host];
     struct mesh_call *c = xcalloc(1, sizeof *c);
-    gw_value args = gw_nil(), context = gw_nil();
-    if (args_of(fmt, list, &args, &c->why) != GW_OK) {
-        mesh_fail(m, "arguments of %s: %s", op, c->why.text);
-    }
+    gw_value context = gw_nil();
     if (!h->node) {
         c->done = true;
         c->err = gw_fail(&c->why, GW_EUNREACHABLE, "host \"%s\" is down", h->name);
@@ -180,6 +176,17 @@ static struct mesh_call *ask(struct mesh *m, size_t host, const char *op, const 
         check_host(h);
     }
     return c;
+}
+
+static struct mesh_call *ask(struct mesh *m, size_t host, const char *op, const char *fmt,
+                             va_list list)
+{
+    gw_value args = gw_nil();
+    struct gw_error why;
+    if (args_of(fmt, list, &args, &why) != GW_OK) {
+        mesh_fail(m, "arguments of %s: %s", op, why.text);
+    }
+    return mesh_ask_value(m, host, op, args);
 }
 
 void mesh_set_trace(struct mesh *m, const char *traceparent)

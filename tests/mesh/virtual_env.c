@@ -327,6 +327,7 @@ static void read_rows(void *ctx, const struct store_range *ranges, size_t n, sto
         buf_add(&r->spans, ranges[i].prefix.p, ranges[i].prefix.n);
         buf_add(&r->spans, ranges[i].from.p, ranges[i].from.n);
     }
+    buf_add(&r->spans, "", 1); /* there is one, also when all are empty */
     size_t at = 0;
     for (size_t i = 0; i < n; i++) {
         r->ranges[i] = ranges[i];

@@ -181,6 +181,10 @@ static void arrive_at_runner(void *arg)
         gw_id agent = {0};
         struct buf out = {0};
         struct vrunner *r = &h->runners[p->index];
+        if (p->index == 0 && h->mesh->on_runner &&
+            h->mesh->on_runner(h->mesh->runner_arg, h->index, &frame)) {
+            continue;
+        }
         if (frame.kind == FRAME_SAVED) {
             vsave_saved(r, &frame, &agent, &out);
         } else if (engine_target(&frame, &agent) != GW_OK) {
