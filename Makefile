@@ -123,7 +123,7 @@ help:
 	@echo 'make bench      figures, also in build/bench.json'
 	@echo 'make check      format, headers alone, layers, tables against docs, clang-tidy, -fanalyzer'
 	@echo 'make format     apply .clang-format'
-	@echo 'make fuzz       each fuzz target for SECS=60 seconds (clang, libFuzzer)'
+	@echo 'make fuzz       each fuzz target for SECS=60 seconds (clang, libFuzzer); TARGET=name that one alone'
 	@echo 'make cover      lines that the unit and mesh tests reach, per file'
 	@echo 'make install    below DESTDIR= PREFIX=/usr/local'
 	@echo 'make clean      remove build/'

@@ -9,6 +9,10 @@ MESH_LIB := $(patsubst %.c,$(B)/%.o,$(filter-out $(MESH_SRC),$(wildcard tests/me
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/tests/fuzz/replay_%)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=build/fuzz/tests/fuzz/fuzz_%)
+# Inputs of these are trees (tests/fuzz/fuzz.h). A library of what targets share: each links what it uses.
+FUZZ_TREES := arrive calls engine node plugin
+FUZZ_LIB_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(FUZZ_SRC) %/replay.c %/mutate.c,$(wildcard tests/fuzz/*.c))) \
+                $(MESH_LIB)
 # Plugins that only tests load: right ones, wrong ones.
 TEST_PLUGIN_SRC := $(wildcard tests/plugins/*.c)
 TEST_PLUGINS := $(TEST_PLUGIN_SRC:%.c=$(B)/%.so)
@@ -32,14 +36,22 @@ $(B)/tests/mesh/test_%: $(B)/tests/mesh/test_%.o $(MESH_LIB) $(B)/libgodwit.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(MESH_LIB) $(B)/libgodwit.a $(LDLIBS) -lcmocka
 
-$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libgodwit.a
+# What stands around the product is no news to a fuzzer, and would only slow it down.
+build/fuzz/tests/%.o: CFLAGS += -fno-sanitize=fuzzer-no-link
+
+$(B)/tests/fuzz/lib.a: $(FUZZ_LIB_OBJ)
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/tests/fuzz/lib.a $(B)/libgodwit.a
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
-build/fuzz/tests/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libgodwit.a
+$(FUZZ_TREES:%=build/fuzz/tests/fuzz/fuzz_%): build/fuzz/tests/fuzz/mutate.o
+build/fuzz/tests/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/tests/fuzz/lib.a build/fuzz/libgodwit.a
 	@echo "  LD    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lcmocka
 
 $(B)/tests/plugins/%.so: tests/plugins/%.c $(PUBLIC_H)
 	@mkdir -p $(@D)
@@ -74,7 +86,7 @@ build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 	  -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive $(LDLIBS)
 
 .PRECIOUS: $(B)/%.o
--include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(FUZZ_SRC:%.c=$(B)/%.d)
+-include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/fuzz/*.c))
 -include $(BENCH_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d)
 
 # What to build in a variant, by the sub-makes below.
@@ -172,7 +184,7 @@ check-run:
 fuzz:
 	$(Q)tools/deps.sh ensure build check
 	$(SUB) CC=clang FUZZ=1 build-fuzz
-	$(Q)tests/fuzz/fuzz.sh $(SECS) $(FUZZ_BIN)
+	$(Q)JOBS=$(JOBS) TARGET=$(TARGET) tests/fuzz/fuzz.sh $(SECS) $(FUZZ_BIN)
 
 cover:
 	$(SUB) COVER=1 build-unit build-mesh
