@@ -114,7 +114,8 @@ static void do_act(struct play *p, const gw_value *step)
     }
     cast_name_texts(&p->cast, &inner);
     gw_id agent = cast_id(&p->cast, cast_text(step, 2));
-    p->ends |= strcmp(gw_map_str(&inner, "verb", ""), "dispose") == 0;
+    const char *verb = gw_map_str(&inner, "verb", "");
+    p->ends |= strcmp(verb, "dispose") == 0 || strcmp(verb, "crash") == 0;
     gw_value args = send_args(&agent, "act", inner);
     set(&args, "text", gw_bool(true));
     (void)ask(p, host_at(p, step, 1), "send", args);
@@ -328,15 +329,48 @@ void play_run(struct play *p, const uint8_t *data, size_t size, const struct pla
     gw_value_free(&program);
 }
 
+static struct mesh *playing; /* one mesh at a time */
+
+static void end_runner(void *arg)
+{
+    mesh_crash_runner(playing, (size_t)(uintptr_t)arg);
+}
+
+/* The answer of the handler never arrives: its runner ends before. */
+static void crash(size_t host)
+{
+    mesh_at(playing, 1, end_runner, NULL, (void *)(uintptr_t)host);
+}
+
+/* Each host has a built-in agent, "desk"; h1 has little room and little patience. */
+static void set_up(struct mesh *m, size_t hosts)
+{
+    static const struct node_builtin rows[] = {{"desk", "desk"}};
+    static const struct gw_type *const types[] = {&desk_type};
+    playing = m;
+    player_crash = crash;
+    for (size_t i = 0; i < hosts; i++) {
+        mesh_set_types(m, i, player_types, player_type_count);
+        mesh_set_builtins(m, i, rows, types, 1);
+    }
+    if (hosts > 1) {
+        mesh_set_limits(m, 1,
+                        (struct node_limits){.mailbox = 6,
+                                             .mailbox_bytes = 30000,
+                                             .staged = 4,
+                                             .events = 300,
+                                             .lost_ms = 4000,
+                                             .stuck_ms = 2000});
+    }
+}
+
 void play_open(struct play *p, size_t hosts)
 {
     *p = (struct play){.hosts = hosts, .m = mesh_new(SEED, hosts)};
     p->cast.m = p->m;
     p->cast.hosts = hosts;
     (void)setenv("CMOCKA_TEST_ABORT", "1", 0); /* a check that fails ends the process as a crash */
-    for (size_t i = 0; i < hosts; i++) {
-        mesh_set_types(p->m, i, player_types, player_type_count);
-    }
+    set_up(p->m, hosts);
     mesh_start_all(p->m);
     for (size_t i = 0; i < hosts; i++) {
         gw_id id = mesh_create(p->m, i, "player");

@@ -47,7 +47,8 @@ struct play_verb {
     void (*run)(struct play *p, const gw_value *step);
 };
 
-/* Hosts started and linked, one player at each of them (agents 0, 1, 2 of the cast). */
+/* Hosts started and linked, one player at each of them (agents 0, 1, 2 of the cast), and a built-in
+ * agent "desk". */
 void play_open(struct play *p, size_t hosts);
 /* All steps; the verbs of the target come first. */
 void play_run(struct play *p, const uint8_t *data, size_t size, const struct play_verb *verbs,

@@ -21,7 +21,7 @@ const char *const play_words[] = {
     /* methods */
     "add", "get", "history", "relay", "act", "want", "got", "on_topic", "number", "by", "pad", "n",
     "verb", "timer", "every", "each", "monitor", "monitor_host", "demonitor", "subscribe",
-    "unsubscribe", "ask_then", "nap", "log", "pay", "pay_fail", "fail",
+    "unsubscribe", "ask_then", "nap", "log", "pay", "pay_fail", "fail", "crash", "desk",
     /* steps */
     "peer", "client", "plugin", "tape", "mute", "hold", "r0", "r1", "do", "run", "cut", "part",
     "join", "crash", "stop", "start", "runner", "clock", "commit", "frame", "", "10", "1h", "250ms",
@@ -73,6 +73,18 @@ const char *const play_pieces[] = {
     "[\"act\", 0, \"@0\", {\"verb\": \"nap\", \"n\": 700}]",
     "[\"act\", 0, \"@0\", {\"verb\": \"tell\", \"agent\": \"@1\", \"number\": 7}]",
     "[\"act\", 0, \"@0\", {\"verb\": \"pay\", \"n\": 7}]",
+    "[\"act\", 1, \"@1\", {\"verb\": \"crash\"}]",
+    "[\"do\", 0, \"send\", {\"agent\": \"@0\", \"method\": \"act\", \"args\": {\"verb\": "
+    "\"crash\"}, "
+    "\"tell\": true}]",
+    "[\"do\", 0, \"dead.replay\", {\"letter\": 1}]",
+    "[\"do\", 0, \"dead.drop\", {\"letter\": 1}]",
+    "[\"do\", 1, \"dead\", {}]",
+    "[\"do\", 0, \"metrics\", {}]",
+    "[\"do\", 1, \"send\", {\"agent\": \"desk\", \"method\": \"act\", \"args\": {\"verb\": "
+    "\"ask_then\", "
+    "\"agent\": \"@0\", \"number\": 5}}]",
+    "[\"do\", 0, \"send\", {\"agent\": \"desk\", \"method\": \"add\", \"args\": {\"by\": 1}}]",
     "[\"cut\", 0, 1]",
     "[\"part\", 0, 1]",
     "[\"join\", 0, 1]",

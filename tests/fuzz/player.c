@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+void (*player_crash)(size_t host);
+
 #define LOG_MOST  60 /* of hooks: numbers always fit */
 #define WANT_MOST 8
 #define PAD_MOST  9000 /* beyond what a part of the state holds inline */
@@ -211,6 +213,10 @@ static gw_err act(struct gw_call *call)
     if (strcmp(verb, "dispose") == 0) {
         return gw_dispose(call);
     }
+    if (strcmp(verb, "crash") == 0 && player_crash) {
+        player_crash((size_t)(gw_host_name(call)[1] - '0'));
+        return GW_OK;
+    }
     if (strcmp(verb, "log") == 0) {
         gw_log(call, GW_LOG_INFO, "%s", gw_arg_str(call, "text"));
         return GW_OK;
@@ -283,6 +289,7 @@ static const struct gw_method methods[] = {
     }
 
 const struct gw_type player_type = PLAYER("player", .oldest_reader = 0);
+const struct gw_type desk_type = PLAYER("desk", .oldest_reader = 0);
 static const struct gw_type lazy_type = PLAYER("lazy", .durability = GW_TRANSITIONS);
 static const struct gw_type digger_type = PLAYER("digger", .run = run);
 const struct gw_type *const player_types[] = {&player_type, &lazy_type, &digger_type};
