@@ -253,11 +253,15 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
 {
     char socket_path[1100];
     struct event_config *loop = event_config_new();
-    if (!loop || event_config_set_flag(loop, EVENT_BASE_FLAG_NOLOCK) != 0 ||
-        !(h->base = event_base_new_with_config(loop))) {
+    if (loop && event_config_set_flag(loop, EVENT_BASE_FLAG_NOLOCK) == 0) {
+        h->base = event_base_new_with_config(loop);
+    }
+    if (loop) {
+        event_config_free(loop);
+    }
+    if (!h->base) {
         return gw_fail(why, GW_ENOMEM, "the event loop cannot be made");
     }
-    event_config_free(loop);
     GW_TRY(trust_open(home, h->config->name, &h->trust, why));
     memcpy(h->dir, h->trust->dir, strlen(h->trust->dir) + 1);
     GW_TRY(spawn_find_plugins(h, why));
@@ -290,6 +294,7 @@ static void close_all(struct host *h)
     if (h->server) {
         server_close(h->server);
     }
+    link_end_all(h->base); /* runners see it */
     spawn_close(h);
     real_env_stop(h); /* completions that are under way still find their node */
     node_free(h->node);

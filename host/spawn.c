@@ -15,7 +15,9 @@
 #include "host/host.h"
 #include "protocol/base/log.h"
 
-#define CHILD_FD 3
+#define CHILD_FD      3
+#define GRACE_TICKS   200
+#define GRACE_TICK_US 10000
 
 extern char **environ;
 
@@ -232,14 +234,33 @@ void spawn_start(void *host, size_t index)
     link_set_ops(r->link, &runner_ops, r);
 }
 
+/* What runners hold is on disk, so they are killed. Under the address sanitizer they have a moment
+ * to end by themselves, which is when leaks are looked for. */
+static void end_process(int pid)
+{
+#ifdef __SANITIZE_ADDRESS__
+    for (int i = 0; i < GRACE_TICKS; i++) {
+        if (waitpid(pid, NULL, WNOHANG) == pid) {
+            return;
+        }
+        usleep(GRACE_TICK_US);
+    }
+#endif
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
 void spawn_close(struct host *h)
 {
-    for (size_t i = 0; h->runners && i < h->plugins.len; i++) {
+    size_t n = h->runners ? h->plugins.len : 0;
+    for (size_t i = 0; i < n; i++) {
+        h->runners[i].link = NULL; /* all have ended */
+    }
+    for (size_t i = 0; i < n; i++) {
         struct runner_process *r = &h->runners[i];
         if (r->pid > 0) {
-            kill(r->pid, SIGKILL); /* what they held is on disk */
-            while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR) {
-            }
+            end_process(r->pid);
         }
         api_link_free(r->api);
         if (r->failed) {

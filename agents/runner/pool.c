@@ -4,6 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 #include <uthash.h>
 
 #include "agents/runner/crew.h"
@@ -79,6 +82,9 @@ static __attribute__((noreturn)) void gone(gw_err err)
         log_die("runner.protocol", "error=%s what the host sends is not a frame; stopping",
                 gw_err_name(err));
     }
+#ifdef __SANITIZE_ADDRESS__
+    __lsan_do_leak_check(); /* _exit does not */
+#endif
     _exit(0); /* the host ended: what it did not commit does not count */
 }
 

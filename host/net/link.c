@@ -38,6 +38,8 @@ size_t link_max_frame_bytes(link_kind kind)
     return 0;
 }
 
+static _Thread_local LIST_HEAD(, link) all; /* of this thread's loops */
+
 static void timer_start(struct link *l, int64_t ms)
 {
     struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
@@ -79,6 +81,7 @@ void link_lostf(struct link *l, const char *fmt, ...)
 
 static void link_free(struct link *l)
 {
+    LIST_REMOVE(l, of_thread);
     event_del(&l->ev_read);
     event_del(&l->ev_write);
     event_del(&l->ev_timer);
@@ -231,6 +234,7 @@ struct link *link_over_stream(struct event_base *base, struct stream *io, link_k
         l->peer = *peer;
     }
     l->last_in_ms = link_now_ms();
+    LIST_INSERT_HEAD(&all, l, of_thread);
     link_out_init(&l->out);
     set_socket_options(l);
     event_assign(&l->ev_read, base, l->io.fd, EV_READ | EV_PERSIST, on_readable, l);
@@ -338,5 +342,16 @@ void link_close(struct link *l, bool flush_first, const char *reason)
         l->state = LINK_DRAINING;
         timer_start(l, DRAIN_MS);
         link_turn(l);
+    }
+}
+
+void link_end_all(const struct event_base *base)
+{
+    struct link *l = LIST_FIRST(&all), *next;
+    for (; l; l = next) {
+        next = LIST_NEXT(l, of_thread);
+        if (l->base == base) {
+            link_free(l);
+        }
     }
 }

@@ -63,6 +63,8 @@ size_t link_queued_bytes(const struct link *link);
 /* Close after what is queued has been written (flush = true, at most 1 s) or at once. on_close
  * follows. A second call can only make it sooner; the first reason stays. */
 void link_close(struct link *link, bool flush, const char *reason);
+/* Free the links of `base` that still live, without on_close: its loop has ended. */
+void link_end_all(const struct event_base *base);
 /* Peer links: ping after `ping_ms` of silence, close after `close_ms` (defaults 15 s and 30 s;
  * other kinds: none). For tests and settings. */
 void link_set_silence(struct link *link, int64_t ping_ms, int64_t close_ms);

@@ -33,6 +33,7 @@ struct link_out {
 };
 
 struct link {
+    LIST_ENTRY(link) of_thread;
     struct event_base *base;
     struct stream io;
     link_kind kind;
