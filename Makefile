@@ -118,6 +118,7 @@ help:
 	@echo 'make deps       install the Debian packages (as root), or print the one command'
 	@echo 'make demo       the main job, end to end: three hosts, a survey, a kill -9'
 	@echo 'make test       everything; parts: test-model test-unit test-mesh test-system test-fuzz'
+	@echo 'make test-system-san  the system tests against a build with address and undefined sanitizers'
 	@echo 'make sim        SEEDS=1000 seeds of the simulated mesh; SEED=n that one alone'
 	@echo 'make network    MINUTES=10 five real hosts on a bad network; SEED=n that one alone'
 	@echo 'make bench      figures, also in build/bench.json'

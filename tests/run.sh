@@ -2,7 +2,9 @@
 # Run test programs, one line each, and end with the one line "N passed, N failed[, N skipped]".
 #   tests/run.sh KIND:PROGRAM...
 #     unit mesh thread  cmocka programs: its own counts
-#     system model      a bats file: its own counts
+#     system model      a bats file: its own counts; with SAN=... in the environment system tests drive that
+#                       build (tests/system/helpers.bash)
+#     san               a system test that drives the build with address and undefined sanitizers
 #     fuzz              a replay of tests/fuzz/corpus/<name>: one test
 #     lint              a script: one test
 # Each program has a time-out and a temporary directory of its own. What a failed one printed follows its
@@ -11,7 +13,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 logs=build/test-logs
-limit_s() { case $1 in system) echo 300 ;; *) echo 180 ;; esac; }
+limit_s() { case $1 in system | san) echo 300 ;; *) echo 180 ;; esac; }
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:allocator_may_return_null=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
@@ -26,7 +28,7 @@ count() { grep -cE "$1" "$2" || true; }
 # What a reader wants of a failed program's output: the faults, and how it ended.
 tell_failure() {
     case $1 in
-    system | model) grep -A 25 '^not ok' "$2" | grep -v '^ok ' | head -n 120 ;;
+    system | san | model) grep -A 25 '^not ok' "$2" | grep -v '^ok ' | head -n 120 ;;
     unit | mesh | thread)
         grep -E '^\[  (ERROR|FAILED)|^\[   LINE|ERROR: |SUMMARY: |: runtime error: |WARNING: Thread' "$2" | head -n 30
         grep -A 12 -E 'ERROR: |WARNING: Thread' "$2" | head -n 25
@@ -45,6 +47,7 @@ run_one() {
     start=$(date +%s%N)
     case $kind in
     system | model) set -- bats --tap "$program" ;;
+    san) set -- env SAN=address,undefined bats --tap "$program" ;;
     fuzz) set -- "$program" "tests/fuzz/corpus/${name#fuzz/replay_}" ;;
     *) set -- "$program" ;;
     esac
@@ -57,7 +60,7 @@ run_one() {
         failed=$(sum '^ *([0-9]+) FAILED TEST\(S\).*' "$log")
         skipped=$(sum '^\[  SKIPPED \] ([0-9]+) test\(s\).*' "$log")
         ;;
-    system | model)
+    system | san | model)
         skipped=$(count '^ok [0-9]+ .*# skip' "$log")
         passed=$(($(count '^ok [0-9]+ ' "$log") - skipped))
         failed=$(count '^not ok [0-9]+ ' "$log")

@@ -109,21 +109,26 @@ RUN_MESH = $(MESH_SRC:%.c=mesh:$(BA)/%)
 RUN_FUZZ = $(FUZZ_SRC:tests/fuzz/fuzz_%.c=fuzz:$(BA)/tests/fuzz/replay_%)
 RUN_THREAD = $(THREAD_BIN:$(B)/%=thread:build/san-thread/%)
 RUN_SYSTEM = $(patsubst %,system:%,$(sort $(wildcard tests/system/*.bats)))
+# System tests that reach most of the code and measure neither time nor memory; make test drives the
+# sanitized build with them, too.
+SAN_SYSTEM := quickstart messages durability later tls topics builtin
+RUN_SAN = $(SAN_SYSTEM:%=san:tests/system/%.bats)
 RUN_MODEL = $(patsubst %,model:%,$(wildcard tests/model/*.bats))
 RUN_BROKEN = model:tests/broken/broken.bats
 RUN_LINT = $(addprefix lint:tests/lint/,layers.sh tables.sh headers.sh forbidden.sh words.sh docs.sh)
 
-.PHONY: test test-run test-model test-unit test-mesh test-fuzz test-system check check-run fuzz cover
+.PHONY: test test-run test-model test-unit test-mesh test-fuzz test-system test-system-san check check-run fuzz cover
 test:
 	$(Q)tools/deps.sh ensure build test
 	$(SUB) test-run
 
 test-run:
 	$(SUB) build-system
-	$(SUB) SAN=$(ASAN) build-unit build-mesh build-replay
+	$(SUB) SAN=$(ASAN) build-unit build-mesh build-replay build-system
 	$(SUB) SAN=thread build-thread
 	$(SUB) build-broken
-	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_BROKEN) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) $(RUN_SYSTEM)
+	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_BROKEN) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) \
+	  $(RUN_SAN) $(RUN_SYSTEM)
 
 test-model:
 	$(Q)tests/run.sh $(RUN_MODEL)
@@ -162,9 +167,13 @@ test-fuzz:
 	$(SUB) SAN=$(ASAN) build-replay
 	$(Q)tests/run.sh $(RUN_FUZZ)
 
+# SAN=... drives that build, and looks for reports of its sanitizers in every process.
 test-system:
 	$(SUB) build-system
-	$(Q)tests/run.sh $(RUN_SYSTEM)
+	$(Q)SAN=$(SAN) tests/run.sh $(RUN_SYSTEM)
+
+test-system-san:
+	$(SUB) SAN=$(ASAN) test-system
 
 # Named together with -j they still run one after the other: they share objects and logs.
 test-mesh: | $(filter test-unit,$(MAKECMDGOALS))

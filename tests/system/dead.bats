@@ -7,7 +7,7 @@ teardown() { system_teardown; }
 letters() { [ "$(field '.letters | map(.letter) | join(" ")' dead list)" = "$1" ]; }
 
 @test "a message that ends its runner three times is a dead letter: list, show, replay, drop" {
-    start_host alpha --plugin "$root/build/plain/tests/plugins/crasher.so"
+    start_host alpha --plugin "$(plugin crasher)"
     id=$(field .agent create crasher)
     equal "$(field .reply.count send "$id" bump)" 1
     gw send "$id" leave code=3 --tell
@@ -20,7 +20,7 @@ letters() { [ "$(field '.letters | map(.letter) | join(" ")' dead list)" = "$1" 
     gw dead replay 1 # ends it again
     wait_until 10 letters 2
     term_host alpha
-    restart_host alpha --plugin "$root/build/plain/tests/plugins/crasher.so"
+    restart_host alpha --plugin "$(plugin crasher)"
     letters 2
     equal "$("$GODWIT" metrics | awk '$1 == "godwit_dead_letters" { print $2 }')" 1
     gw dead drop 2

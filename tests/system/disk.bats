@@ -17,7 +17,7 @@ teardown() {
 }
 
 @test "a full disk refuses work, keeps what was acknowledged, and goes on with room" {
-    start_host alpha --plugin "$root/build/plain/tests/plugins/crasher.so"
+    start_host alpha --plugin "$(plugin crasher)"
     id=$(field .agent create counter)
     gw send "$id" increment by=5
     dd if=/dev/zero of="$work/disk/ballast" bs=4k 2>/dev/null || true # as much as there is room for

@@ -4,7 +4,7 @@ load helpers
 setup() { system_setup; }
 teardown() { system_teardown; }
 
-plugin=$root/build/plain/tests/plugins/modes.so
+plugin=$(plugin modes)
 restart() { restart_host alpha --plugin "$plugin"; }
 count() { field .reply.count -H alpha send "$1" get; }
 

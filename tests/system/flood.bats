@@ -58,7 +58,7 @@ watch() {
     equal "$(field .reply.wrong -H alpha send "$id" look)" 0 # in the order of each sender
     read -r most slowest <"$work/watched"
     echo "memory $before kB, at most $most kB; status in at most $slowest ms"
-    [ "$most" -lt $((before + 100000)) ]
+    [ -n "$SAN" ] || [ "$most" -lt $((before + 100000)) ] # a sanitizer keeps what was freed
     [ "$slowest" -lt 3000 ]
 }
 
@@ -72,7 +72,7 @@ watch() {
     equal "$(jq '.acked' "$work/a")" 800
     read -r most slowest <"$work/watched"
     echo "memory $before kB, at most $most kB; status in at most $slowest ms"
-    [ "$most" -lt $((before + 110000)) ]
+    [ -n "$SAN" ] || [ "$most" -lt $((before + 110000)) ]
 }
 
 @test "a full mailbox: http says 429 and when to come again, send waits its turn, or until its time is over" {

@@ -2,7 +2,16 @@
 # ended by the ids that were noted when they were started.
 # shellcheck shell=bash disable=SC2034 # the tests use the variables
 
+# With SAN=address,undefined (or thread) it is that build which runs, and every report of a sanitizer, by
+# whatever process and however that ended, fails the test: system_teardown.
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+SAN=${SAN:-}
+built=$root/build/plain
+if [ -n "$SAN" ]; then
+    built=$root/build/san-${SAN//,/-}
+    GODWIT=$built/godwit
+fi
 GODWIT=${GODWIT:-$root/build/godwit}
 declare -gA PID URL
 ALL_PIDS=()
@@ -14,11 +23,46 @@ system_setup() {
     work=$(mktemp -d "${TMPDIR:-/tmp}/gw-XXXXXX")
     export GODWIT_HOME=$work/home
     PID=() URL=() ALL_PIDS=()
+    [ -z "$SAN" ] || collect_reports
+}
+
+# Each process writes what its sanitizers find to a file of its own in $reports.
+collect_reports() {
+    local options
+    reports=$(mktemp -d "${TMPDIR:-/tmp}/gw-reports-XXXXXX")
+    options=log_path=$reports/report:print_stacktrace=1
+    export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:$options UBSAN_OPTIONS=$options
+    export TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$root/tests/system/tsan.supp:$options
+}
+
+# Leaks are looked for when a process ends by itself, so the hosts that still run are asked to.
+end_for_reports() {
+    local each
+    for each in "${ALL_PIDS[@]}"; do
+        is_ours "$each" && kill -CONT "$each" 2>/dev/null && kill -TERM "$each" 2>/dev/null
+    done
+    for each in "${ALL_PIDS[@]}"; do
+        wait_until 20 process_gone "$each" || echo "host $each does not end"
+    done
+}
+
+# 1 and their text when there are any.
+show_reports() {
+    local each found=0
+    for each in "$reports"/*; do # a thread that ends while leaks are looked for is none
+        grep -qsv '^==[0-9]*==Unable to get registers' "$each" || continue
+        echo "--- a sanitizer's report:"
+        head -c 20000 "$each"
+        found=1
+    done
+    rm -rf "$reports"
+    return $found
 }
 
 # Call last in teardown().
 system_teardown() {
-    local each
+    local each code=0
+    [ -z "$SAN" ] || end_for_reports
     for each in "${ALL_PIDS[@]}"; do
         is_ours "$each" && kill -9 "$each" 2>/dev/null
     done
@@ -31,6 +75,8 @@ system_teardown() {
         done
     fi
     rm -rf "$work"
+    [ -z "$SAN" ] || show_reports || code=1
+    return $code
 }
 
 is_ours() { [[ "$(readlink "/proc/$1/exe" 2>/dev/null)" == "$GODWIT"* ]]; }
@@ -133,5 +179,7 @@ api_tls() {
 }
 lives() { [ "$(api "$1" GET /v1/health | head -n 1)" = 200 ]; }
 # A plugin, a program that only tests use.
-plugin() { echo "$root/build/plain/tests/plugins/$1.so"; }
-tool() { echo "$root/build/plain/tests/tools/$1"; }
+plugin() { echo "$built/tests/plugins/$1.so"; }
+tool() { echo "$built/tests/tools/$1"; }
+# Call first in a test that measures what sanitizers change: time, memory.
+plain_only() { [ -z "$SAN" ] || skip "measures ${1:-time}; not under sanitizers"; }

@@ -6,7 +6,6 @@ load helpers
 setup() { system_setup; }
 teardown() { system_teardown; }
 
-plugin() { echo "$root/build/plain/tests/plugins/$1.so"; }
 owed() { [ "$(field '.owed | length' -H "$1" show "$2")" = "$3" ]; }
 # enter HOST AGENT NAME: in the background, what it says goes to $work/NAME, its code to $work/NAME.code.
 enter() {

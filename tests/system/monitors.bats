@@ -5,7 +5,7 @@ load helpers
 
 setup() {
     system_setup
-    keeper=$root/build/plain/tests/plugins/keeper.so
+    keeper=$(plugin keeper)
 }
 teardown() { system_teardown; }
 

@@ -13,7 +13,7 @@ crash_more() { # one more crash; whether it is quarantined now
 }
 
 @test "an agent that crashes three times is quarantined, says so, survives kill -9, and is released" {
-    start_host alpha --plugin "$root/build/plain/tests/plugins/crasher.so"
+    start_host alpha --plugin "$(plugin crasher)"
     id=$(field .agent create brittle)
     other=$(field .agent create counter)
     wait_until 30 crash_more "$id"
@@ -24,7 +24,7 @@ crash_more() { # one more crash; whether it is quarantined now
     contains "$(field .fault show "$id")" "crashed 3 times"
     gw send "$other" increment
     kill_host alpha
-    restart_host alpha --plugin "$root/build/plain/tests/plugins/crasher.so"
+    restart_host alpha --plugin "$(plugin crasher)"
     status_is "$id" quarantined
     gw activate "$id"
     status_is "$id" active

@@ -3,7 +3,7 @@ load helpers
 
 setup() {
     system_setup
-    plugins=$root/build/plain/tests/plugins
+    plugins=$built/tests/plugins
 }
 teardown() { system_teardown; }
 

@@ -6,7 +6,6 @@ load helpers
 setup() { system_setup; }
 teardown() { system_teardown; }
 
-plugin() { echo "$root/build/plain/tests/plugins/$1.so"; }
 heard_is() { [ "$(field '.reply.heard | join(",")' -H "$1" send "$2" heard)" = "$3" ]; }
 
 @test "what is published reaches subscribers on both hosts once, also after moves and kill -9" {

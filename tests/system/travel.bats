@@ -46,8 +46,8 @@ teardown() { system_teardown; }
 }
 
 @test "a dry run notices a handler that keeps running" {
-    start_host alpha --plugin "$root/build/plain/tests/plugins/worker.so"
-    start_host beta --plugin "$root/build/plain/tests/plugins/worker.so" --peer "${URL[alpha]}"
+    start_host alpha --plugin "$(plugin worker)"
+    start_host beta --plugin "$(plugin worker)" --peer "${URL[alpha]}"
     wait_until 10 alive_count alpha 2
     wait_until 10 alive_count beta 2
     id=$(field .agent -H alpha create worker)
@@ -76,7 +76,7 @@ teardown() { system_teardown; }
 }
 
 @test "drain empties a host; who cannot go is named by exit code 6" {
-    start_host alpha --tag lab --plugin "$root/build/plain/tests/plugins/worker.so"
+    start_host alpha --tag lab --plugin "$(plugin worker)"
     start_host beta --tag disk --peer "${URL[alpha]}"
     wait_until 10 alive_count alpha 2
     wait_until 10 alive_count beta 2
