@@ -14,7 +14,7 @@
 #define VIEWS_MAX        512
 
 /* An event: a closure with a time. Dropped unrun when its owner was restarted meanwhile. */
-struct event {
+struct mesh_event {
     int64_t at_us;
     uint64_t number;    /* order among equals */
     struct vhost *host; /* NULL: of the mesh */
@@ -66,7 +66,11 @@ struct vhost {
     struct node *node; /* NULL: down */
     uint64_t life;     /* +1 at each start and crash */
     bool ready, stopped, dying;
+    bool start_spoilt; /* a fault hit a commit of its start: that may fail */
     int64_t clock_skew_ms;
+    int64_t stands_until_us; /* paused: nothing of it runs before */
+    int64_t slept_us;        /* of its monotonic clock: the machine was asleep */
+    int64_t full_until_us;   /* its disk is full before */
     struct store *store;
     int64_t storage_free_us;   /* when the storage thread has nothing left to do */
     int64_t storage_stall_us;  /* nothing is applied before */
@@ -92,11 +96,13 @@ struct vlink {
     struct vhost *ends[2];
     bool apart, wanted, dialling;
     bool up;              /* frames pass */
+    bool lingers;         /* not up, but those in flight still do */
     uint64_t incarnation; /* +1 at each dial that succeeds */
     bool told[2];         /* node_peer_up was called, node_peer_down not yet */
     int64_t delay_us;
-    int64_t hold_until_us; /* peer_drop: not dialled before */
-    int64_t last_us[2];    /* delivery of the last frame towards that end */
+    int64_t hold_until_us;    /* peer_drop: not dialled before */
+    int64_t last_us[2];       /* delivery of the last frame towards that end */
+    int64_t mute_until_us[2]; /* nothing gets through to that end before */
 };
 
 /* An operation in progress at a node: asked by a test (call) or by a CALL frame of a peer (from).
@@ -121,7 +127,7 @@ struct mesh {
     uint64_t seed;
     uint64_t rng[4];
     int64_t now_us;
-    struct event *heap;
+    struct mesh_event *heap;
     size_t heap_count, heap_cap;
     uint64_t next_number, events;
     size_t host_count;
@@ -139,6 +145,7 @@ struct mesh {
     bool print;
     bool ending;
     bool impatient;
+    bool lingers;            /* what is in flight when a link ends may still arrive */
     char again[256];         /* the command that repeats it; may be empty */
     const char *traceparent; /* of what tests ask; NULL = none */
     char trace[TRACE_LINES][TRACE_LINE_BYTES];
@@ -155,8 +162,12 @@ void mesh_push(struct mesh *m, struct vhost *host, int64_t at_us, void (*run)(vo
 /* What a crashed process would have taken with it (contexts of callbacks that never come): kept
  * reachable, so that the leak checker reports only real leaks. */
 void mesh_bury(void *arg);
+bool mesh_stands(const struct vhost *h); /* it is paused */
+/* Count a fault, or what else a run wants told in the end. */
+void mesh_figure_add(figure f);
 /* ---- virtual_env.c ---- */
 void venv_init(struct vhost *h);
+bool venv_is_timer(void (*run)(void *arg)); /* what a timer of a host puts into the queue */
 void venv_free_timers(struct vhost *h);
 /* ---- virtual_runner.c ---- */
 void vrunner_start(void *ctx, size_t index);
@@ -172,6 +183,7 @@ void vlink_host_up(struct vhost *h);
 void vlink_host_down(struct vhost *h);
 void vlink_cut(struct vlink *l);
 void vlink_want(struct vlink *l);
+void vlink_host_stands(struct vhost *h); /* until h->stands_until_us */
 /* ---- virtual_call.c ---- */
 /* A CALL frame of a peer. */
 void vcall_frame(struct vhost *h, struct vhost *from, const struct frame *frame);

@@ -21,6 +21,10 @@ void seeds_each(uint64_t fallback, void (*one)(uint64_t seed))
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         one(seed);
     }
+    for (int f = 0; f < FIGURE_COUNT; f++) { /* for tests/sim.sh */
+        printf("figure %s: %llu\n", mesh_figure_name((figure)f),
+               (unsigned long long)mesh_figure((figure)f));
+    }
 }
 
 void seeds_tell_again(struct mesh *m, uint64_t seed)

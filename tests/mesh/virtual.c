@@ -84,16 +84,24 @@ static struct randombytes_implementation seeded = {
     .implementation_name = seeded_name, .random = seeded_random, .buf = seeded_buf};
 
 /* --- the queue: a binary heap by (time, number) --- */
-static bool earlier(const struct event *a, const struct event *b)
+static bool earlier(const struct mesh_event *a, const struct mesh_event *b)
 {
     return a->at_us != b->at_us ? a->at_us < b->at_us : a->number < b->number;
 }
 
-static void swap(struct event *a, struct event *b)
+static void swap(struct mesh_event *a, struct mesh_event *b)
 {
-    struct event t = *a;
+    struct mesh_event t = *a;
     *a = *b;
     *b = t;
+}
+
+static void sift_up(struct mesh *m, size_t i)
+{
+    while (i > 0 && earlier(&m->heap[i], &m->heap[(i - 1) / 2])) {
+        swap(&m->heap[i], &m->heap[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
 }
 
 void mesh_push(struct mesh *m, struct vhost *host, int64_t at_us, void (*run)(void *arg),
@@ -105,22 +113,19 @@ void mesh_push(struct mesh *m, struct vhost *host, int64_t at_us, void (*run)(vo
         gw_assert(m->heap);
     }
     size_t i = m->heap_count++;
-    m->heap[i] = (struct event){.at_us = at_us < m->now_us ? m->now_us : at_us,
-                                .number = ++m->next_number,
-                                .host = host,
-                                .life = host ? host->life : 0,
-                                .run = run,
-                                .drop = drop,
-                                .arg = arg};
-    while (i > 0 && earlier(&m->heap[i], &m->heap[(i - 1) / 2])) {
-        swap(&m->heap[i], &m->heap[(i - 1) / 2]);
-        i = (i - 1) / 2;
-    }
+    m->heap[i] = (struct mesh_event){.at_us = at_us < m->now_us ? m->now_us : at_us,
+                                     .number = ++m->next_number,
+                                     .host = host,
+                                     .life = host ? host->life : 0,
+                                     .run = run,
+                                     .drop = drop,
+                                     .arg = arg};
+    sift_up(m, i);
 }
 
-static struct event pop(struct mesh *m)
+static struct mesh_event pop(struct mesh *m)
 {
-    struct event first = m->heap[0];
+    struct mesh_event first = m->heap[0];
     m->heap[0] = m->heap[--m->heap_count];
     size_t i = 0;
     for (;;) {
@@ -149,6 +154,29 @@ void mesh_bury(void *arg)
     graves[grave_count++] = arg;
 }
 
+/* --- figures --- */
+static uint64_t figures[FIGURE_COUNT];
+
+void mesh_figure_add(figure f)
+{
+    figures[f]++;
+}
+
+uint64_t mesh_figure(figure f)
+{
+    return figures[f];
+}
+
+const char *mesh_figure_name(figure f)
+{
+    static const char *const names[] = {
+#define FIGURE_TEXT(id, text) text,
+        FIGURES(FIGURE_TEXT)
+#undef FIGURE_TEXT
+    };
+    return names[f];
+}
+
 void mesh_at(struct mesh *m, int64_t delay_us, void (*run)(void *arg), void (*drop)(void *arg),
              void *arg)
 {
@@ -160,7 +188,7 @@ bool mesh_step(struct mesh *m)
     if (m->heap_count == 0) {
         return false;
     }
-    struct event e = pop(m);
+    struct mesh_event e = pop(m);
     m->now_us = e.at_us;
     if (e.host && (e.life != e.host->life || e.host->dying)) {
         if (e.drop) {
@@ -168,7 +196,12 @@ bool mesh_step(struct mesh *m)
         }
         return true;
     }
+    if (e.host && mesh_stands(e.host)) { /* numbers keep the order of what waits */
+        mesh_push(m, e.host, e.host->stands_until_us, e.run, e.drop, e.arg);
+        return true;
+    }
     m->events++;
+    figures[FIGURE_EVENTS]++;
     uint64_t mark[2] = {(uint64_t)e.at_us, e.host ? e.host->index : UINT64_MAX};
     m->digest = XXH64(mark, sizeof mark, m->digest);
     if (m->print) {
@@ -327,7 +360,45 @@ int __lsan_is_turned_off(void)
 /* --- life --- */
 void mesh_set_clock(struct mesh *m, size_t host, int64_t by_ms)
 {
+    mesh_note(m, "%s: its clock is set by %lld s", m->hosts[host].name, (long long)by_ms / 1000);
+    figures[FIGURE_CLOCK]++;
     m->hosts[host].clock_skew_ms += by_ms;
+}
+
+bool mesh_stands(const struct vhost *h)
+{
+    return h->stands_until_us > h->mesh->now_us;
+}
+
+void mesh_pause(struct mesh *m, size_t host, int64_t ms, bool asleep)
+{
+    struct vhost *h = &m->hosts[host];
+    gw_assert(h->node);
+    mesh_note(m, "%s stands still for %lld ms%s", h->name, (long long)ms,
+              asleep ? ", its machine sleeps" : "");
+    figures[FIGURE_PAUSED]++;
+    int64_t from_us = mesh_stands(h) ? h->stands_until_us : m->now_us;
+    h->stands_until_us = from_us + ms * 1000;
+    if (asleep) {
+        h->slept_us += ms * 1000;
+        for (size_t i = 0; i < m->heap_count; i++) {
+            struct mesh_event *e = &m->heap[i];
+            e->at_us += e->host == h && venv_is_timer(e->run) ? ms * 1000 : 0;
+            sift_up(m, i); /* those before it are in order */
+        }
+    }
+    vlink_host_stands(h);
+}
+
+void mesh_fill_disk(struct mesh *m, size_t host, int64_t ms)
+{
+    mesh_note(m, "%s: its disk is full for %lld ms", m->hosts[host].name, (long long)ms);
+    m->hosts[host].full_until_us = m->now_us + ms * 1000;
+}
+
+void mesh_let_linger(struct mesh *m)
+{
+    m->lingers = true;
 }
 
 struct mesh *mesh_new(uint64_t seed, size_t hosts)
@@ -377,7 +448,7 @@ void mesh_free(struct mesh *m)
         store_close(m->hosts[i].store);
     }
     while (m->heap_count > 0) {
-        struct event e = pop(m);
+        struct mesh_event e = pop(m);
         if (e.drop) {
             e.drop(e.arg);
         }
@@ -412,9 +483,23 @@ void mesh_set_limits(struct mesh *m, size_t host, struct node_limits limits)
     m->hosts[host].limits = limits;
 }
 
+static void end_by_itself(void *arg)
+{
+    struct vhost *h = arg;
+    if (h->node && !h->ready && h->start_spoilt) {
+        mesh_crash(h->mesh, h->index);
+    }
+}
+
 static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
 {
     struct vhost *h = ctx;
+    if (err != GW_OK && h->start_spoilt) { /* as the program does */
+        mesh_note(h->mesh, "%s cannot start", h->name);
+        figures[FIGURE_NOT_STARTED]++;
+        mesh_push(h->mesh, NULL, h->mesh->now_us, end_by_itself, NULL, h);
+        return;
+    }
     if (err != GW_OK) {
         mesh_fail(h->mesh, "%s did not start: %s", h->name, why ? why->text : gw_err_text(err));
     }
@@ -443,7 +528,7 @@ void mesh_start(struct mesh *m, size_t host)
     struct vhost *h = &m->hosts[host];
     gw_assert(!h->node);
     h->life++;
-    h->ready = h->stopped = h->dying = false;
+    h->ready = h->stopped = h->dying = h->start_spoilt = false;
     h->storage_free_us = h->storage_told_us = h->storage_stall_us = m->now_us;
     rng_seed(h->rng, m->seed ^ (host << 32) ^ (h->life << 40) ^ 0x4057ull);
     static const gw_strs none;
@@ -516,6 +601,7 @@ static void end_host(struct vhost *h)
     venv_free_timers(h);
     h->life++;
     h->ready = h->dying = false;
+    h->stands_until_us = 0;
     check_host_down(h);
 }
 
@@ -524,6 +610,7 @@ void mesh_crash(struct mesh *m, size_t host)
     struct vhost *h = &m->hosts[host];
     if (h->node) {
         mesh_note(m, "%s crashes", h->name);
+        figures[FIGURE_CRASHED] += !m->ending;
         end_host(h);
     }
 }

@@ -65,6 +65,11 @@ bool mesh_run_until(struct mesh *m, bool (*want)(void *arg), void *arg, int64_t 
  * ends. */
 void mesh_at(struct mesh *m, int64_t delay_us, void (*run)(void *arg), void (*drop)(void *arg),
              void *arg);
+/* A host stands still for so long, then goes on: all that came meanwhile comes at once, its clock
+ * has jumped on. asleep: its whole machine, so that its monotonic clock and timers stood, too. The
+ * host is up. Its peers end their links when they have heard nothing for long enough; whom a test
+ * asks is told GW_EUNREACHABLE meanwhile. */
+void mesh_pause(struct mesh *m, size_t host, int64_t ms, bool asleep);
 /* Set the wall clock of a host, so many ms from where it is; virtual time goes on as before. */
 void mesh_set_clock(struct mesh *m, size_t host, int64_t by_ms);
 /* Chance of the seed: [0 .. n-1], n > 0. */
@@ -75,6 +80,13 @@ uint64_t mesh_random(struct mesh *m, uint64_t n);
 void mesh_cut(struct mesh *m, size_t a, size_t b);
 void mesh_part(struct mesh *m, size_t a, size_t b, bool apart); /* also cuts */
 bool mesh_linked(const struct mesh *m, size_t a, size_t b);     /* both ends know that it is up */
+/* Nothing gets through from one host to the other for so long, while their link looks up. When that
+ * is over it arrives late, in order, unless one end has given the link up for its silence (after 30
+ * to 45 s). No link comes up meanwhile. Longest time counts. */
+void mesh_mute(struct mesh *m, size_t from, size_t to, int64_t ms);
+/* Half of the links that end from now on are closed in good order at one end: what is in flight
+ * arrives as long as the other end has not learned of it. Else it is lost. */
+void mesh_let_linger(struct mesh *m);
 /* One-way delay of a pair, before jitter [1 us .. ]. */
 void mesh_set_delay(struct mesh *m, size_t a, size_t b, int64_t us);
 /* Hand a frame (with its length) to `to` as if `from` had sent it now over their link. */
@@ -103,16 +115,53 @@ typedef enum commit_fate {
     COMMIT_CRASH_BEFORE, /* not applied */
     COMMIT_CRASH_AFTER,  /* applied, nobody was told */
     COMMIT_FAIL,         /* a certain roll-back, told as GW_EDISK_FULL */
-    COMMIT_SLOW          /* the disk sleeps for 5 s; what is queued behind waits, too */
+    COMMIT_SLOW,         /* the disk sleeps for 5 s; what is queued behind waits, too */
+    COMMIT_IO_ERROR      /* nobody knows whether it is applied: the process ends itself */
 } commit_fate;
 typedef commit_fate (*mesh_commit_hook)(void *arg, size_t host);
 /* NULL: all pass. */
 void mesh_on_frame(struct mesh *m, mesh_frame_hook hook, void *arg);
 void mesh_on_commit(struct mesh *m, mesh_commit_hook hook, void *arg);
 
+/* Each commit of the host is a certain roll-back for so long; a host that starts meanwhile ends. */
+void mesh_fill_disk(struct mesh *m, size_t host, int64_t ms);
+
+/* --- figures of all meshes of this process --- */
+#define FIGURES(X)                                                                                 \
+    X(EVENTS, "events")                                                                            \
+    X(FRAMES, "frames")                                                                            \
+    X(COMMITS, "commits")                                                                          \
+    X(LOST, "frames lost")                                                                         \
+    X(TWICE, "frames doubled")                                                                     \
+    X(LATE, "frames late")                                                                         \
+    X(CUT, "links cut")                                                                            \
+    X(LINGERED, "frames of ended links")                                                           \
+    X(PARTED, "pairs parted")                                                                      \
+    X(MUTED, "one-way partitions")                                                                 \
+    X(SILENT, "links given up for silence")                                                        \
+    X(PAUSED, "hosts paused")                                                                      \
+    X(CLOCK, "clocks set")                                                                         \
+    X(CRASHED, "hosts crashed")                                                                    \
+    X(UNSYNCED, "commits lost in crashes")                                                         \
+    X(SLOW, "disks asleep")                                                                        \
+    X(FULL, "commits refused by full disks")                                                       \
+    X(IO_ERROR, "I/O errors")                                                                      \
+    X(RUNNER, "runners killed")                                                                    \
+    X(NOT_STARTED, "starts that failed")                                                           \
+    X(MOVES, "agents arrived")
+typedef enum figure {
+#define FIGURE_ID(id, text) FIGURE_##id,
+    FIGURES(FIGURE_ID)
+#undef FIGURE_ID
+        FIGURE_COUNT
+} figure;
+uint64_t mesh_figure(figure f);
+const char *mesh_figure_name(figure f);
+
 /* --- operations --- */
 struct mesh_call {
     bool done;
+    int64_t done_us; /* virtual time */
     gw_err
         err; /* GW_EUNREACHABLE when its host crashed first, GW_ETIMEOUT when mesh_wait gave up */
     gw_value value;

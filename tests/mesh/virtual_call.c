@@ -41,6 +41,7 @@ static void answer(struct op_call *op, gw_err err, gw_value *result, const struc
         struct mesh_call *c = o->call;
         gw_assert(!c->done);
         c->done = true;
+        c->done_us = o->host->mesh->now_us;
         c->open = NULL;
         c->err = o->host->dying ? GW_EUNREACHABLE : err;
         if (err == GW_OK && result) {
@@ -136,6 +137,7 @@ void vcall_host_down(struct vhost *h)
         struct mesh_open *o = LIST_FIRST(&h->calls);
         if (o->call) {
             o->call->done = true;
+            o->call->done_us = h->mesh->now_us;
             o->call->open = NULL;
             o->call->err = GW_EUNREACHABLE;
             gw_fail(&o->call->why, GW_EUNREACHABLE, "host \"%s\" went down", h->name);
@@ -161,8 +163,9 @@ struct mesh_call *mesh_ask_value(struct mesh *m, size_t host, const char *op, gw
     struct vhost *h = &m->hosts[host];
     struct mesh_call *c = xcalloc(1, sizeof *c);
     gw_value context = gw_nil();
-    if (!h->node) {
+    if (!h->node || mesh_stands(h)) {
         c->done = true;
+        c->done_us = m->now_us;
         c->err = gw_fail(&c->why, GW_EUNREACHABLE, "host \"%s\" is down", h->name);
         gw_value_free(&args);
         return c;

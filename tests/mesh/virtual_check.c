@@ -131,6 +131,24 @@ static bool whole(void *arg)
     return true;
 }
 
+/* Until nobody stands still or is muted; full disks are emptied now. */
+static int64_t calm_in_ms(struct mesh *m)
+{
+    int64_t until_us = m->now_us;
+    for (size_t i = 0; i < m->host_count; i++) {
+        struct vhost *h = &m->hosts[i];
+        h->full_until_us = 0;
+        until_us = h->stands_until_us > until_us ? h->stands_until_us : until_us;
+        for (size_t j = i + 1; j < m->host_count; j++) {
+            for (int end = 0; end < 2; end++) {
+                int64_t mute_us = m->links[i][j].mute_until_us[end];
+                until_us = mute_us > until_us ? mute_us : until_us;
+            }
+        }
+    }
+    return until_us > m->now_us ? (until_us - m->now_us) / 1000 + 1 : 0;
+}
+
 void mesh_heal(struct mesh *m)
 {
     mesh_note(m, "healing");
@@ -142,6 +160,7 @@ void mesh_heal(struct mesh *m)
             mesh_part(m, i, j, false);
         }
     }
+    mesh_run(m, calm_in_ms(m));
     mesh_start_all(m);
     if (!mesh_run_until(m, whole, m, 300000)) {
         for (size_t i = 0; i < m->host_count; i++) {

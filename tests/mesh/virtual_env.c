@@ -18,7 +18,7 @@ static int64_t wall_ms(void *ctx)
 static int64_t mono_us(void *ctx)
 {
     const struct vhost *h = ctx;
-    return h->mesh->now_us + 1000000;
+    return h->mesh->now_us + 1000000 - h->slept_us;
 }
 
 static void fill_random(void *ctx, void *ret, size_t n)
@@ -61,6 +61,11 @@ static void firing_run(void *arg)
         t->armed = 0;
         t->fire(t->arg);
     }
+}
+
+bool venv_is_timer(void (*run)(void *arg))
+{
+    return run == firing_run;
 }
 
 static struct env_timer *timer_new(void *ctx, void (*fire)(void *arg), void *arg)
@@ -160,6 +165,7 @@ struct request {
     size_t range_count;
     gw_err err;
     bool delayed; /* its fate is known: COMMIT_SLOW */
+    bool applied; /* or rolled back */
     struct row_copy *rows;
     size_t row_count, row_cap;
 };
@@ -181,6 +187,9 @@ static void request_free(void *arg)
 static void request_drop(void *arg)
 {
     struct request *r = arg;
+    if (r->batch && !r->applied && !r->host->mesh->ending) {
+        mesh_figure_add(FIGURE_UNSYNCED);
+    }
     mesh_bury(r->arg);
     request_free(r);
 }
@@ -255,13 +264,23 @@ static void request_apply(void *arg)
         read_apply(r);
     } else {
         bool ask = m->on_commit && !r->delayed;
-        commit_fate fate = ask ? m->on_commit(m->commit_arg, h->index) : COMMIT_PASS;
+        commit_fate fate = m->now_us < h->full_until_us ? COMMIT_FAIL
+                           : ask                        ? m->on_commit(m->commit_arg, h->index)
+                                                        : COMMIT_PASS;
+        h->start_spoilt = h->start_spoilt || (fate == COMMIT_FAIL && !h->ready);
+        mesh_figure_add(FIGURE_COMMITS);
         if (fate == COMMIT_SLOW) {
+            mesh_figure_add(FIGURE_SLOW);
             mesh_note(m, "%s: its disk sleeps", h->name);
             r->delayed = true;
             h->storage_stall_us = m->now_us + SLOW_US;
             mesh_push(m, h, h->storage_stall_us, request_apply, request_drop, r);
             return;
+        }
+        if (fate == COMMIT_IO_ERROR) {
+            mesh_note(m, "%s: an I/O error", h->name);
+            mesh_figure_add(FIGURE_IO_ERROR);
+            fate = mesh_random(m, 2) ? COMMIT_CRASH_BEFORE : COMMIT_CRASH_AFTER;
         }
         if (fate == COMMIT_CRASH_BEFORE) {
             mesh_note(m, "%s: its commit is lost", h->name);
@@ -269,7 +288,9 @@ static void request_apply(void *arg)
             mesh_crash(m, h->index);
             return;
         }
+        r->applied = true;
         if (fate == COMMIT_FAIL) {
+            mesh_figure_add(FIGURE_FULL);
             r->err = GW_EDISK_FULL;
             store_batch_ended(r->batch, r->err);
         } else {

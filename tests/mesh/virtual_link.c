@@ -16,6 +16,10 @@
 #include "protocol/base/log.h"
 #include "protocol/value.h"
 
+/* When an end gives up a link on which it hears nothing (host/net/link.c). */
+#define SILENCE_LEAST_US 30000000LL
+#define SILENCE_MOST_US  45000000LL
+
 struct flight { /* a frame under way, or news for one end */
     struct vlink *link;
     uint64_t incarnation;
@@ -106,6 +110,18 @@ static bool can_dial(const struct vlink *l)
     return l->wanted && !l->apart && !l->up && l->ends[0]->ready && l->ends[1]->ready;
 }
 
+static int64_t later_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Until when one end stands still, or does not hear the other. */
+static int64_t blocked_until(const struct vlink *l)
+{
+    return later_of(later_of(l->mute_until_us[0], l->mute_until_us[1]),
+                    later_of(l->ends[0]->stands_until_us, l->ends[1]->stands_until_us));
+}
+
 static void dial(void *arg)
 {
     struct vlink *l = arg;
@@ -114,7 +130,13 @@ static void dial(void *arg)
     if (!can_dial(l)) {
         return; /* whatever changes that dials again */
     }
+    if (blocked_until(l) > m->now_us) {
+        l->hold_until_us = later_of(l->hold_until_us, blocked_until(l));
+        dial_later(l, 100, 200000);
+        return;
+    }
     l->up = true;
+    l->lingers = false;
     l->incarnation++;
     mesh_note(m, "link %s %s up", l->ends[0]->name, l->ends[1]->name);
     for (int end = 0; end < 2; end++) {
@@ -140,11 +162,16 @@ void vlink_cut(struct vlink *l)
         return;
     }
     mesh_note(m, "link %s %s cut", l->ends[0]->name, l->ends[1]->name);
+    mesh_figure_add(FIGURE_CUT);
     l->up = false;
+    l->lingers = m->lingers && mesh_random(m, 2);
     for (int end = 0; end < 2; end++) {
         if (l->told[end] && l->ends[end]->node && !l->ends[end]->dying) {
             bool late = mesh_random(m, 8) == 0;
             int64_t after = late ? mesh_between(m, 1000000, 5000000) : mesh_between(m, 10, 20000);
+            if (l->mute_until_us[end] > m->now_us) { /* it notices by itself, by the silence */
+                after = mesh_between(m, 0, SILENCE_MOST_US - SILENCE_LEAST_US);
+            }
             mesh_push(m, l->ends[end], m->now_us + after, tell_down, flight_free,
                       flight_new(l, end));
         }
@@ -183,6 +210,7 @@ void mesh_part(struct mesh *m, size_t a, size_t b, bool apart)
     struct vlink *l = vlink_of(m, a, b);
     l->apart = apart;
     if (apart) {
+        mesh_figure_add(FIGURE_PARTED);
         vlink_cut(l);
     } else if (can_dial(l)) {
         dial_later(l, 1000, 100000);
@@ -198,6 +226,56 @@ bool mesh_linked(const struct mesh *m, size_t a, size_t b)
 void mesh_set_delay(struct mesh *m, size_t a, size_t b, int64_t us)
 {
     vlink_of(m, a, b)->delay_us = us;
+}
+
+/* --- silence --- */
+static void give_up(void *arg)
+{
+    struct flight *f = arg;
+    struct vlink *l = f->link;
+    struct mesh *m = l->mesh;
+    const struct vhost *other = l->ends[!f->end];
+    bool silent = l->mute_until_us[f->end] > m->now_us || mesh_stands(other);
+    if (l->up && l->incarnation == f->incarnation && silent && !mesh_stands(l->ends[f->end])) {
+        mesh_note(m, "%s hears nothing of %s", l->ends[f->end]->name, other->name);
+        mesh_figure_add(FIGURE_SILENT);
+        vlink_cut(l);
+    }
+    flight_free(f);
+}
+
+/* The end hears nothing for some time: frames in flight arrive after it, then those that follow. */
+static void be_silent(struct vlink *l, int end, int64_t until_us)
+{
+    struct mesh *m = l->mesh;
+    if (l->up) {
+        mesh_push(m, NULL, m->now_us + mesh_between(m, SILENCE_LEAST_US, SILENCE_MOST_US), give_up,
+                  flight_free, flight_new(l, end));
+        l->last_us[end] = later_of(l->last_us[end], until_us);
+    }
+}
+
+void mesh_mute(struct mesh *m, size_t from, size_t to, int64_t ms)
+{
+    struct vlink *l = vlink_of(m, from, to);
+    int end = l->ends[1] == &m->hosts[to];
+    mesh_note(m, "%s does not hear %s for %lld ms", m->hosts[to].name, m->hosts[from].name,
+              (long long)ms);
+    mesh_figure_add(FIGURE_MUTED);
+    l->mute_until_us[end] = later_of(l->mute_until_us[end], m->now_us + ms * 1000);
+    be_silent(l, end, l->mute_until_us[end]);
+}
+
+void vlink_host_stands(struct vhost *h)
+{
+    for (size_t i = 0; i < h->mesh->host_count; i++) {
+        if (i != h->index) {
+            struct vlink *l = vlink_of(h->mesh, h->index, i);
+            int mine = l->ends[1] == h;
+            be_silent(l, !mine, h->mesh->now_us);
+            l->last_us[mine] = later_of(l->last_us[mine], h->stands_until_us);
+        }
+    }
 }
 
 /* --- frames --- */
@@ -294,14 +372,25 @@ static void deliver(void *arg)
     struct vlink *l = f->link;
     struct mesh *m = l->mesh;
     struct vhost *to = l->ends[f->end], *from = l->ends[!f->end];
-    bool current = l->up && (f->incarnation == l->incarnation || f->stray);
+    bool current = (l->up || l->lingers) && (f->incarnation == l->incarnation || f->stray);
     if (!current || !l->told[f->end] || !to->node) {
         flight_free(f);
         return;
     }
+    int64_t heard_us = later_of(l->mute_until_us[f->end], to->stands_until_us);
+    if (heard_us > m->now_us) { /* numbers keep the order of what waits */
+        mesh_push(m, NULL, heard_us, deliver, flight_free, f);
+        return;
+    }
     uint64_t life = to->life;
     mesh_fate fate = ask_fate(f);
+    mesh_figure_add(l->up ? FIGURE_FRAMES : FIGURE_LINGERED);
     note_frame(f, fate);
+    static const figure counted[] = {
+        [FATE_LOSE] = FIGURE_LOST, [FATE_TWICE] = FIGURE_TWICE, [FATE_LATE] = FIGURE_LATE};
+    if (fate == FATE_LOSE || fate == FATE_TWICE || fate == FATE_LATE) {
+        mesh_figure_add(counted[fate]);
+    }
     if (fate == FATE_CUT || fate == FATE_LOSE || fate == FATE_CRASH_TO) {
         if (fate == FATE_CUT) {
             vlink_cut(l);

@@ -245,6 +245,7 @@ void vrunner_kill(void *ctx, size_t index)
     gw_assert(index == 0);
     if (r->engine || r->starting) {
         mesh_note(h->mesh, "%s: its runner dies", h->name);
+        mesh_figure_add(FIGURE_RUNNER);
         reset(r);
         if (!h->dying) {
             mesh_push(h->mesh, h, h->mesh->now_us + mesh_between(h->mesh, 10, 500), tell_down, NULL,
