@@ -94,6 +94,8 @@
 #define LIMIT_PUBLISH_BYTES (64u * 1024 * 1024) /* arguments of one publication for all its subscribers: as much as a mailbox */
 #define LIMIT_CREATED_KEYS 16384              /* remembered request keys of create and clone of one host */
 #define LIMIT_ENDED_MS (30LL * 24 * 3600 * 1000) /* how long it is known that an agent has ended */
+#define LIMIT_ENDED_CALM_MS (3600LL * 1000)   /* and so long after a start, or after the clock was set:
+                                               * a clock that jumps must not end what is in doubt */
 #define LIMIT_CREATED_KEPT 1024               /* the newest of them stay whatever the clock says */
 #define LIMIT_HINTS 65536                     /* agents of which a host has merely heard where they are */
 #define LIMIT_DEAD_KEPT 1000                  /* dead letters on disk; the oldest go first */

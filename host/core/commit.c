@@ -68,8 +68,8 @@ void requests_make_room(struct agent *a, struct store_batch *batch, int64_t now_
         if (!over && !old) {
             break; /* those behind it are younger */
         }
-        /* The newest answers stay whatever the clock says: it may have been set. */
-        bool spared = r->owed ? !old : !over && count <= LIMIT_REQUESTS_KEPT;
+        /* The newest stay whatever the clock says: it may have been set, or be another host's. */
+        bool spared = (!over && count <= LIMIT_REQUESTS_KEPT) || (r->owed && !old);
         if (r->at_ms < 0 || r->answering || spared) {
             live->requests[kept++] = *r;
             continue;

@@ -210,7 +210,7 @@ static bool not_free(struct drain *d, struct leaving *l, const struct agent *a)
 static void send(struct drain *d, struct leaving *l, struct agent *a, struct drain_host *h)
 {
     struct ticket_out *alone = NULL;
-    l->alone |= a->status == AGENT_ACTIVE && !work_is_quiet(a);
+    l->alone |= a->status == AGENT_ACTIVE && !work_is_quiet(d->n, a);
     l->tries++;
     l->state = LEAVING_IN_FLIGHT;
     l->sent_us = d->n->env->mono_us(d->n->env->ctx);

@@ -206,6 +206,7 @@ struct taking_out {
     uint64_t epoch;
     struct buf list;   /* of the one that is taken out */
     struct work *tell; /* on_dispatch_failed, or NULL */
+    uint32_t hooks;    /* bits of a->pending that it sets: they run when it is durable */
 };
 
 static void taken_out(void *arg, gw_err err)
@@ -216,6 +217,7 @@ static void taken_out(void *arg, gw_err err)
     bool here = a && a->epoch == t->epoch && a->status != AGENT_DISPOSED;
     if (err != GW_OK && here && a->status != AGENT_INACTIVE) {
         set_wishes(a, buf_span(&t->list), 0, 0); /* it still stands on disk: tried again */
+        a->pending &= ~t->hooks;
         work_hold_agent(n, a);
         pipeline_renew(a->live);
     }
@@ -224,6 +226,9 @@ static void taken_out(void *arg, gw_err err)
     } else if (t->tell) {
         work_free(t->tell);
     }
+    if (t->hooks && err == GW_OK && here && a->status != AGENT_INACTIVE) {
+        work_push_hooks(n, a, t->hooks, "");
+    }
     buf_free(&t->list);
     free(t);
     if (here) {
@@ -231,12 +236,15 @@ static void taken_out(void *arg, gw_err err)
     }
 }
 
-static void take_out(struct node *n, struct agent *a, uint64_t number, struct work *tell)
+static void take_out(struct node *n, struct agent *a, uint64_t number, struct work *tell,
+                     uint32_t hooks)
 {
     struct wish x;
     struct taking_out *t = xcalloc(1, sizeof *t);
     struct store_batch *batch = store_batch_new();
-    *t = (struct taking_out){.n = n, .agent = a->id, .epoch = a->epoch, .tell = tell};
+    *t = (struct taking_out){
+        .n = n, .agent = a->id, .epoch = a->epoch, .tell = tell, .hooks = hooks & ~a->pending};
+    a->pending |= hooks;
     a->intent_busy = false;
     a->wish_tries = 0;
     if (find_wish(a, number, &x)) {
@@ -259,7 +267,7 @@ void intent_pop(struct node *n, struct agent *a, uint64_t number)
     a->intent_busy = false;
     if (a->intent &&
         a->status != AGENT_DISPOSED) { /* else forgotten meanwhile: it sleeps, or is no more */
-        take_out(n, a, number, NULL);
+        take_out(n, a, number, NULL, 0);
     }
 }
 
@@ -307,7 +315,7 @@ static void stays(struct node *n, struct agent *a, uint64_t number, const char *
         mp_str(&w->args, why->text);
         w->done = stays_done;
     }
-    take_out(n, a, number, w);
+    take_out(n, a, number, w, 0);
 }
 
 void intent_failed(struct node *n, struct agent *a, uint64_t number, const struct gw_error *why)
@@ -315,7 +323,7 @@ void intent_failed(struct node *n, struct agent *a, uint64_t number, const struc
     a->intent_busy = false;
     if (a->intent && a->status != AGENT_DISPOSED) {
         failed_event(n, a, "wish.failed", why);
-        take_out(n, a, number, NULL);
+        take_out(n, a, number, NULL, 0);
     }
 }
 
@@ -355,12 +363,13 @@ static void moved(void *arg, gw_err err, struct move_out *m, const struct gw_err
     }
 }
 
+/* It is there already: it arrives at once. */
 static void arrive_here(struct node *n, struct agent *a, uint64_t number)
 {
-    a->pending |=
-        hooks_to_run(a->type, 1u << HOOK_ARRIVE); /* it is there already: it arrives at once */
-    intent_pop(n, a, number);
-    work_push_pending(n, a);
+    a->intent_busy = false;
+    if (a->intent && a->status != AGENT_DISPOSED) {
+        take_out(n, a, number, NULL, hooks_to_run(a->type, 1u << HOOK_ARRIVE));
+    }
 }
 
 static void travel(struct node *n, struct agent *a, const struct wish *x, const gw_value *args)

@@ -351,6 +351,7 @@ struct location {
     TAILQ_ENTRY(location) hint; /* while not durable, oldest first; in n->endings when `ended` */
     bool ended;                 /* disposed, and its row says since when */
     int64_t ended_ms;
+    bool unwritten; /* that row was rolled back: it is written again */
     bool doubted; /* that host did not know it: another word on the same epoch may take its place */
 };
 
@@ -389,14 +390,17 @@ struct node {
     TAILQ_HEAD(hint_list, location) hints;
     TAILQ_HEAD(ended_list, location) endings; /* locations.c: rows that are forgotten in time */
     size_t hint_count;
+    bool locations_unwritten; /* some are */
     LIST_HEAD(again_list, again) agains;
     struct crowd *crowds; /* pressure.c: calls before full mailboxes, by agent */
     size_t waiting_count, waiting_bytes;
     struct ticket_out *tickets_out; /* handoff.h */
     struct ticket_in *tickets_in;
-    struct move_in *moves_in; /* those under tickets_in, by agent */
-    size_t cloning;           /* local clones that are being written */
-    struct created {          /* keys of create and clone */
+    struct move_in *moves_in;   /* those under tickets_in, by agent */
+    struct leftover *leftovers; /* leftovers.c */
+    struct leftovers *left;
+    size_t cloning;  /* local clones that are being written */
+    struct created { /* keys of create and clone */
         UT_hash_handle hh;
         uint8_t key[REQUEST_KEY_BYTES];
         int64_t at_ms;
@@ -446,6 +450,7 @@ struct node {
     size_t timer_count, timer_cap;
     struct env_timer *timers_alarm;
     int64_t clock_offset_ms;    /* wall clock less monotonic clock, when last compared */
+    int64_t clock_set_us;       /* monotonic: when that was last seen to change, or the start */
     struct follower *followers; /* events.c */
     struct log_line *log_lines; /* events.c: the last lines of agents */
     size_t log_head, log_count;
@@ -571,7 +576,7 @@ void live_know_row(struct live *live, const struct storage_row *row);
 void live_know_done(struct live *live);
 /* Nothing of it runs, is being written or read, or begins before anything else: the store holds
  * all of it. */
-bool work_is_quiet(const struct agent *a);
+bool work_is_quiet(const struct node *n, const struct agent *a);
 /* Queue it (front: before everything that waits) and start when the agent is idle. */
 void work_push(struct work *w, bool front);
 /* In front, but behind hooks with which its life here begins (arrive, clone, activate). */
@@ -592,8 +597,8 @@ void work_go_on(struct work *w);
 void work_fail(struct work *w, const struct gw_error *why);
 /* Queue the hooks of a->pending. */
 void work_push_pending(struct node *n, struct agent *a);
-/* The same for one that has just come from host `from`. */
-void work_push_arrival(struct node *n, struct agent *a, const char *from);
+/* Some of them; `from`: the host that it has just come from, or "". */
+void work_push_hooks(struct node *n, struct agent *a, uint32_t hooks, const char *from);
 /* Take it off its agent's queue and free it, without a word. */
 void work_withdraw(struct work *w);
 void work_withdraw_run(struct agent *a); /* a `run` that waits its turn */
@@ -847,6 +852,24 @@ bool move_out_takes_type(const struct peer *to, const char *type);
 bool move_in_holds(struct node *n, const gw_id *agent); /* staged here: answer `arriving` */
 /* The value of a recorded answer (TABLE_REQUESTS): the dispatch that m is. */
 void dispatch_answer_pack(const struct move_out *m, struct buf *out);
+
+/* ---- leftovers.c: deletions that nobody waits for, and that come for certain ---- */
+struct leftovers; /* those of one transaction */
+struct leftovers *leftovers_new(struct node *n);
+/* Into the batch: all rows of (agent, epoch), or one of its outbox, go. */
+void leftovers_agent(struct leftovers *g, const gw_id *id, uint64_t epoch,
+                     struct store_batch *batch);
+void leftovers_message(struct leftovers *g, const gw_id *id, uint64_t epoch, uint64_t number,
+                       struct store_batch *batch);
+/* Submit; takes both. When it is rolled back its deletions are tried again until they are durable.
+ */
+void leftovers_commit(struct leftovers *g, struct store_batch *batch);
+/* An agent is to be staged under (agent, epoch): what is left goes first, in its transaction; then,
+ * when that is durable. */
+void leftovers_clear(struct node *n, const gw_id *id, uint64_t epoch, struct store_batch *batch);
+void leftovers_cleared(struct node *n, const gw_id *id, uint64_t epoch);
+void leftovers_housekeeping(struct node *n);
+void leftovers_free(struct node *n);
 
 /* ---- later.c ---- */
 struct waiting;

@@ -9,12 +9,14 @@
  * and quarantines its copy. */
 #include "host/core/handoff.h"
 #include "host/core/sleepers.h"
+#include "host/core/timers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define LOCATE_TIMEOUT_MS 3000
 #define ENDED_AT_ONCE     1000 /* each second */
+#define WRITTEN_AT_ONCE   1000
 
 /* ---- locations ---- */
 
@@ -152,12 +154,20 @@ static bool is_moving(struct node *n, const gw_id *id)
     return move_in_holds(n, id);
 }
 
+static void write_again(struct node *n);
+
 void locations_housekeeping(struct node *n)
 {
+    if (n->locations_unwritten) {
+        write_again(n);
+    }
     struct location *l, *first_kept = NULL;
     struct store_batch *batch = NULL;
     int64_t oldest = node_now_ms(n) - LIMIT_ENDED_MS;
-    for (int i = 0; i < ENDED_AT_ONCE && n->ready && (l = TAILQ_FIRST(&n->endings)); i++) {
+    if (!n->ready || timers_mono(n) - n->clock_set_us < LIMIT_ENDED_CALM_MS * 1000) {
+        return;
+    }
+    for (int i = 0; i < ENDED_AT_ONCE && (l = TAILQ_FIRST(&n->endings)); i++) {
         if (l == first_kept) {
             break; /* once round */
         }
@@ -386,10 +396,53 @@ static gw_err read_entry(struct mp *m, struct entry *e)
     return e->epoch <= LIMIT_EPOCH ? GW_OK : GW_EPROTO;
 }
 
+/* Rows on their way to the disk. In memory they count at once: if that is rolled back they are
+ * written again, as they then are (I2). */
+struct rows {
+    struct node *n;
+    size_t count;
+    gw_id ids[];
+};
+
+static void written(void *arg, gw_err err)
+{
+    struct rows *rows = arg;
+    for (size_t i = 0; err != GW_OK && i < rows->count; i++) {
+        struct location *l = location_find(rows->n, &rows->ids[i]);
+        if (l && l->durable) {
+            l->unwritten = rows->n->locations_unwritten = true;
+        }
+    }
+    free(rows);
+}
+
+static struct rows *rows_new(struct node *n, size_t most)
+{
+    struct rows *rows = xcalloc(1, sizeof *rows + most * sizeof rows->ids[0]);
+    rows->n = n;
+    return rows;
+}
+
+static void write_again(struct node *n)
+{
+    struct store_batch *batch = store_batch_new();
+    struct rows *rows = rows_new(n, WRITTEN_AT_ONCE);
+    struct location *l;
+    for (l = n->locations; l && rows->count < WRITTEN_AT_ONCE; l = l->hh.next) {
+        if (l->unwritten) {
+            write_row(batch, &l->agent, l->fence, l->host, l->disposed, l->ended_ms);
+            l->unwritten = false;
+            rows->ids[rows->count++] = l->agent;
+        }
+    }
+    n->locations_unwritten = l != NULL;
+    node_commit(n, batch, written, rows);
+}
+
 /* A host speaks for itself only, and only of epochs above what we know; of others it can only hint.
  */
 static void take_entry(struct node *n, struct peer *p, const struct entry *e,
-                       struct store_batch *batch)
+                       struct store_batch *batch, struct rows *rows)
 {
     struct agent *a = agent_find(n, &e->id);
     uint64_t fence = agent_fence(n, &e->id);
@@ -411,10 +464,12 @@ static void take_entry(struct node *n, struct peer *p, const struct entry *e,
         } else {
             location_write(batch, &e->id, e->epoch, p);
         }
+        rows->ids[rows->count++] = e->id;
         location_know(n, &e->id, e->epoch, p, e->disposed, true);
         move_out_seen(n, &e->id, e->epoch);
     } else if (e->disposed && fence == e->epoch) {
         location_write_end(n, batch, &e->id, e->epoch, p);
+        rows->ids[rows->count++] = e->id;
         location_know(n, &e->id, e->epoch, p, true, true);
     } else if (fence > e->epoch && !e->disposed) {
         correct(n, p, &e->id, fence);
@@ -426,16 +481,19 @@ void location_frame(struct node *n, struct peer *p, const struct frame *f)
     struct mp m = f->rest;
     struct entry e;
     size_t count;
-    struct store_batch *batch = store_batch_new();
-    if (mp_read_array(&m, &count) == GW_OK && count <= LIMIT_PAGE) {
-        for (size_t i = 0; i < count && read_entry(&m, &e) == GW_OK; i++) {
-            take_entry(n, p, &e, batch);
-        }
+    if (mp_read_array(&m, &count) != GW_OK || count > LIMIT_PAGE) {
+        return;
     }
-    if (store_batch_count(batch) > 0) {
-        node_commit(n, batch, NULL, NULL);
+    struct store_batch *batch = store_batch_new();
+    struct rows *rows = rows_new(n, count);
+    for (size_t i = 0; i < count && read_entry(&m, &e) == GW_OK; i++) {
+        take_entry(n, p, &e, batch, rows);
+    }
+    if (rows->count > 0) {
+        node_commit(n, batch, written, rows);
     } else {
         store_batch_free(batch);
+        free(rows);
     }
 }
 

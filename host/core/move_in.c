@@ -126,6 +126,7 @@ gw_err move_in_take(struct ticket_in *t, const struct ticket *ticket, size_t i, 
         agent_row_clear(&pay.row);
         return why->code;
     }
+    leftovers_clear(n, &e->agent, e->epoch, batch);
     gw_err err = handoff_store(batch, &pay, &e->agent, e->epoch, node_now_ms(n));
     gw_assert(err == GW_OK); /* checked */
     struct move_in *m = move_in_new(t, &e->agent, e->epoch);
@@ -224,11 +225,11 @@ void move_in_put_arrived(struct move_in *m, struct store_batch *batch)
                               .trace = &m->row.trace});
 }
 
-void move_in_put_dropped(struct move_in *m, struct store_batch *batch)
+void move_in_put_dropped(struct move_in *m, struct leftovers *gone, struct store_batch *batch)
 {
     struct node *n = m->t->node;
     struct type *t = type_find(n, m->row.type);
-    agent_delete_rows(batch, &m->agent, m->epoch);
+    leftovers_agent(gone, &m->agent, m->epoch, batch);
     event_put(n, batch,
               &(struct event){.kind = "transfer.dropped",
                               .agent = &m->agent,

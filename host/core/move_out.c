@@ -377,12 +377,12 @@ static void snapshot(struct work *w, gw_err err, const struct run_result *r,
 static bool is_stored(const struct move_out *m, const struct agent *a)
 {
     const struct type *t = a->type;
-    if (m->before == AGENT_INACTIVE) {
-        return !(a->live && !pipeline_rests(a->live));
+    if (m->before == AGENT_INACTIVE) { /* timers and monitors are packed from memory */
+        return !(a->live && !pipeline_rests(a->live)) && !a->loading && !m->t->node->loading;
     }
     bool hook = !m->clone && t->hooks & 1u << HOOK_DISPATCH;
     return !hook && t->runner && runner_usable(t->runner) && type_keeps_state(t) &&
-           work_is_quiet(a);
+           work_is_quiet(m->t->node, a);
 }
 
 /* By a piece of work that waits its turn. */
@@ -390,7 +390,8 @@ static void take_snapshot(struct move_out *m, struct agent *a)
 {
     struct ticket_out *t = m->t;
     struct snapshot_of s = {t->id, m->agent_id};
-    bool clone = m->clone, hook = !clone && a->type->hooks & 1u << HOOK_DISPATCH;
+    bool clone = m->clone, asleep = m->before == AGENT_INACTIVE;
+    bool hook = !clone && !asleep && a->type->hooks & 1u << HOOK_DISPATCH;
     struct work *w = work_new(t->node, a, hook ? HOOK_DISPATCH : HOOK_NONE);
     w->flags = RUN_SNAPSHOT | (clone ? 0 : RUN_DISCARD);
     w->lifecycle = true;

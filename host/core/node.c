@@ -274,6 +274,7 @@ static void housekeeping(void *arg)
     watches_housekeeping(n);
     sleepers_housekeeping(n);
     locations_housekeeping(n);
+    leftovers_housekeeping(n);
     stuck_housekeeping(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
@@ -431,6 +432,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     TAILQ_INIT(&n->hints);
     TAILQ_INIT(&n->endings);
     LIST_INIT(&n->orphaned);
+    n->left = leftovers_new(n);
     struct node_limits *max = &n->cfg.limits;
     max->mailbox = max->mailbox ? max->mailbox : LIMIT_MAILBOX_MESSAGES;
     max->mailbox_bytes = max->mailbox_bytes ? max->mailbox_bytes : LIMIT_MAILBOX_BYTES;
@@ -505,6 +507,7 @@ void node_free(struct node *n)
     created_free(n);
     events_free(n);
     dead_free(n);
+    leftovers_free(n);
     locations_free(n);
     types_free(n);
     peers_free(n);

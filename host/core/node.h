@@ -21,7 +21,7 @@
  * - timers.c, timer_actions.c: timers of agents; dead.c: messages that were given up;
  * crashes.c: agents that crash again and again
  * - ticket_out.c, ticket_in.c: handoff at the source, at the destination; move_out.c, move_in.c:
- * one agent under its ticket; handoff.c: what both ends share
+ * one agent under its ticket; handoff.c: what both ends share; leftovers.c: rows that nobody needs
  * - travel.c: dispatch, retract; drain.c: all agents leave; resolve.c: moves in doubt
  * - runners.c: processes that run handlers; builtins.c: types that run in the host itself
  * - stuck.c: handlers that do not end

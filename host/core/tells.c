@@ -152,10 +152,9 @@ static void tell_ended(struct tell *t, const char *problem)
 {
     struct stream *s = t->stream;
     struct node *n = s->n;
-    uint8_t raw[ROW_KEY_BYTES + 8];
     struct store_batch *batch = store_batch_new();
-    store_batch_del(batch, TABLE_OUTBOX,
-                    row_number_key(raw, &s->box->sender, s->box->epoch, t->number));
+    struct leftovers *gone = leftovers_new(n);
+    leftovers_message(gone, &s->box->sender, s->box->epoch, t->number, batch);
     if (problem) {
         bool expired = strcmp(problem, TELL_EXPIRED) == 0;
         n->metrics.expired += expired;
@@ -165,7 +164,7 @@ static void tell_ended(struct tell *t, const char *problem)
                                   .trace = &s->call.trace,
                                   .text = problem});
     }
-    node_commit(n, batch, NULL, NULL);
+    leftovers_commit(gone, batch);
     s->tries = 0;
     tell_free(t);
     stream_send(s);

@@ -164,24 +164,20 @@ static void send_committed(struct node *n, struct peer *p, uint64_t stream, cons
  * waits for that. */
 static void drop_marked(struct ticket_in *t)
 {
-    struct store_batch *batch = store_batch_new();
     struct move_in *m, *next;
     if (t->phase == IN_STORING) {
-        store_batch_free(batch);
         return;
     }
+    struct store_batch *batch = store_batch_new();
+    struct leftovers *gone = leftovers_new(t->node);
     for (m = TAILQ_FIRST(&t->moves); m; m = next) {
         next = TAILQ_NEXT(m, link);
         if (m->dropping) {
-            move_in_put_dropped(m, batch);
+            move_in_put_dropped(m, gone, batch);
             move_in_free(m);
         }
     }
-    if (store_batch_count(batch) > 0) {
-        node_commit(t->node, batch, NULL, NULL);
-    } else {
-        store_batch_free(batch);
-    }
+    leftovers_commit(gone, batch);
     if (t->count == 0) {
         leave(t);
     }
@@ -280,7 +276,7 @@ static void begin_here(struct node *n, const struct begun *b, size_t count, cons
             inbox_load(n, &b[i].id, b[i].epoch); /* what begins below waits for it */
         }
         if (a && a->status == AGENT_ACTIVE && a->pending) {
-            work_push_arrival(n, a, from);
+            work_push_hooks(n, a, a->pending, from);
         } else if (a) {
             intent_run(n, a); /* its itinerary */
         }
@@ -438,6 +434,9 @@ static void staged_when_whole(struct ticket_in *t)
     TAILQ_FOREACH (m, &t->moves, link) {
         clone |= m->clone;
         aborted |= m->dropping;
+        if (t->store_err == GW_OK) {
+            leftovers_cleared(n, &m->agent, m->epoch);
+        }
         if (m->refused == GW_OK && t->store_err != GW_OK) {
             m->refused = gw_fail(&m->why, t->store_err, "it could not be stored: %s",
                                  gw_err_text(t->store_err));
@@ -455,20 +454,17 @@ static void staged_when_whole(struct ticket_in *t)
     /* the agents that are refused are not in the receipt */
     struct move_in *next;
     struct store_batch *batch = store_batch_new();
+    struct leftovers *gone = leftovers_new(n);
     for (m = TAILQ_FIRST(&t->moves); m; m = next) {
         next = TAILQ_NEXT(m, link);
         if (m->dropping) {
             if (!clone) {
-                move_in_put_dropped(m, batch);
+                move_in_put_dropped(m, gone, batch);
             }
             move_in_free(m);
         }
     }
-    if (store_batch_count(batch) > 0) {
-        node_commit(n, batch, NULL, NULL);
-    } else {
-        store_batch_free(batch);
-    }
+    leftovers_commit(gone, batch);
     if (t->count > 0 || !aborted) {
         receipt(t);
     }

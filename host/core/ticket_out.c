@@ -236,6 +236,7 @@ static void end_moves(struct ticket_out *t)
 {
     struct node *n = t->node;
     struct store_batch *batch = batch_or_die();
+    struct leftovers *gone = leftovers_new(n);
     struct move_out *m, *next;
     size_t left = 0;
     TAILQ_FOREACH (m, &t->moves, link) {
@@ -243,7 +244,7 @@ static void end_moves(struct ticket_out *t)
         if (m->out) {
             continue;
         }
-        agent_delete_rows(batch, &m->agent_id, m->epoch); /* I3: only (agent, e) */
+        leftovers_agent(gone, &m->agent_id, m->epoch, batch); /* I3: only (agent, e) */
         n->moves_out_count++;
         if (t->begun_us) {
             histogram_add(&n->metrics.move, node_turn_us(n) - t->begun_us);
@@ -251,9 +252,10 @@ static void end_moves(struct ticket_out *t)
     }
     if (left == t->count) {
         store_batch_free(batch);
+        free(gone);
         return;
     }
-    node_commit(n, batch, NULL, NULL);
+    leftovers_commit(gone, batch);
     if (left == 0) {
         set_phase(t, OUT_DONE);
     }

@@ -506,6 +506,13 @@ void timers_message_done(struct work *w, gw_err err, const struct run_result *r,
 
 /* ---- from the store ---- */
 
+/* Also while it moves on already. */
+static bool is_asleep(const struct agent *a)
+{
+    return a->status == AGENT_INACTIVE ||
+           (a->status == AGENT_MOVING && a->move && a->move->before == AGENT_INACTIVE);
+}
+
 void timers_load_row(struct node *n, struct agent *a, struct span name, struct span value)
 {
     char text[LIMIT_NAME_BYTES + 1], id[GW_ID_TEXT];
@@ -517,8 +524,8 @@ void timers_load_row(struct node *n, struct agent *a, struct span name, struct s
                   gw_id_text(&a->id, id));
         return;
     }
-    if (a->status != AGENT_INACTIVE && strcmp(text, TIMER_WAKE) == 0) {
-        return; /* it is awake */
+    if (!is_asleep(a) && strcmp(text, TIMER_WAKE) == 0) {
+        return;
     }
     if (!r.wall) {
         int64_t passed = apart(r.base_ms, node_now_ms(n));
@@ -621,6 +628,7 @@ void timers_housekeeping(struct node *n)
     if (jump > -JUMP_MS && jump < JUMP_MS) {
         return;
     }
+    n->clock_set_us = timers_mono(n);
     struct store_batch *batch = store_batch_new();
     for (struct agent *a = n->agents; a; a = a->hh.next) {
         for (struct timer *t = a->timers ? a->timers->first : NULL; t; t = t->next) {
@@ -652,6 +660,7 @@ void timers_housekeeping(struct node *n)
 void timers_init(struct node *n)
 {
     n->clock_offset_ms = offset_ms(n);
+    n->clock_set_us = timers_mono(n);
 }
 
 void timers_free(struct node *n)

@@ -129,25 +129,30 @@ static bool opens(const struct work *w)
             w->hook == HOOK_ACTIVATE);
 }
 
-bool work_is_quiet(const struct agent *a)
+/* The last of them that waits; something may have been put before them. */
+static struct work *last_opening(const struct live *live)
+{
+    struct work *last = NULL, *w;
+    TAILQ_FOREACH (w, &live->queue, link) {
+        if (!w->in_front) {
+            break;
+        }
+        last = opens(w) ? w : last;
+    }
+    return last;
+}
+
+bool work_is_quiet(const struct node *n, const struct agent *a)
 {
     const struct live *live = a->live;
-    const struct work *first = live ? TAILQ_FIRST(&live->queue) : NULL;
-    return !a->loading && !a->unborn && !(live && (live->held || !pipeline_rests(live))) &&
-           !(first && opens(first));
+    return !a->loading && !n->loading && !a->unborn &&
+           !(live && (live->held || !pipeline_rests(live) || last_opening(live)));
 }
 
 void work_push_snapshot(struct work *w)
 {
     struct live *live = agent_live(w->agent);
-    struct work *after = NULL, *o;
-    TAILQ_FOREACH (o, &live->queue, link) {
-        if (!opens(o)) {
-            break;
-        }
-        after = o;
-    }
-    mailbox_add_front(live, w, after);
+    mailbox_add_front(live, w, last_opening(live));
     work_pump(w->node, w->agent);
 }
 
@@ -675,17 +680,17 @@ static void hook_done(struct work *w, gw_err err, const struct run_result *r,
 
 void work_push_pending(struct node *n, struct agent *a)
 {
-    work_push_arrival(n, a, "");
+    work_push_hooks(n, a, a->pending, "");
 }
 
-void work_push_arrival(struct node *n, struct agent *a, const char *from)
+void work_push_hooks(struct node *n, struct agent *a, uint32_t hooks, const char *from)
 {
     static const frame_hook order[] = {HOOK_ARRIVE, HOOK_RETRACT, HOOK_CLONE, HOOK_ACTIVATE,
                                        HOOK_RUN};
     struct work *after = NULL;
     struct live *live = agent_live(a);
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
-        if (!(a->pending & 1u << order[i])) {
+        if (!(hooks & 1u << order[i])) {
             continue;
         }
         struct work *w = work_new(n, a, order[i]);

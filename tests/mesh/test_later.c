@@ -480,7 +480,8 @@ static void test_limits(void **state)
     mesh_run(d.m, 2000);
     calls[0] = ask(&d, 0, 5000, "fresh");
     mesh_run(d.m, 1000);
-    assert_int_equal(owed(&d, &callers), 1);
+    /* the newest records stay whatever the clock says, one of them the answer of before */
+    assert_int_equal(owed(&d, &callers), LIMIT_REQUESTS_KEPT - 1);
     must(&d, 0, "give", "{'number': 7, 'got': 1}");
     assert_int_equal(actor_events(d.m, 0, "answer.lost"), 1);
     must(&d, 0, "give", "{'number': 5000, 'got': 2}");
@@ -488,6 +489,32 @@ static void test_limits(void **state)
     for (int i = 1; i < LIMIT_OWED_PER_AGENT; i++) {
         mesh_call_free(calls[i]);
     }
+    mesh_free(d.m);
+}
+
+/* The clock of the host that it moves to is years ahead: who is owed an answer stays so, and a
+ * repeat of his request is no second one. */
+static void test_other_clock(void **state)
+{
+    (void)state;
+    struct desk d;
+    int64_t callers;
+    desk_open(&d, 60, 2);
+    mesh_set_clock(d.m, 1, 3000LL * 24 * 3600 * 1000);
+    struct mesh_call *first = ask(&d, 0, 1, "k");
+    mesh_run(d.m, 1000);
+    assert_int_equal(mesh_move(d.m, 0, &d.agent, 1), GW_OK);
+    struct mesh_call *second = ask(&d, 0, 2, "l");
+    mesh_run(d.m, 1000);
+    assert_int_equal(owed(&d, &callers), 2);
+    mesh_call_free(first);
+    first = ask(&d, 1, 1, "k");
+    mesh_run(d.m, 1000);
+    must(&d, 0, "give", "{'number': 1, 'got': 4}");
+    must(&d, 0, "give", "{'number': 2, 'got': 5}");
+    expect_got(&d, first, 4);
+    expect_got(&d, second, 5);
+    assert_int_equal(number_of(&d, "asked"), 2);
     mesh_free(d.m);
 }
 
@@ -589,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_lost_hosts),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_other_clock),
         cmocka_unit_test(test_crashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
