@@ -2,6 +2,7 @@
 # Run test programs, one line each, and end with the one line "N passed, N failed[, N skipped]".
 #   tests/run.sh KIND:PROGRAM...
 #     unit mesh thread  cmocka programs: its own counts
+#     sim               the same, 500 seeds of it
 #     system model      a bats file: its own counts; with SAN=... in the environment system tests drive that
 #                       build (tests/system/helpers.bash)
 #     san               a system test that drives the build with address and undefined sanitizers
@@ -29,8 +30,8 @@ count() { grep -cE "$1" "$2" || true; }
 tell_failure() {
     case $1 in
     system | san | model) grep -A 25 '^not ok' "$2" | grep -v '^ok ' | head -n 120 ;;
-    unit | mesh | thread)
-        grep -E '^\[  (ERROR|FAILED)|^\[   LINE|ERROR: |SUMMARY: |: runtime error: |WARNING: Thread' "$2" | head -n 30
+    unit | mesh | sim | thread)
+        grep -E '^\[  (ERROR|FAILED)|^\[   LINE|^FAILED |ERROR: |SUMMARY: |: runtime error: |WARNING: Thread' "$2" | head -n 30
         grep -A 12 -E 'ERROR: |WARNING: Thread' "$2" | head -n 25
         grep -qE 'FAILED|ERROR: ' "$2" || tail -n 25 "$2"
         ;;
@@ -49,13 +50,14 @@ run_one() {
     system | model) set -- bats --tap "$program" ;;
     san) set -- env SAN=address,undefined bats --tap "$program" ;;
     fuzz) set -- "$program" "tests/fuzz/corpus/${name#fuzz/replay_}" ;;
+    sim) set -- env SEEDS=500 "$program" ;;
     *) set -- "$program" ;;
     esac
     TMPDIR=$tmp timeout -k 5 "$(limit_s "$kind")" "$@" >"$log" 2>&1 </dev/null
     code=$?
     rm -rf "$tmp"
     case $kind in
-    unit | mesh | thread)
+    unit | mesh | sim | thread)
         passed=$(sum '^\[  PASSED  \] ([0-9]+) test\(s\).*' "$log")
         failed=$(sum '^ *([0-9]+) FAILED TEST\(S\).*' "$log")
         skipped=$(sum '^\[  SKIPPED \] ([0-9]+) test\(s\).*' "$log")

@@ -67,7 +67,7 @@ $(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libgodwit.a
 # Each rule of the handoff broken once (host/core/broken.h): the files that know of it are compiled
 # again and linked with everything as it is. tests/broken expects these programs to fail.
 BROKEN_SRC := $(shell grep -l '"host/core/broken.h"' host/core/*.c)
-BROKEN_TESTS := test_forged test_handoff test_random
+BROKEN_TESTS := test_forged test_handoff test_world
 define BROKEN_RULE
 build/broken/h$(1)/%.o: %.c
 	@mkdir -p $$(@D)
@@ -89,12 +89,16 @@ build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 -include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/fuzz/*.c))
 -include $(BENCH_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d)
 
+# Programs that tell one story under many seeds; without sanitizers, for their number.
+SIM_BIN := $(B)/tests/mesh/test_conversation $(B)/tests/mesh/test_world
+
 # What to build in a variant, by the sub-makes below.
-.PHONY: build-unit build-mesh build-replay build-thread build-system build-fuzz build-broken bench-run
+.PHONY: build-unit build-mesh build-sim build-replay build-thread build-system build-fuzz build-broken bench-run
 build-unit: $(UNIT_BIN) $(TEST_PLUGINS)
 build-mesh: $(MESH_BIN)
 build-replay: $(REPLAY_BIN)
 build-thread: $(THREAD_BIN) $(TEST_PLUGINS)
+build-sim: $(SIM_BIN)
 build-system: all $(TEST_PLUGINS) $(TOOL_BIN)
 build-fuzz: $(FUZZ_BIN)
 build-broken: $(BROKEN_BIN)
@@ -106,6 +110,7 @@ ASAN := address,undefined
 BA := build/san-address-undefined
 RUN_UNIT = $(UNIT_SRC:%.c=unit:$(BA)/%)
 RUN_MESH = $(MESH_SRC:%.c=mesh:$(BA)/%)
+RUN_SIM = sim:build/plain/tests/mesh/test_world
 RUN_FUZZ = $(FUZZ_SRC:tests/fuzz/fuzz_%.c=fuzz:$(BA)/tests/fuzz/replay_%)
 RUN_THREAD = $(THREAD_BIN:$(B)/%=thread:build/san-thread/%)
 RUN_SYSTEM = $(patsubst %,system:%,$(sort $(wildcard tests/system/*.bats)))
@@ -123,11 +128,11 @@ test:
 	$(SUB) test-run
 
 test-run:
-	$(SUB) build-system
+	$(SUB) build-system build-sim
 	$(SUB) SAN=$(ASAN) build-unit build-mesh build-replay build-system
 	$(SUB) SAN=thread build-thread
 	$(SUB) build-broken
-	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_BROKEN) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) \
+	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_SIM) $(RUN_BROKEN) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) \
 	  $(RUN_SAN) $(RUN_SYSTEM)
 
 test-model:
@@ -139,12 +144,11 @@ test-unit:
 	$(Q)tests/run.sh $(RUN_UNIT) $(RUN_THREAD)
 
 test-mesh:
+	$(SUB) build-sim
 	$(SUB) SAN=$(ASAN) build-mesh
 	$(SUB) build-broken
-	$(Q)tests/run.sh $(RUN_MESH) $(RUN_BROKEN)
+	$(Q)tests/run.sh $(RUN_SIM) $(RUN_MESH) $(RUN_BROKEN)
 
-# Programs that tell one story under many seeds; without sanitizers, for their number.
-SIM_BIN := $(B)/tests/mesh/test_conversation $(B)/tests/mesh/test_random
 .PHONY: sim sim-run
 sim:
 	$(Q)tools/deps.sh ensure build test
