@@ -310,7 +310,7 @@ static void refuse_surplus(struct conn *c)
     (void)gw_fail(&why, GW_EBUSY, "%u connections of clients are open already",
                   c->server->max_conns[c->local]);
     gw_hint(&why, "end some, or raise the setting max_clients and the limit of open files");
-    refuse(c, 503, &why);
+    refuse(c, gw_err_http(why.code), &why);
 }
 
 static bool read_body(struct conn *c)

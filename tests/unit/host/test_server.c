@@ -355,7 +355,7 @@ static void test_connection_cap(void **state)
     expect_status(answer_text, 200);
     raw_write(fd[6], "GET / HTTP/1.1\r\n\r\n", 18);
     read_text(fd[6], NULL, answer_text, sizeof answer_text, NULL);
-    expect_status(answer_text, 503);
+    expect_status(answer_text, 429);
     assert_non_null(strstr(answer_text, "\"busy\""));
     assert_int_equal(requests, 1);
     int tcp_fd = tcp(); /* the other listener has its own places */
