@@ -387,6 +387,7 @@ static void hello(struct node *n, struct peer *p, const struct frame *f)
     take_members(n, gw_map_get(&about, "members"));
     gw_value_free(&about);
     if (fresh) {
+        n->env->peer_want(n->env->ctx, &p->id, p->url); /* who was dialled dials back, too */
         log_info("peer.up", "host=%s url=%s", p->name, p->url);
         event_now(n, &(struct event){.kind = "host.up", .peer = p});
         keep_member(n, p);

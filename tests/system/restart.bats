@@ -80,6 +80,15 @@ check() {
     wait_until 20 alive_count beta 2
 }
 
+@test "a host that was dialled dials back when the link is lost" {
+    start_host alpha --log-level debug
+    start_host beta --peer "${URL[alpha]}"
+    wait_until 10 alive_count alpha 2
+    kill_host beta
+    dials_back() { grep -q "link.dial url=${URL[beta]}" "$GODWIT_HOME/hosts/alpha/log"; }
+    wait_until 10 dials_back
+}
+
 @test "an agent that was moved is found through its old host after both were killed" {
     start_pair
     id=$(field .agent -H alpha create counter)
