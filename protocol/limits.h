@@ -116,6 +116,7 @@
 
 /* -- mesh -- */
 #define LIMIT_MEMBERS 4096       /* hosts that one host remembers */
+#define LIMIT_HOSTS_NAMED 65536  /* hosts known by their id alone: homes of agents, hosts that they watch */
 #define LIMIT_TAGS 64            /* of one host */
 #define LIMIT_PROPERTIES 64      /* of one host */
 #define LIMIT_PROPERTY_BYTES 256 /* one K=V: each member carries all of them */

@@ -384,7 +384,8 @@ struct node {
     struct type *types;
     struct runner *runners;
     size_t runner_count;
-    struct peer *peers; /* self included */
+    struct peer *peers; /* self included, and hosts that are known by their id alone */
+    size_t members;     /* of them, those that a row stands for */
     struct request *requests;
     struct location *locations;
     TAILQ_HEAD(hint_list, location) hints;
@@ -758,6 +759,8 @@ void inline_left(struct work *w);
 /* ---- peers.c ---- */
 struct peer *peer_find(struct node *n, const struct host_id *id);
 struct peer *peer_intern(struct node *n, const struct host_id *id); /* made when not known */
+/* Whether one that somebody else names is known, or may still be remembered. */
+bool peer_has_room(const struct node *n, const struct host_id *id);
 struct peer *peer_by_name(struct node *n, const char *name);
 const char *peer_label(const struct peer *p); /* name, or host_id text when it has none */
 /* Build with frame_begin(…, *ret_stream …) first: */

@@ -94,8 +94,9 @@ static uint32_t greeting(const struct type *t, const struct handoff_payload *pay
     return hooks_to_run(t, 1u << hook);
 }
 
-static gw_err check_payload(const struct ticket *ticket, const struct ticket_agent *e,
-                            const struct handoff_payload *pay, struct gw_error *why)
+static gw_err check_payload(const struct node *n, const struct ticket *ticket,
+                            const struct ticket_agent *e, const struct handoff_payload *pay,
+                            struct gw_error *why)
 {
     if (strcmp(pay->row.type, e->type) != 0 ||
         (pay->row.then != AGENT_ACTIVE && pay->row.then != AGENT_INACTIVE)) {
@@ -106,6 +107,10 @@ static gw_err check_payload(const struct ticket *ticket, const struct ticket_age
     }
     if (handoff_store(NULL, pay, &e->agent, e->epoch, 0) != GW_OK) {
         return gw_fail(why, GW_EDECODE, "the payload holds rows that are none");
+    }
+    if (!peer_has_room(n, &pay->row.home)) {
+        return gw_fail(why, GW_EBUSY, "host \"%s\" cannot remember one more home of agents",
+                       n->name);
     }
     return GW_OK;
 }
@@ -122,11 +127,12 @@ gw_err move_in_take(struct ticket_in *t, const struct ticket *ticket, size_t i, 
     if (handoff_unpack(buf_span(&plain), &pay) != GW_OK) {
         return gw_fail(why, GW_EDECODE, "the payload is not an agent");
     }
-    if (check_payload(ticket, e, &pay, why) != GW_OK) {
+    if (check_payload(n, ticket, e, &pay, why) != GW_OK) {
         agent_row_clear(&pay.row);
         return why->code;
     }
     leftovers_clear(n, &e->agent, e->epoch, batch);
+    (void)peer_intern(n, &pay.row.home); /* now: the next payload may name another one */
     gw_err err = handoff_store(batch, &pay, &e->agent, e->epoch, node_now_ms(n));
     gw_assert(err == GW_OK); /* checked */
     struct move_in *m = move_in_new(t, &e->agent, e->epoch);

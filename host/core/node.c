@@ -439,6 +439,7 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     max->agents = max->agents ? max->agents : LIMIT_AGENTS;
     max->stuck_ms = max->stuck_ms ? max->stuck_ms : LIMIT_HANDLER_MS;
     max->staged = max->staged ? max->staged : LIMIT_STAGED_PER_PEER;
+    max->hosts_named = max->hosts_named ? max->hosts_named : LIMIT_HOSTS_NAMED;
     max->events = max->events ? max->events : LIMIT_EVENTS_KEPT;
     max->lost_ms = max->lost_ms ? max->lost_ms : NODE_LOST_MS;
     timers_init(n);

@@ -71,6 +71,7 @@ struct node_config {
         size_t mailbox_bytes; /* of them together */
         size_t agents;        /* that live here or arrive */
         size_t staged;        /* arriving agents of one peer */
+        size_t hosts_named;   /* hosts that are known by their id alone */
         uint64_t events;      /* rows of the event log that are kept */
         int64_t lost_ms;      /* a host that cannot be reached for so long is lost to monitors */
         int64_t stuck_ms;     /* a handler that runs longer is told of */

@@ -30,6 +30,13 @@ struct peer *peer_intern(struct node *n, const struct host_id *id)
     return p;
 }
 
+bool peer_has_room(const struct node *n, const struct host_id *id)
+{
+    struct peer *p;
+    HASH_FIND(hh, n->peers, id, sizeof *id, p);
+    return p || HASH_COUNT(n->peers) < n->members + n->cfg.limits.hosts_named;
+}
+
 struct peer *peer_by_name(struct node *n, const char *name)
 {
     struct peer *found = NULL;
@@ -232,6 +239,7 @@ static void keep_member(struct node *n, struct peer *p)
         if (!p->kept) {
             event_put(n, batch, &(struct event){.kind = "host.joined", .peer = p});
             p->kept = true;
+            n->members++;
         }
         node_commit(n, batch, NULL, NULL);
     } else {
@@ -252,6 +260,7 @@ void peers_boot_row(struct node *n, struct span key, struct span value)
     struct peer *p = peer_intern(n, &id);
     if (!p->self && take_about(p, &about)) {
         p->kept = true;
+        n->members++;
         n->env->peer_want(n->env->ctx, &p->id, p->url);
     }
     gw_value_free(&about);
@@ -329,7 +338,7 @@ static void take_members(struct node *n, const gw_value *members)
         const gw_value *about = &members->list.items[i];
         struct host_id id;
         if (host_id_parse(gw_map_str(about, "host_id", ""), &id) != GW_OK ||
-            HASH_COUNT(n->peers) >= LIMIT_MEMBERS) {
+            n->members >= LIMIT_MEMBERS) {
             continue;
         }
         struct peer *p = peer_find(n, &id);

@@ -109,7 +109,9 @@ struct watch *watch_add(struct node *n, struct agent *a, const struct watch_row 
     struct agent_watches *all = a->watches;
     w->agent = a;
     w->row = *row;
-    w->host = row->has_host ? peer_intern(n, &row->host) : NULL;
+    if (row->has_host && peer_has_room(n, &row->host)) { /* else it is named by the row alone */
+        w->host = peer_intern(n, &row->host);
+    }
     if (!all) {
         all = a->watches = xcalloc(1, sizeof *all);
         all->agent = a;

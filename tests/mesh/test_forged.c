@@ -545,6 +545,103 @@ static void test_forged_locate(void **state)
     scene_close(&s);
 }
 
+/* --- homes that are nowhere --- */
+static void payload_of(const struct host_id *home, struct buf *ret)
+{
+    static const uint8_t zeros[20];
+    struct buf row = {0};
+    mp_array(&row, 13);
+    mp_uint(&row, 0);
+    mp_str(&row, "tally");
+    mp_bin(&row, home->b, sizeof home->b);
+    mp_nil(&row);
+    mp_id(&row, &(gw_id){{0}});
+    mp_int(&row, 1760000000000);
+    mp_uint(&row, 0);
+    mp_bool(&row, false);
+    mp_id(&row, &(gw_id){{0}});
+    mp_bin(&row, zeros, 20);
+    mp_bin(&row, zeros, 16);
+    mp_uint(&row, 0);
+    mp_bin(&row, NULL, 0);
+    mp_array(ret, 3);
+    mp_uint(ret, 0); /* a move */
+    mp_span(ret, buf_span(&row));
+    mp_map(ret, 0);
+    buf_free(&row);
+}
+
+struct answers {
+    size_t staged, refused;
+};
+static mesh_fate count_answers(void *arg, size_t from, size_t to, const struct frame *frame)
+{
+    struct answers *a = arg;
+    struct mp m = frame->rest;
+    struct span body;
+    uint8_t signature[64];
+    size_t refused = 0;
+    if (frame->kind == FRAME_RECEIPT && from == 1 && to == 2 && mp_skip_n(&m, 3) == GW_OK &&
+        mp_read_bin(&m, &body) == GW_OK &&
+        mp_read_fixed(&m, signature, sizeof signature) == GW_OK &&
+        mp_read_array(&m, &refused) == GW_OK) {
+        a->refused += refused;
+        a->staged += refused == 0;
+    }
+    return FATE_PASS;
+}
+
+/* Ticket number i of h2 for h1, of an agent whose home is a host that nobody has heard of. */
+static void stage_stranger(struct mesh *m, uint8_t i)
+{
+    struct ticket_agent agent = {.epoch = 2, .type = "tally", .version = 1};
+    struct ticket ticket = {
+        .from = mesh_host_id(m, 2), .to = mesh_host_id(m, 1), .agents = &agent, .agent_count = 1};
+    struct host_id home = {{i, 1, 2, 3}};
+    struct buf plain = {0}, body = {0}, sealed = {0}, frame = {0};
+    uint8_t signature[64];
+    agent.agent.b[0] = ticket.id.b[0] = 0x7f;
+    agent.agent.b[15] = ticket.id.b[15] = i;
+    payload_of(&home, &plain);
+    struct span span = buf_span(&plain);
+    assert_int_equal(ticket_seal(&ticket, &span, mesh_host_key(m, 2),
+                                 mesh_host_key(m, 1)->public_key, &body, signature, &sealed),
+                     GW_OK);
+    size_t at = frame_begin(&frame, FRAME_STAGE, 8000 + i, 3);
+    mp_span(&frame, buf_span(&body));
+    mp_bin(&frame, signature, sizeof signature);
+    mp_array(&frame, 1);
+    mp_span(&frame, buf_span(&sealed));
+    frame_end(&frame, at);
+    mesh_inject(m, 2, 1, &frame);
+    buf_free(&plain);
+    buf_free(&body);
+    buf_free(&sealed);
+    buf_free(&frame);
+    mesh_run(m, 20);
+}
+
+/* A host remembers the homes of agents for good: as many as it has room for, whoever names them,
+ * and goes on to take agents whose homes it knows. */
+static void test_homes_that_are_nowhere(void **state)
+{
+    (void)state;
+    struct answers answers = {0};
+    struct mesh *m = mesh_new(72, 3);
+    mesh_set_limits(m, 1, (struct node_limits){.hosts_named = 5});
+    mesh_start_all(m);
+    mesh_on_frame(m, count_answers, &answers);
+    for (uint8_t i = 0; i < 12; i++) {
+        stage_stranger(m, i);
+    }
+    mesh_on_frame(m, NULL, NULL);
+    mesh_assert(m, answers.staged >= 3 && answers.staged <= 5);
+    mesh_assert(m, answers.refused == 12 - answers.staged);
+    gw_id agent = mesh_create(m, 0, "tally");
+    mesh_assert(m, mesh_move(m, 0, &agent, 1) == GW_OK);
+    mesh_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -557,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_forged_receipts),
         cmocka_unit_test(test_forged_ticket),
         cmocka_unit_test(test_forged_locate),
+        cmocka_unit_test(test_homes_that_are_nowhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
