@@ -3,6 +3,7 @@
 # SEED=n in the environment: that one alone. Prints what was simulated, and for each failing seed the
 # command that repeats it; the others go on.
 set -u
+self=$(realpath "$0")
 each=250 # seeds of one process
 
 # One piece: from seed $3, $4 of them; a failing one is noted and passed over.
@@ -35,9 +36,11 @@ for program in "$@"; do
     for ((at = 0; at < seeds; at += each)); do
         left=$((seeds - at))
         printf '%s\0%s\0' $((first + at)) $((left < each ? left : each))
-    done | xargs -0 -n 2 -P "$(nproc)" sh -c '"$0" --piece "$1" "$3" "$4" "$2"' "$0" "$program" "$logs"
+    done | xargs -0 -n 2 -P "$(nproc)" sh -c '"$0" --piece "$1" "$3" "$4" "$2"' "$self" "$program" "$logs"
     ms=$((($(date +%s%N) - start) / 1000000))
     failed=$(find "$logs" -name '*.failed.*' | wc -l)
+    ended=$(find "$logs" -name '*.figures' -size +0 | wc -l) # a piece that prints none did not get to its end
+    [ "$ended" -eq $(((seeds + each - 1) / each)) ] || failed=$((failed + 1))
     cat "$logs"/*.figures | awk -v program="${program##*/}" -v ms=$ms -v failed="$failed" -v seeds="$seeds" '
         { n = $NF; $NF = ""; sub(/^figure /, ""); sub(/: *$/, ""); if (!($0 in sum)) names[++count] = $0; sum[$0] += n }
         END {
