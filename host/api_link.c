@@ -2,12 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "host/api.h"
 #include "host/api_route.h"
 #include "host/core/node.h"
 #include "protocol/base/log.h"
+#include "protocol/base/table.h"
 #include "protocol/limits.h"
 #include "protocol/value.h"
 

@@ -7,10 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "host/host.h"
 #include "protocol/base/log.h"
+#include "protocol/base/table.h"
 
 #define DIAL_TIMEOUT_MS  5000
 #define BACKOFF_FIRST_MS 100

@@ -4,10 +4,9 @@
 #ifndef AGENTS_RUNNER_LANE_H
 #define AGENTS_RUNNER_LANE_H
 
-#include <uthash.h>
-
 #include "agents/runner/wire.h"
 #include "agents/sdk/engine.h"
+#include "protocol/base/table.h"
 
 struct lane {
     gw_id id;

@@ -7,11 +7,11 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
 #endif
-#include <uthash.h>
 
 #include "agents/runner/crew.h"
 #include "agents/runner/lane.h"
 #include "protocol/base/log.h"
+#include "protocol/base/table.h"
 #include "protocol/limits.h"
 #include "protocol/value.h"
 

@@ -4,12 +4,11 @@
 
 #include <sys/queue.h>
 
-#include <uthash.h>
-
 #include "host/core/metrics.h"
 #include "host/core/node.h"
 #include "host/core/op_handlers.h"
 #include "protocol/base/log.h"
+#include "protocol/base/table.h"
 #include "protocol/limits.h"
 #include "protocol/trace.h"
 #include "protocol/value.h"

@@ -57,7 +57,8 @@ bool span_text(struct span s, char *ret, size_t cap);
 #define GW_AUTO(destroy) __attribute__((cleanup(destroy)))
 void free_charp(char **p); /* for GW_AUTO(free_charp) char *text = NULL; */
 
-/* Allocation that a program cannot go on without: small fixed-size objects at start-up only. */
+/* Allocation that the process cannot go on without: small objects, as many as limits allow. It ends
+ * with a message when there is no memory; what was acknowledged is on disk. */
 void *xcalloc(size_t n, size_t size);
 char *xstrdup(const char *text);
 
