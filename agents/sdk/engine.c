@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "agents/sdk/call.h"
 #include "protocol/base/log.h"
+#include "protocol/base/table.h"
 #include "protocol/value.h"
 
 #define TYPES_MAX 256 /* types of one plugin: a guard against a damaged section, not a budget */
@@ -351,6 +350,11 @@ static gw_err run_handler(struct gw_call *call, gw_handler handler, bool check_r
             why->text[0] = why->hint[0] = '\0';
         }
         return handler_failed(call->run, err, why);
+    }
+    if (call->state->stale) {
+        gw_fail(why, GW_EFAIL, "its gw_save failed and left half a state, and it went on");
+        gw_hint(why, "return what gw_save says");
+        return handler_failed(call->run, GW_EFAIL, why);
     }
     if (check_read) {
         GW_TRY(state_hash(call->state, &after, why));
