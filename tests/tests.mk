@@ -21,7 +21,7 @@ TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 BENCH_SRC := $(wildcard tests/bench/*.c)
 BENCH_BIN := $(if $(BENCH_SRC),build/bench)
 # Tests of code with threads, run once more under the thread sanitizer.
-THREAD_BIN := $(filter %/test_storage %/test_runner %/test_pool,$(UNIT_BIN))
+THREAD_BIN := $(filter %/test_storage %/test_runner %/test_runner_save %/test_client %/clients/test_tls,$(UNIT_BIN))
 
 # Programs that load plugins link the whole library: a plugin calls what only it needs.
 $(B)/tests/unit/agents/test_% $(B)/tests/unit/runner/test_%: WHOLE = -Wl,--whole-archive
@@ -58,7 +58,7 @@ $(B)/tests/plugins/%.so: tests/plugins/%.c $(PUBLIC_H)
 	@echo "  SO    $@"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -shared -o $@ $<
 
-$(B)/tests/unit/agents/test_runner: | $(TEST_PLUGINS)
+$(B)/tests/unit/agents/test_runner $(B)/tests/unit/agents/test_runner_save: | $(TEST_PLUGINS)
 
 $(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libgodwit.a
 	@echo "  LD    $@"
