@@ -17,8 +17,7 @@ tidy_up() {
 }
 trap tidy_up EXIT
 mkdir "$dir/plugins" "$dir/bin"
-flags="-D_GNU_SOURCE -Iprotocol/include -Iagents/include -std=gnu11 -fPIC -shared -Wall -Wextra
-    -Wno-missing-field-initializers -Werror"
+flags="-D_GNU_SOURCE -Iprotocol/include -Iagents/include -std=gnu11 -fPIC -shared -Wall -Wextra -Werror"
 bad=0 count=0 names=
 
 # The blocks of document $1 as files of $dir/blocks: <line of the first line of code>.c

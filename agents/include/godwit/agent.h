@@ -32,6 +32,8 @@ typedef gw_err (*gw_handler)(struct gw_call *call);
 /* The method changes nothing: it needs no commit, and may not dispatch, clone, tell or the like. */
 #define GW_READ 1u
 
+/* {signature, handler} is a whole row: what is left out is 0, and -Wextra need not tell. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 struct gw_method {
     const char
         *signature; /* "increment(by: int = 1) -> (count: int)"; the contract, checked for you */
