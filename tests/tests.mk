@@ -113,10 +113,10 @@ RUN_MESH = $(MESH_SRC:%.c=mesh:$(BA)/%)
 RUN_SIM = sim:build/plain/tests/mesh/test_world
 RUN_FUZZ = $(FUZZ_SRC:tests/fuzz/fuzz_%.c=fuzz:$(BA)/tests/fuzz/replay_%)
 RUN_THREAD = $(THREAD_BIN:$(B)/%=thread:build/san-thread/%)
-RUN_SYSTEM = $(patsubst %,system:%,$(sort $(wildcard tests/system/*.bats)))
+RUN_SYSTEM = $(patsubst %,system:%,$(sort $(filter-out $(if $(SAN),,%/sanitizers.bats),$(wildcard tests/system/*.bats))))
 # System tests that reach most of the code and measure neither time nor memory; make test drives the
 # sanitized build with them, too.
-SAN_SYSTEM := quickstart messages durability later tls topics builtin
+SAN_SYSTEM := sanitizers quickstart messages durability later tls topics builtin
 RUN_SAN = $(SAN_SYSTEM:%=san:tests/system/%.bats)
 RUN_MODEL = $(patsubst %,model:%,$(wildcard tests/model/*.bats))
 RUN_BROKEN = model:tests/broken/broken.bats

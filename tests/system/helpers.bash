@@ -32,7 +32,7 @@ collect_reports() {
     reports=$(mktemp -d "${TMPDIR:-/tmp}/gw-reports-XXXXXX")
     options=log_path=$reports/report:print_stacktrace=1
     export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:$options UBSAN_OPTIONS=$options
-    export TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$root/tests/system/tsan.supp:$options
+    export TSAN_OPTIONS=second_deadlock_stack=1:$options
 }
 
 # Leaks are looked for when a process ends by itself, so the hosts that still run are asked to.
