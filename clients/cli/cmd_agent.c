@@ -34,7 +34,7 @@ gw_err create_run(struct cli *cli, struct gw_error *why)
         return output_json(&result, why);
     }
     GW_AUTO(free_charp) char *id = output_text(gw_map_get(&result, "agent"));
-    printf("%s\n", id ? id : "");
+    printf("%s\n", id);
     output_note(cli, "created %s on host \"%s\"", gw_map_str(&result, "type", cli->argv[0]),
                 gw_map_str(&result, "host", "?"));
     return GW_OK;
@@ -78,11 +78,11 @@ static void note_errors(const struct cli *cli, const gw_value *errors)
 {
     for (size_t i = 0; errors && errors->kind == GW_LIST && i < errors->list.n; i++) {
         GW_AUTO(free_charp) char *text = output_text(&errors->list.items[i]);
-        output_note(cli, "not complete: %s", text ? text : "");
+        output_note(cli, "not complete: %s", text);
     }
     if (errors && errors->kind == GW_MAP && errors->map.n > 0) {
         GW_AUTO(free_charp) char *text = output_text(errors);
-        output_note(cli, "not complete: %s", text ? text : "");
+        output_note(cli, "not complete: %s", text);
     }
 }
 
@@ -106,7 +106,7 @@ gw_err agents_run(struct cli *cli, struct gw_error *why)
     GW_TRY(table_print(cli, rows, columns, sizeof columns / sizeof columns[0], why));
     note_errors(cli, gw_map_get(&result, "errors"));
     GW_AUTO(free_charp) char *next = output_text(gw_map_get(&result, "next"));
-    if (next && next[0]) {
+    if (next[0]) {
         output_note(cli, "more: --after %s", next);
     } else if (rows && rows->kind == GW_LIST && rows->list.n == 0) {
         output_note(cli, "no agents");

@@ -105,14 +105,14 @@ static void print_type(const gw_value *type)
             continue;
         }
         GW_AUTO(free_charp) char *text = output_text(&m->value);
-        printf("%s: %s\n", m->key, text && text[0] ? text : "-");
+        printf("%s: %s\n", m->key, text[0] ? text : "-");
     }
     printf("fields:\n");
     for (size_t i = 0; fields && fields->kind == GW_LIST && i < fields->list.n; i++) {
         const gw_value *field = &fields->list.items[i];
         GW_AUTO(free_charp) char *name = output_text(gw_map_get(field, "name"));
         GW_AUTO(free_charp) char *kind = output_text(gw_map_get(field, "type"));
-        printf("  %s: %s\n", name ? name : "", kind ? kind : "");
+        printf("  %s: %s\n", name, kind);
     }
     printf("methods:\n");
     for (size_t i = 0; methods && methods->kind == GW_LIST && i < methods->list.n; i++) {
@@ -275,7 +275,7 @@ gw_err stop_run(struct cli *cli, struct gw_error *why)
     GW_TRY(stop_host(cli, &status, why));
     if (!cli->json) {
         GW_AUTO(free_charp) char *name = output_text(gw_map_get(&status, "name"));
-        printf("host \"%s\" stopped\n", name ? name : "");
+        printf("host \"%s\" stopped\n", name);
         return GW_OK;
     }
     GW_TRY(gw_map_set(&result, "name", gw_str(gw_map_str(&status, "name", ""))));

@@ -79,7 +79,7 @@ gw_err clone_run(struct cli *cli, struct gw_error *why)
         return print_move(cli, &result, why);
     }
     GW_AUTO(free_charp) char *id = output_text(gw_map_get(&result, "agent"));
-    printf("%s\n", id ? id : "");
+    printf("%s\n", id);
     output_note(cli, "copied to host \"%s\"", gw_map_str(&result, "host", "?"));
     return GW_OK;
 }

@@ -45,8 +45,8 @@ gw_err mesh_token_run(struct cli *cli, struct gw_error *why)
     GW_AUTO(free_charp) char *token = output_text(gw_map_get(&result, "token"));
     GW_AUTO(free_charp) char *expires = output_text(gw_map_get(&result, "expires"));
     GW_AUTO(free_charp) char *uses = output_text(gw_map_get(&result, "uses"));
-    printf("%s\n", token ? token : "");
-    output_note(cli, "valid until %s, for %s use(s)", expires ? expires : "?", uses ? uses : "?");
+    printf("%s\n", token);
+    output_note(cli, "valid until %s, for %s use(s)", expires, uses);
     const char *warning = gw_map_str(&result, "warning", "");
     if (warning[0]) {
         output_note(cli, "warning: %s", warning);

@@ -337,7 +337,7 @@ static gw_err print_verdict(struct selftest *t, struct gw_error *why)
     }
     for (size_t i = 0; !passed && i < t->faults.list.n; i++) {
         GW_AUTO(free_charp) char *text = output_text(&t->faults.list.items[i]);
-        printf("FAULT: %s\n", text ? text : "");
+        printf("FAULT: %s\n", text);
     }
     printf("%s: seed %llu, %lld s, %d agents, %lld moves, %lld messages, %lld kills, %lld pauses, "
            "%lld sleeps\n",

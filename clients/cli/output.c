@@ -72,8 +72,8 @@ char *output_text(const gw_value *v)
     }
     buf_add(&out, "", 1);
     if (!buf_ok(&out)) {
-        buf_free(&out);
-        return NULL;
+        fputs("godwit: out of memory\n", stderr);
+        exit(1); /* rather than a line without what it is for */
     }
     return (char *)out.data;
 }

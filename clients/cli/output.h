@@ -23,7 +23,7 @@ void output_add_block(const gw_value *v, unsigned indent, bool align, struct buf
 void output_add_text(const gw_value *v, struct buf *out);
 /* Append cleaned text; line breaks become '?' too. */
 void output_add_clean(const char *text, struct buf *out);
-/* The same as an owned string, "" for nil and NULL; NULL when out of memory. */
+/* The same as an owned string, "" for nil and NULL. Without memory the process ends with code 1. */
 char *output_text(const gw_value *v);
 
 /* A remark on standard error, not with -q. */

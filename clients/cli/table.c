@@ -10,7 +10,7 @@
 static bool set_cell(struct libscols_line *line, size_t column, const gw_value *v)
 {
     char *text = output_text(v);
-    if (text && !text[0]) {
+    if (!text[0]) {
         free(text);
         text = strdup("-");
     }
