@@ -62,8 +62,11 @@ const gw_value *call_context(struct gw_call *call)
         if (given) {
             given->context(given->arg, &packed);
         }
-        if (value_unpack_span(given ? buf_span(&packed) : call->run->context, &v) == GW_OK) {
+        gw_err err = value_unpack_span(given ? buf_span(&packed) : call->run->context, &v);
+        if (err == GW_OK) {
             call->context = v;
+        } else if ((err == GW_ENOMEM || !buf_ok(&packed)) && call->bug.code == GW_OK) {
+            gw_fail(&call->bug, GW_ENOMEM, "out of memory for what came with the message");
         }
         buf_free(&packed);
     }

@@ -52,7 +52,8 @@ struct gw_call {
     STAILQ_HEAD(, gw_future) futures; /* future.c */
     size_t futures_open;              /* of them, those whose outcome was not taken */
     struct gw_error why;              /* of the handler, or of the last failing verb */
-    struct gw_error bug;              /* first misuse: fails the handler whatever it returns */
+    /* First misuse, or no memory for what the handler asked: fails it whatever it returns. */
+    struct gw_error bug;
 };
 void call_deinit(struct gw_call *call);
 /* Context of RUN, unpacked. */

@@ -342,7 +342,7 @@ static gw_err run_handler(struct gw_call *call, gw_handler handler, bool check_r
     gw_err said = handler(call), err = handler_code(said);
     if (call->bug.code != GW_OK) {
         *why = call->bug;
-        return handler_failed(call->run, GW_EARG, why);
+        return handler_failed(call->run, call->bug.code, why);
     }
     if (err != GW_OK) {
         *why = call->why; /* may be of an earlier verb when the handler failed without a sentence */

@@ -391,7 +391,7 @@ static gw_err call_chain(struct gw_call *call, const gw_id *target, gw_value *re
 {
     gw_value chain = {.kind = GW_LIST}, context = {0};
     const gw_value *before = gw_map_get(call_context(call), "chain");
-    gw_err err = GW_OK;
+    gw_err err = call->bug.code == GW_ENOMEM ? GW_ENOMEM : GW_OK; /* who waits is not known */
     bool again = target && gw_id_equal(target, &call->run->agent);
     for (size_t i = 0; err == GW_OK && before && before->kind == GW_LIST && i < before->list.n;
          i++) {
