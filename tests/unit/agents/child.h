@@ -4,12 +4,18 @@
 #define TESTS_UNIT_AGENTS_CHILD_H
 
 #include <fcntl.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "agents/runner/runner.h"
 #include "agents/runner/wire.h"
