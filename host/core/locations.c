@@ -530,6 +530,7 @@ void op_locate(struct node *n, struct op_call *call)
     const gw_id *agent = a ? &a->id : &l->agent;
     if (gw_map_set(&result, "agent", gw_str(gw_id_text(agent, agent_text))) != GW_OK ||
         gw_map_set(&result, "epoch", gw_int((int64_t)(a ? a->epoch : l->epoch))) != GW_OK ||
+        gw_map_set(&result, "fence", gw_int((int64_t)agent_fence(n, agent))) != GW_OK ||
         gw_map_set(&result, "host_id", gw_str(host_id_text(&host->id, id_text))) != GW_OK ||
         gw_map_set(&result, "name", gw_str(host->name)) != GW_OK ||
         gw_map_set(&result, "url", gw_str(host->url)) != GW_OK ||

@@ -168,7 +168,8 @@ static void heard(void *arg, gw_err err, const struct frame *f)
     free(arg);
     if (err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
         value_unpack(&m, &about) == GW_OK) {
-        uint64_t epoch = (uint64_t)gw_map_int(&about, "epoch", 0);
+        /* What it has merely heard may be our own word about this move. */
+        uint64_t epoch = (uint64_t)gw_map_int(&about, "fence", gw_map_int(&about, "epoch", 0));
         struct one *o = &r->ones[q.i];
         o->higher = epoch > o->higher ? epoch : o->higher;
     }

@@ -124,6 +124,42 @@ static void test_taken_back_at_the_source(void **state)
     }
 }
 
+static mesh_fate lose_any(void *arg, size_t from, size_t to, const struct frame *frame)
+{
+    struct losing *l = arg;
+    (void)from, (void)to;
+    l->lost += l->on && frame->kind == l->kind;
+    return l->on && frame->kind == l->kind ? FATE_LOSE : FATE_PASS;
+}
+
+/* A third host, the home, has sent a message after the agent, and the source has told it where that
+ * has gone: that is no word of anybody else. */
+static void test_own_word_does_not_count(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct losing l = {.kind = FRAME_COMMIT};
+    scene_open(&s, 86, 3);
+    mesh_on_frame(s.m, lose_any, &l);
+    assert_int_equal(mesh_move(s.m, 0, &s.agent, 1), GW_OK);
+    l.on = true;
+    scene_dispatch(&s, 1, 2);
+    mesh_run(s.m, 1000);
+    mesh_assert(s.m, l.lost > 0);
+    const char *ticket = ticket_at(s.m, 1);
+    mesh_crash(s.m, 2);
+    mesh_crash(s.m, 1); /* who asks is not parked there any more */
+    mesh_start(s.m, 1);
+    mesh_run(s.m, 1000);
+    (void)mesh_op(s.m, 0, NULL, "send", "{'agent': '%s', 'method': 'get', 'timeout': 2000}", s.id);
+    mesh_run(s.m, 30000);
+    assert_true(in_doubt_at(s.m, 1));
+    assert_int_equal(resolve(s.m, 1, ticket, false), GW_OK);
+    expect_at(&s, 1, 5);
+    l.on = false;
+    finish(&s, 1);
+}
+
 /* The destination has lost its disk between receipt and COMMIT: it must not say COMMITTED for what
  * it never staged (H5); the source keeps the state, shows the doubt, and takes the agent back at
  * the operator's word. */
@@ -226,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_taken_back_at_the_source),
+        cmocka_unit_test(test_own_word_does_not_count),
         cmocka_unit_test(test_destination_lost_its_disk),
         cmocka_unit_test(test_refused_when_somebody_knows),
         cmocka_unit_test(test_activated_at_the_destination),
