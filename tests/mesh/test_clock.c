@@ -10,10 +10,12 @@
 
 #include <cmocka.h>
 
+#include "host/core/internal.h"
 #include "protocol/frame.h"
 #include "tests/mesh/tally.h"
 #include "tests/mesh/virtual.h"
 
+#define DAYS_2_MS   (2LL * 24 * 3600 * 1000)
 #define YEARS_10_MS (10LL * 365 * 24 * 3600 * 1000)
 
 static int64_t add(struct mesh *m, size_t via, const gw_id *agent, const char *key)
@@ -138,11 +140,43 @@ static void test_redirects_end(void **state)
     mesh_free(m);
 }
 
+/* After a day the request keys of create are forgotten, on disk too, but for the newest ones. */
+static void test_old_keys_are_forgotten(void **state)
+{
+    (void)state;
+    struct mesh *m = mesh_new(6, 1);
+    char first[GW_ID_TEXT] = "", made[GW_ID_TEXT] = "", again[GW_ID_TEXT], key[32];
+    mesh_start_all(m);
+    for (int i = 0; i < LIMIT_CREATED_KEPT + 10; i++) {
+        (void)snprintf(key, sizeof key, "key-%d", i);
+        create(m, 0, key, i == 0 ? first : made);
+        if (i < LIMIT_CREATED_KEPT) { /* the mesh looks at each that lives, all the time */
+            gw_id id;
+            assert_int_equal(gw_id_parse(i == 0 ? first : made, &id), GW_OK);
+            mesh_expect_disposed(m, &id);
+            mesh_must(m, 0, NULL, "dispose", "{'agent': '%s'}", i == 0 ? first : made);
+        }
+    }
+    mesh_set_clock(m, 0, DAYS_2_MS);
+    for (int life = 0; life < 2; life++) {
+        mesh_run(m, 5000);
+        assert_int_equal(HASH_COUNT(mesh_node(m, 0)->created), LIMIT_CREATED_KEPT);
+        mesh_crash(m, 0);
+        mesh_start_all(m);
+    }
+    create(m, 0, key, again);
+    assert_string_equal(again, made);
+    create(m, 0, "key-0", again);
+    assert_string_not_equal(again, first);
+    mesh_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_repeats_are_known_after_a_jump),
         cmocka_unit_test(test_redirects_end),
+        cmocka_unit_test(test_old_keys_are_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
