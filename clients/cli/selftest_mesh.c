@@ -19,7 +19,7 @@
 #define READY_MS      20000
 #define READY_BYTES   4096
 #define CONNECT_MS    2000
-#define HOST_ARGS_MAX 12
+#define HOST_ARGS_MAX 14
 
 static int64_t now_ms(void)
 {
@@ -29,7 +29,8 @@ static int64_t now_ms(void)
 }
 
 /* The child, between fork and exec: async-signal-safe calls only. */
-static void become_host(const char *const *argv, const char *home, int ready, int log, pid_t parent)
+static void become_host(const struct selftest_mesh *mesh, const char *const *argv, int ready,
+                        int log, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {
@@ -37,10 +38,10 @@ static void become_host(const char *const *argv, const char *home, int ready, in
     }
     setpgid(0, 0); /* Ctrl-C is for us */
     signal(SIGINT, SIG_DFL);
-    if (dup2(ready, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 || chdir(home) != 0) {
+    if (dup2(ready, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 || chdir(mesh->home) != 0) {
         _exit(127);
     }
-    execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
+    execv(mesh->program ? mesh->program : "/proc/self/exe", (char *const *)(uintptr_t)argv);
     _exit(127);
 }
 
@@ -61,7 +62,7 @@ static gw_err spawn(struct selftest_mesh *mesh, struct mesh_host *h, const char 
     }
     h->pid = fork();
     if (h->pid == 0) {
-        become_host(argv, mesh->home, ends[1], log, parent);
+        become_host(mesh, argv, ends[1], log, parent);
     }
     close(log);
     close(ends[1]);
@@ -74,29 +75,32 @@ static gw_err spawn(struct selftest_mesh *mesh, struct mesh_host *h, const char 
     return GW_OK;
 }
 
-/* The line that a host prints when it serves; false: it ended, or the time is over. */
-static bool read_ready(int fd, char *line, size_t cap)
+/* The line that a host prints when it serves. */
+static gw_err read_ready(int fd, char *line, size_t cap, int64_t wait_ms)
 {
-    int64_t deadline = now_ms() + READY_MS;
+    int64_t deadline = now_ms() + wait_ms;
     size_t len = 0;
     while (len + 1 < cap) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         int64_t left = deadline - now_ms();
-        int n = left > 0 ? poll(&wait, 1, (int)left) : 0;
+        int n = poll(&wait, 1, left > 0 ? (int)left : 0);
         if (n < 0 && errno == EINTR) {
             continue;
         }
+        if (n == 0 && len == 0) {
+            return GW_ETIMEOUT; /* it is written in one piece */
+        }
         ssize_t got = n > 0 ? read(fd, line + len, cap - 1 - len) : 0;
         if (got <= 0) {
-            return false;
+            return GW_EUNREACHABLE;
         }
         len += (size_t)got;
         line[len] = '\0';
         if (strchr(line, '\n')) {
-            return true;
+            return GW_OK;
         }
     }
-    return false;
+    return GW_EUNREACHABLE;
 }
 
 /* {"name", "host_id", "url": "https://ADDRESS:PORT", "pid"} */
@@ -115,24 +119,45 @@ static bool take_address(struct mesh_host *h, const char *line)
     return n > 0 && (size_t)n < sizeof h->listen;
 }
 
-gw_err mesh_start(struct selftest_mesh *mesh, size_t host, struct gw_error *why)
+gw_err mesh_begin(struct selftest_mesh *mesh, size_t host, struct gw_error *why)
 {
     struct mesh_host *h = &mesh->hosts[host];
     const struct mesh_host *seed = &mesh->hosts[host == 0 ? 1 : 0];
-    char peer[sizeof seed->listen + 8], listen[sizeof h->listen], line[READY_BYTES];
+    char peer[sizeof seed->listen + 8], listen[sizeof h->listen];
     const char *argv[HOST_ARGS_MAX] = {"godwit", "host",     "--json", "--name",
                                        h->name,  "--listen", listen};
-    int ready = -1;
+    size_t argc = 7;
     snprintf(listen, sizeof listen, "%s", h->listen[0] ? h->listen : "127.0.0.1:0");
     if (seed->listen[0]) {
         snprintf(peer, sizeof peer, "https://%s", seed->listen);
-        argv[7] = "--peer";
-        argv[8] = peer;
+        argv[argc++] = "--peer";
+        argv[argc++] = peer;
     }
-    GW_TRY(spawn(mesh, h, argv, &ready, why));
-    bool up = read_ready(ready, line, sizeof line) && take_address(h, line);
-    close(ready); /* it prints nothing more there */
-    if (!up) {
+    if (h->plugin) {
+        argv[argc++] = "--plugin";
+        argv[argc++] = h->plugin;
+    }
+    if (h->fail ? setenv("GODWIT_FAIL", h->fail, 1) : unsetenv("GODWIT_FAIL")) {
+        return gw_fail(why, GW_ENOMEM, "out of memory for the environment");
+    }
+    return spawn(mesh, h, argv, &h->ready, why);
+}
+
+gw_err mesh_is_ready(struct selftest_mesh *mesh, size_t host, int64_t wait_ms)
+{
+    struct mesh_host *h = &mesh->hosts[host];
+    char line[READY_BYTES];
+    GW_TRY(read_ready(h->ready, line, sizeof line, wait_ms));
+    close(h->ready); /* it prints nothing more there */
+    h->ready = -1;
+    return take_address(h, line) ? GW_OK : GW_EUNREACHABLE;
+}
+
+gw_err mesh_start(struct selftest_mesh *mesh, size_t host, struct gw_error *why)
+{
+    const struct mesh_host *h = &mesh->hosts[host];
+    GW_TRY(mesh_begin(mesh, host, why));
+    if (mesh_is_ready(mesh, host, READY_MS) != GW_OK) {
         mesh_kill(mesh, host);
         gw_fail(why, GW_ETIMEOUT, "host \"%s\" does not start", h->name);
         gw_hint(why, "its log is %s/%s.log", mesh->home, h->name);
@@ -157,7 +182,9 @@ static gw_err make_home(struct selftest_mesh *mesh, struct gw_error *why)
 gw_err mesh_open(struct selftest_mesh *mesh, struct gw_error *why)
 {
     static const char *const names[MESH_HOSTS] = {"one", "two", "three"};
-    memset(mesh, 0, sizeof *mesh);
+    for (size_t i = 0; i < MESH_HOSTS; i++) {
+        mesh->hosts[i].ready = -1;
+    }
     GW_TRY(make_home(mesh, why));
     if (setenv("GODWIT_HOME", mesh->home, 1) != 0 || unsetenv("GODWIT_HOST") != 0) {
         return gw_fail(why, GW_ENOMEM, "out of memory for the environment");
@@ -169,16 +196,21 @@ gw_err mesh_open(struct selftest_mesh *mesh, struct gw_error *why)
     return GW_OK;
 }
 
-static void hang_up(struct mesh_host *h)
+void mesh_hang_up(struct selftest_mesh *mesh, size_t host)
 {
+    struct mesh_host *h = &mesh->hosts[host];
     gw_client_close(h->client);
     h->client = NULL;
+    if (h->ready >= 0) {
+        close(h->ready);
+        h->ready = -1;
+    }
 }
 
 void mesh_kill(struct selftest_mesh *mesh, size_t host)
 {
     struct mesh_host *h = &mesh->hosts[host];
-    hang_up(h);
+    mesh_hang_up(mesh, host);
     if (h->pid > 0) {
         kill(h->pid, SIGKILL);
         while (waitpid(h->pid, NULL, 0) < 0 && errno == EINTR) {
