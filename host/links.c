@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "host/host.h"
+#include "persistence/failpoint.h"
 #include "protocol/base/log.h"
 #include "protocol/base/table.h"
 
@@ -92,12 +93,36 @@ static void dial_later(struct remote *r)
     r->backoff_ms = r->backoff_ms * 2 < BACKOFF_MAX_MS ? r->backoff_ms * 2 : BACKOFF_MAX_MS;
 }
 
+/* ---- failpoints ---- */
+
+/* A frame leaves, unless it is to be lost; twice, perhaps. Takes it. */
+static void send_frame(struct link *link, struct buf *frame)
+{
+    struct span bytes = buf_span(frame);
+    struct frame f;
+    unsigned fails = failpoint_on && frame_take(&bytes, SIZE_MAX, &f) == GW_OK
+                         ? failpoint_frame(f.kind, false)
+                         : 0;
+    if (fails == FAIL_LOST) {
+        buf_free(frame);
+        return;
+    }
+    if (fails == FAIL_TWICE) {
+        struct buf again = {0};
+        buf_add(&again, frame->data, frame->len);
+        link_send(link, &again);
+        buf_free(&again);
+    }
+    link_send(link, frame);
+}
+
 /* ---- a link to a host ---- */
 
 static void peer_frame(void *arg, struct link *link, const struct frame *f)
 {
     struct remote *r = arg;
     (void)link;
+    (void)failpoint_frame(f->kind, true);
     if (f->kind == FRAME_CALL || f->kind == FRAME_CANCEL) {
         api_link_frame(r->api, f);
     } else {
@@ -140,7 +165,7 @@ static void send_to_peer(void *arg, struct buf *frame)
 {
     struct remote *r = arg;
     if (r->link) {
-        link_send(r->link, frame);
+        send_frame(r->link, frame);
     }
     buf_free(frame);
 }
@@ -183,7 +208,7 @@ static void take_link(struct remote *r, struct link *link, bool dialled)
     r->api = api_link_new(r->h->node, LINK_PEER, ROLE_PEER, send_to_peer, r);
     api_link_set_peer(r->api, &r->id);
     link_set_ops(link, &peer_ops, r);
-    int64_t silence_ms = (int64_t)r->h->config->link_silence * 1000;
+    int64_t silence_ms = (int64_t)r->h->config->link_silence * 1000 / failpoint_speed;
     link_set_silence(link, silence_ms / 2, silence_ms);
     node_peer_up(r->h->node, &r->id);
 }
@@ -254,7 +279,7 @@ void links_send(void *host, const struct host_id *to, struct buf *frame)
 {
     struct remote *r = remote_find(host, to);
     if (r && r->link) {
-        link_send(r->link, frame);
+        send_frame(r->link, frame);
     }
     buf_free(frame);
 }
@@ -287,6 +312,7 @@ static void client_has_room(void *arg)
 static void client_frame(void *arg, struct link *link, const struct frame *f)
 {
     struct client_link *c = arg;
+    (void)failpoint_frame(f->kind, true);
     api_link_frame(c->api, f);
     if (api_link_is_full(c->api, client_has_room)) {
         link_pause(link);
@@ -314,7 +340,7 @@ static const struct link_ops client_ops = {client_frame, client_closed};
 static void send_to_client(void *arg, struct buf *frame)
 {
     struct client_link *c = arg;
-    link_send(c->link, frame);
+    send_frame(c->link, frame);
 }
 
 void links_on_link(struct host *h, struct link *link, api_role role)

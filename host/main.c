@@ -12,6 +12,7 @@
 #include "host/host.h"
 #include "host/paths.h"
 #include "host/trust/trust.h"
+#include "persistence/failpoint.h"
 #include "protocol/base/log.h"
 
 static int fail(const struct gw_error *why)
@@ -59,6 +60,11 @@ static int host_main(int argc, char **argv)
         config_help(stdout);
         host_config_free(&c);
         return 0;
+    }
+    if (failpoint_open(getenv("GODWIT_FAIL"), &why) != GW_OK) {
+        failpoint_list(stderr);
+        host_config_free(&c);
+        return fail(&why);
     }
     log_setup((log_level)c.log_level, c.log_format == 1);
     int code = 1;

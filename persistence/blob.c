@@ -13,6 +13,7 @@
 
 #include <xxhash.h>
 
+#include "persistence/failpoint.h"
 #include "protocol/base/log.h"
 
 #define PART ".part"
@@ -181,7 +182,7 @@ static gw_err write_all(const struct blob_dir *d, int fd, const char *name, stru
         value.p += n;
         value.n -= (size_t)n;
     }
-    if (fsync(fd) != 0) {
+    if (failpoint_place(PLACE_BLOB_FLUSH) || fsync(fd) != 0) {
         if (is_full(errno)) {
             return GW_EDISK_FULL; /* nobody names the file yet: removing it leaves no doubt */
         }
@@ -196,7 +197,9 @@ gw_err blob_write(struct blob_dir *d, struct span value, struct blob_ref *ret)
     next_name(d, &ref);
     char part[BLOB_NAME_BYTES + sizeof PART];
     snprintf(part, sizeof part, "%s" PART, ref.name);
-    int fd = openat(d->fd, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = failpoint_place(PLACE_BLOB_MAKE)
+                 ? -1
+                 : openat(d->fd, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         if (is_full(errno)) {
             return GW_EDISK_FULL;
@@ -208,7 +211,7 @@ gw_err blob_write(struct blob_dir *d, struct span value, struct blob_ref *ret)
     }
     gw_err err = write_all(d, fd, part, value);
     close(fd);
-    if (!err && renameat(d->fd, part, d->fd, ref.name) != 0) {
+    if (!err && (failpoint_place(PLACE_BLOB_NAME) || renameat(d->fd, part, d->fd, ref.name) != 0)) {
         if (!is_full(errno)) {
             die(d, "rename", part, errno);
         }
@@ -218,6 +221,7 @@ gw_err blob_write(struct blob_dir *d, struct span value, struct blob_ref *ret)
         blob_remove(d, part);
         return err;
     }
+    (void)failpoint_place(PLACE_BLOB_ROW);
     d->unsynced = true;
     *ret = ref;
     return GW_OK;
@@ -247,7 +251,7 @@ gw_err blob_sync(struct blob_dir *d)
     if (!d->unsynced) {
         return GW_OK;
     }
-    if (fsync(d->fd) != 0) {
+    if (failpoint_place(PLACE_BLOB_FOLDER) || fsync(d->fd) != 0) {
         if (is_full(errno)) {
             return GW_EDISK_FULL;
         }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "persistence/failpoint.h"
 #include "protocol/base/log.h"
 
 /* Kept at this size and written over again: an overwrite flushes faster than an append, and a full
@@ -123,6 +124,46 @@ gw_err db_tune(struct db *db, struct gw_error *why)
                   "PRAGMA temp_store=MEMORY;"
                   "PRAGMA journal_size_limit=" LOG_KEPT,
                   why);
+}
+
+/* ---- failpoints: the log fails as a file of the system would ---- */
+
+static const sqlite3_io_methods *log_real; /* one store in a process that has failpoints */
+static sqlite3_io_methods log_shim;
+
+static int log_write(sqlite3_file *file, const void *data, int n, sqlite3_int64 at)
+{
+    int error = failpoint_write_errno();
+    if (error != 0) {
+        errno = error;
+        return error == ENOSPC ? SQLITE_FULL : SQLITE_IOERR_WRITE;
+    }
+    return log_real->xWrite(file, data, n, at);
+}
+
+static int log_flush(sqlite3_file *file, int flags)
+{
+    if (failpoint_place(PLACE_STORE_FLUSH)) {
+        return SQLITE_IOERR_FSYNC;
+    }
+    int rc = log_real->xSync(file, flags);
+    (void)failpoint_place(PLACE_STORE_FLUSHED);
+    return rc;
+}
+
+void db_watch_log(struct db *db)
+{
+    sqlite3_file *log = NULL;
+    if (!failpoint_on) {
+        return;
+    }
+    int rc = sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    gw_assert(rc == SQLITE_OK && log && log->pMethods);
+    log_real = log->pMethods;
+    log_shim = *log_real;
+    log_shim.xWrite = log_write;
+    log_shim.xSync = log_flush;
+    log->pMethods = &log_shim;
 }
 
 void db_close(struct db *db, bool untouched)

@@ -24,6 +24,9 @@ struct db {
 gw_err db_open(struct db *db, const char *path, struct gw_error *why) GW_MUST_USE;
 /* Switch on the write-ahead log and the other settings that are kept or that need a sane file. */
 gw_err db_tune(struct db *db, struct gw_error *why) GW_MUST_USE;
+/* Let failpoints stand at the log: behind the first read or write, which opens it. Nothing unless
+ * some are set. One store in a process that has them. */
+void db_watch_log(struct db *db);
 /* A file that was refused is left as it is: no checkpoint. NULL handle allowed. */
 void db_close(struct db *db, bool untouched);
 

@@ -41,6 +41,7 @@ struct store_batch {
     size_t file_bytes;         /* sum of the values that become files */
     gw_err failed;             /* sticky */
     struct store_chain *chain; /* held; NULL = of none */
+    commit_point point;
     struct store_op first[BATCH_FIRST_OPS];
 };
 

@@ -138,7 +138,9 @@ static gw_err open_all(struct sqlite_store *s, const char *dir, bool *ret_ours,
     if (err) {
         return gw_fail(why, err, "cannot use \"%s\": %s", s->db.path, gw_err_text(err));
     }
-    return sweep(s, why);
+    GW_TRY(sweep(s, why));
+    db_watch_log(&s->db);
+    return GW_OK;
 }
 
 gw_err store_open_sqlite(const char *dir, struct store **ret, struct gw_error *why)

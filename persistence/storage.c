@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "persistence/engine.h"
+#include "persistence/failpoint.h"
 #include "protocol/base/log.h"
 
 #define STORAGE_GROUP   1024 /* batches of one group: bounds what one full disk undoes */
@@ -220,6 +221,17 @@ static size_t take_group(struct jobs *todo, struct jobs *group)
     return batches;
 }
 
+/* What is on disk now, and nobody has been told. */
+static void tell_after(const struct jobs *group)
+{
+    const struct job *job;
+    STAILQ_FOREACH (job, group, link) {
+        if (job->batch && job->err == GW_OK) {
+            failpoint_after(job->batch->point);
+        }
+    }
+}
+
 static void run_group(struct storage *s, struct jobs *group, size_t batches)
 {
     struct job *job;
@@ -237,6 +249,9 @@ static void run_group(struct storage *s, struct jobs *group, size_t batches)
                 store_batch_ended(job->batch, err);
             }
         }
+    }
+    if (failpoint_on) {
+        tell_after(group);
     }
     atomic_fetch_add_explicit(&s->commits, batches, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->groups, 1, memory_order_relaxed);

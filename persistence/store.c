@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "persistence/failpoint.h"
 #include "protocol/base/log.h"
 
 /* Values above this are kept where they were allocated: growing one buffer by doubling would copy a
@@ -25,11 +26,24 @@ struct store_batch *store_batch_new(void)
     b->file_bytes = 0;
     b->failed = GW_OK;
     b->chain = NULL;
+    b->point = POINT_NONE;
     if (!buf_reserve(&b->bytes, BATCH_ROOM_BYTES)) {
         free(b);
         return NULL;
     }
     return b;
+}
+
+void store_batch_point(struct store_batch *batch, commit_point point)
+{
+    if (batch) {
+        batch->point = point;
+    }
+}
+
+commit_point store_batch_get_point(const struct store_batch *batch)
+{
+    return batch ? batch->point : POINT_NONE;
 }
 
 void store_batch_free(struct store_batch *batch)
@@ -270,6 +284,7 @@ gw_err store_group_apply(struct store *s, const struct store_batch *batch)
     }
     gw_err err = batch->failed ? batch->failed : batch->chain ? batch->chain->err : GW_OK;
     if (err == GW_OK) {
+        failpoint_before(batch->point);
         err = s->engine->apply(s, batch);
     }
     store_batch_ended(batch, err);

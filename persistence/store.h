@@ -16,6 +16,7 @@
 
 #include <godwit/err.h>
 
+#include "persistence/points.h"
 #include "protocol/base/buf.h"
 
 /* Table names and key layouts; ids are 16 bytes, epochs and numbers 8 bytes big-endian, so that
@@ -65,6 +66,9 @@ void store_batch_del_below(struct store_batch *batch, store_table table, struct 
 void store_batch_copy_prefix(struct store_batch *batch, store_table table, struct span from,
                              struct span to);
 size_t store_batch_count(const struct store_batch *batch); /* operations */
+/* Which transaction of the host this is (points.def): where a failpoint may stand. NULL allowed. */
+void store_batch_point(struct store_batch *batch, commit_point point);
+commit_point store_batch_get_point(const struct store_batch *batch);
 
 /* Batches that build on one another: once one of a chain has been rolled back, those behind it are
  * not applied either, and end with the same error. Counted; a batch holds its chain. The error is

@@ -436,7 +436,7 @@ void agent_quarantine(struct node *n, struct agent *a, const struct peer *other,
                               .type = a->type->name,
                               .peer = other,
                               .text = why.text});
-    node_commit(n, batch, NULL, NULL);
+    node_commit(n, batch, POINT_AGENT_COPIES, NULL, NULL);
     agent_set_status(n, a, AGENT_QUARANTINED);
     tells_forget(n, &a->id);
     work_refuse_queued(n, a, &why);

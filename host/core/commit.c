@@ -141,24 +141,33 @@ static bool put_actions(struct work *w, struct store_batch *batch)
         }
         if (span_is(verb, "tell")) {
             tells_action(w, batch, args);
+            w->point = POINT_MESSAGE_TELLS;
         } else if (span_is(verb, "save")) {
             w->asks_save = true;
         } else if (timers_is_action(verb)) {
             timers_action(w, batch, verb, args);
+            w->point = POINT_MESSAGE_TIMERS;
             w->closes = true;
         } else if (topics_is_action(verb)) {
             topics_action(w, batch, verb, args);
+            w->point = POINT_MESSAGE_TOPICS;
         } else if (watches_is_action(verb)) {
             watches_action(w, batch, verb, args);
+            w->point = POINT_MESSAGE_MONITORS;
             w->closes = true;
         } else if (span_is(verb, "itinerary")) {
             itinerary_action(w, batch, args);
         } else if (later_is_action(verb)) {
             later_action(w, batch, verb, args);
+            w->point = POINT_MESSAGE_LATER;
             w->closes = true;
         }
     }
-    return intents_add(w);
+    if (!intents_add(w)) {
+        return false;
+    }
+    w->point = POINT_MESSAGE_WISHES;
+    return true;
 }
 
 /* ---- the transaction ---- */
@@ -308,6 +317,7 @@ static void put_result(struct work *w, struct store_batch *batch)
     bool ok = w->result.err == GW_OK, discard = w->flags & RUN_DISCARD, wishes = false;
     uint32_t bit = w->cancelled ? 0 : a->pending & 1u << w->hook;
     w->wish_from = w->wish_to = 0;
+    w->point = POINT_NONE;
     if (ok && !discard) {
         wishes = put_actions(w, batch);
         w->closes |= wishes;
@@ -329,6 +339,21 @@ static void put_result(struct work *w, struct store_batch *batch)
         failed_once(w, batch);
     }
     put_state(w, batch);
+}
+
+static commit_point result_point(const struct work *w)
+{
+    if (w->point != POINT_NONE) {
+        return w->point;
+    }
+    switch (w->hook) {
+    case HOOK_METHOD: return POINT_MESSAGE;
+    case HOOK_TIMER: return POINT_TIMER;
+    case HOOK_DOWN: return POINT_DOWN;
+    case HOOK_RUN: return POINT_RUN;
+    case HOOK_NONE: return POINT_SAVE;
+    default: return POINT_ARRIVE;
+    }
 }
 
 void commit_nothing(struct work *w)
@@ -373,6 +398,6 @@ void commit_result(struct work *w)
     }
     pipeline_chain(a, batch);
     pipeline_add(w, true);
-    node_commit(n, batch, pipeline_durable, w);
+    node_commit(n, batch, result_point(w), pipeline_durable, w);
     work_pump(n, a);
 }

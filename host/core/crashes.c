@@ -88,6 +88,7 @@ static struct work *change(struct node *n, struct agent *a)
 static void enter_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
 {
     struct agent *a = w->agent;
+    w->point = POINT_QUARANTINE;
     (void)r;
     free(a->fault);
     a->fault = xstrdup((const char *)w->args.data);
@@ -141,6 +142,7 @@ static void release_prepare(struct work *w, const struct run_result *r, struct s
 {
     struct agent *a = w->agent;
     char *fault = a->fault;
+    w->point = POINT_RELEASE;
     (void)r;
     a->fault = NULL;
     agent_put_row(batch, a, AGENT_ACTIVE, a->pending, a->intent);

@@ -76,7 +76,7 @@ static void created_forget(struct node *n, struct created *c)
     uint8_t raw[CREATED_KEY_BYTES];
     struct store_batch *batch = store_batch_new();
     store_batch_del(batch, TABLE_REQUESTS, created_key(raw, c));
-    node_commit(n, batch, NULL, NULL);
+    node_commit(n, batch, POINT_KEY_FORGOTTEN, NULL, NULL);
     created_drop(n, c);
 }
 
@@ -107,7 +107,7 @@ void created_prune(struct node *n)
         created_drop(n, c);
     }
     if (batch) {
-        node_commit(n, batch, NULL, NULL);
+        node_commit(n, batch, POINT_KEYS_PRUNED, NULL, NULL);
     }
 }
 
@@ -204,7 +204,8 @@ static void created_end(struct node *n, struct created *c, gw_err err)
         struct store_batch *batch = store_batch_new();
         c->done = true;
         created_put(batch, c, true);
-        node_commit(n, batch, NULL, NULL); /* lost: a repeat finds it out again */
+        node_commit(n, batch, POINT_CREATE_KEY_DONE, NULL,
+                    NULL); /* lost: a repeat finds it out again */
         return;
     }
     c->unsure |= err == GW_EUNREACHABLE || err == GW_ETIMEOUT || err == GW_ECANCELLED ||
@@ -218,6 +219,7 @@ static void create_prepare(struct work *w, const struct run_result *r, struct st
 {
     struct creating *c = w->arg;
     struct agent *a = w->agent;
+    w->point = POINT_CREATE;
     (void)r;
     a->pending = hooks_to_run(a->type, 0);
     agent_put_row(batch, a, AGENT_ACTIVE, a->pending, a->intent);
@@ -442,7 +444,7 @@ static void create_there(struct node *n, struct op_call *call, struct peer *to,
     s->created = created_new(n, key, &id, to, gw_map_str(&call->args, "type", ""));
     struct store_batch *batch = store_batch_new();
     created_put(batch, s->created, false);
-    node_commit(n, batch, forward_created, s);
+    node_commit(n, batch, POINT_CREATE_KEY, forward_created, s);
 }
 
 void op_create(struct node *n, struct op_call *call)
@@ -552,7 +554,7 @@ static void clone_write(struct cloning *c, struct span parts)
     event_put(n, batch,
               &(struct event){.kind = "agent.clone", .agent = &c->id, .type = c->row.type});
     n->cloning++;
-    node_commit(n, batch, clone_durable, c);
+    node_commit(n, batch, POINT_CLONE, clone_durable, c);
 }
 
 static void clone_snapshot(struct work *w, gw_err err, const struct run_result *r,
@@ -674,7 +676,7 @@ static void clone_there(struct node *n, struct op_call *call, struct agent *a, s
     *away = (struct cloning_away){n, call, a->id};
     c = created_new(n, key, &id, to, a->type->name);
     created_put(batch, c, false);
-    node_commit(n, batch, clone_key_written, away);
+    node_commit(n, batch, POINT_CLONE_KEY, clone_key_written, away);
 }
 
 static void clone_local(struct node *n, struct op_call *call, struct agent *a)

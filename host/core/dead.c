@@ -349,7 +349,7 @@ static void remove_letter(struct dead_call *c)
               &(struct event){.kind = c->replay ? "dead.replayed" : "dead.dropped",
                               .agent = gw_id_is_nil(&c->agent) ? NULL : &c->agent,
                               .text = text});
-    node_commit(c->n, batch, removed, c);
+    node_commit(c->n, batch, POINT_DEAD_REMOVED, removed, c);
 }
 
 static void sent(struct op_call *call, gw_err err, gw_value *result, const struct gw_error *why)

@@ -138,7 +138,7 @@ static void fire(struct node *n, struct watch *watch)
     struct store_batch *batch = store_batch_new();
     *f = (struct firing){.n = n, .agent = a->id, .epoch = a->epoch, .ref = watch->row.ref};
     f->w = down_put(n, watch, watch->due, watch->where, batch);
-    node_commit(n, batch, fired, f);
+    node_commit(n, batch, POINT_MONITOR_FIRED, fired, f);
 }
 
 static void learnt(struct work *w, gw_err err, const struct run_result *r,

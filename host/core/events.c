@@ -109,7 +109,7 @@ void event_now(struct node *n, const struct event *e)
 {
     struct store_batch *batch = store_batch_new();
     event_put(n, batch, e);
-    node_commit(n, batch, NULL, NULL);
+    node_commit(n, batch, POINT_EVENT, NULL, NULL);
 }
 
 void events_boot_row(struct node *n, struct span key)

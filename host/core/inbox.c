@@ -140,7 +140,7 @@ static void accept_one(struct node *n, struct op_call *call, struct agent *a, co
         }
     }
     a->live->arriving++;
-    node_commit(n, batch, accepted, c);
+    node_commit(n, batch, POINT_TELL_ACCEPTED, accepted, c);
 }
 
 static bool is_full(const struct node *n, const struct agent *a, const struct stream_mark *s,

@@ -259,7 +259,7 @@ static void take_out(struct node *n, struct agent *a, uint64_t number, struct wo
     }
     pipeline_chain(a,
                    batch); /* the row has what handlers wish whose transactions are on their way */
-    node_commit(n, batch, taken_out, t);
+    node_commit(n, batch, POINT_WISH_DONE, taken_out, t);
 }
 
 void intent_pop(struct node *n, struct agent *a, uint64_t number)

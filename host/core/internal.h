@@ -298,6 +298,7 @@ struct work {
     bool rolled_back;       /* it failed by its transaction, not by its handler */
     bool reads_state;
     bool dead;                /* its transaction makes it a dead letter */
+    commit_point point;       /* of its transaction; POINT_NONE: what its hook says */
     bool reloaded;            /* the runner did not know the object: parts were sent again */
     int64_t taken_us, run_us; /* turn_us of when it was made, was sent to the runner (metrics) */
     int64_t timers_us;        /* monotonic time at which its handler's timers were set */
@@ -474,8 +475,10 @@ int64_t node_now_ms(const struct node *n);
 int64_t node_turn_us(const struct node *n); /* for measuring */
 void node_random(const struct node *n, void *ret, size_t len);
 gw_id node_new_id(const struct node *n);
-/* Submit a batch; `done` may be NULL. */
-void node_commit(struct node *n, struct store_batch *batch, storage_done done, void *arg);
+/* Submit a batch, which is that of `point` (persistence/points.def: a new one needs a row of its
+ * own); `done` may be NULL. */
+void node_commit(struct node *n, struct store_batch *batch, commit_point point, storage_done done,
+                 void *arg);
 void node_check_stopped(struct node *n);
 void node_boot_step(struct node *n); /* a runner has answered or failed */
 
@@ -865,7 +868,7 @@ void leftovers_message(struct leftovers *g, const gw_id *id, uint64_t epoch, uin
                        struct store_batch *batch);
 /* Submit; takes both. When it is rolled back its deletions are tried again until they are durable.
  */
-void leftovers_commit(struct leftovers *g, struct store_batch *batch);
+void leftovers_commit(struct leftovers *g, struct store_batch *batch, commit_point point);
 /* An agent is to be staged under (agent, epoch): what is left goes first, in its transaction; then,
  * when that is durable. */
 void leftovers_clear(struct node *n, const gw_id *id, uint64_t epoch, struct store_batch *batch);

@@ -280,6 +280,7 @@ static void take_step(struct node *n, struct agent *a, struct step *step, struct
 static void step_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
 {
     struct agent *a = w->agent;
+    w->point = POINT_ITINERARY_STEP;
     (void)r;
     remember(w);
     if (itinerary_goes_on(a) && !a->itinerary->inbox) { /* else replaced meanwhile */
@@ -462,6 +463,7 @@ static void set_prepare(struct work *w, const struct run_result *r, struct store
 {
     struct agent *a = w->agent;
     struct itinerary *it = NULL;
+    w->point = POINT_ITINERARY_SET;
     (void)r;
     if (w->args.len > 0) {
         gw_err err = itinerary_unpack(buf_span(&w->args), &it);

@@ -112,14 +112,14 @@ static void swept(void *arg, gw_err err)
     free(g);
 }
 
-void leftovers_commit(struct leftovers *g, struct store_batch *batch)
+void leftovers_commit(struct leftovers *g, struct store_batch *batch, commit_point point)
 {
     if (g->n->ended || (batch && store_batch_count(batch) == 0)) {
         store_batch_free(batch);
         swept(g, GW_OK);
         return;
     }
-    node_commit(g->n, batch, swept, g);
+    node_commit(g->n, batch, point, swept, g);
 }
 
 /* ---- staging ---- */
@@ -160,7 +160,7 @@ void leftovers_housekeeping(struct node *n)
         count++;
     }
     if (g) {
-        leftovers_commit(g, batch);
+        leftovers_commit(g, batch, POINT_LEFTOVERS);
     }
 }
 

@@ -182,7 +182,7 @@ void locations_housekeeping(struct node *n)
         drop_location(n, l);
     }
     if (batch) {
-        node_commit(n, batch, NULL, NULL);
+        node_commit(n, batch, POINT_LOCATION_FORGOTTEN, NULL, NULL);
     }
 }
 
@@ -436,7 +436,7 @@ static void write_again(struct node *n)
         }
     }
     n->locations_unwritten = l != NULL;
-    node_commit(n, batch, written, rows);
+    node_commit(n, batch, POINT_LOCATION_AGAIN, written, rows);
 }
 
 /* A host speaks for itself only, and only of epochs above what we know; of others it can only hint.
@@ -490,7 +490,7 @@ void location_frame(struct node *n, struct peer *p, const struct frame *f)
         take_entry(n, p, &e, batch, rows);
     }
     if (rows->count > 0) {
-        node_commit(n, batch, written, rows);
+        node_commit(n, batch, POINT_LOCATION_HEARD, written, rows);
     } else {
         store_batch_free(batch);
         free(rows);

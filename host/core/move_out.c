@@ -122,7 +122,7 @@ void move_out_abort(struct move_out *m, const struct gw_error *why)
     struct store_batch *batch = store_batch_new();
     put_back(m);
     put_event(m, why, batch);
-    node_commit(m->t->node, batch, NULL, NULL);
+    node_commit(m->t->node, batch, POINT_MOVE_PUT_BACK, NULL, NULL);
     go_on(m, why);
 }
 
@@ -136,7 +136,7 @@ void moves_out_abort(struct ticket_out *t, const struct gw_error *why)
         put_event(m, why, batch);
     }
     if (t->count > 0) {
-        node_commit(t->node, batch, NULL, NULL);
+        node_commit(t->node, batch, POINT_TICKET_PUT_BACK, NULL, NULL);
     } else {
         store_batch_free(batch);
     }

@@ -70,7 +70,8 @@ static void committed(void *arg, gw_err err)
     node_check_stopped(n);
 }
 
-void node_commit(struct node *n, struct store_batch *batch, storage_done done, void *arg)
+void node_commit(struct node *n, struct store_batch *batch, commit_point point, storage_done done,
+                 void *arg)
 {
     if (n->ended) {
         store_batch_free(batch); /* node_free: nobody would be told */
@@ -79,6 +80,7 @@ void node_commit(struct node *n, struct store_batch *batch, storage_done done, v
     struct pending_commit *p = xcalloc(1, sizeof *p);
     *p = (struct pending_commit){n, done, arg, node_turn_us(n)};
     n->commits_in_flight++;
+    store_batch_point(batch, point);
     n->env->commit(n->env->ctx, batch, committed, p);
 }
 
@@ -185,7 +187,7 @@ static void boot_decoded(struct node *n)
     store_batch_put(batch, TABLE_META, (struct span){(const uint8_t *)"boot", 4},
                     (struct span){raw, sizeof raw});
     event_put(n, batch, &(struct event){.kind = "host.start"});
-    node_commit(n, batch, boot_written, n);
+    node_commit(n, batch, POINT_BOOT, boot_written, n);
 }
 
 static void boot_page(void *arg, gw_err err, const struct storage_row *rows, size_t count);

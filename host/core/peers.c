@@ -241,7 +241,7 @@ static void keep_member(struct node *n, struct peer *p)
             p->kept = true;
             n->members++;
         }
-        node_commit(n, batch, NULL, NULL);
+        node_commit(n, batch, POINT_MEMBER, NULL, NULL);
     } else {
         store_batch_free(batch);
     }

@@ -101,7 +101,7 @@ static void publish(struct node *n, struct op_call *call, struct work *w, const 
         request_remember(w, -1);
     }
     if (store_batch_count(batch) > 0) {
-        node_commit(n, batch, published, w);
+        node_commit(n, batch, POINT_PUBLISH, published, w);
     } else {
         store_batch_free(batch);
         published(w, GW_OK);

@@ -148,7 +148,7 @@ static void write_all(struct resolving *r)
         refuse(r, GW_EREFUSED, "the agent is known elsewhere at a higher epoch: it is not lost");
         return;
     }
-    node_commit(r->n, batch, resolved, r);
+    node_commit(r->n, batch, POINT_MOVE_RESOLVED, resolved, r);
 }
 
 /* ---- asking ---- */

@@ -160,7 +160,7 @@ static void tell_local(struct node *n, struct op_call *call, struct agent *a, st
         request_record(w, batch, node_now_ms(n));
         request_remember(w, -1);
     }
-    node_commit(n, batch, told, t);
+    node_commit(n, batch, POINT_TELL_TAKEN, told, t);
 }
 
 /* ---- the way in ---- */

@@ -252,6 +252,7 @@ static void sleep_prepare(struct work *w, const struct run_result *r, struct sto
     struct agent *a = w->agent;
     struct sleeping *s = w->sleep;
     struct sleep_wish hook = said_by_hook(r);
+    w->point = POINT_SLEEP;
     s->now = s->asked;
     fill_in(&s->now, &hook);
     fill_in(&s->now, &a->type->sleep);
@@ -353,6 +354,7 @@ void op_deactivate(struct node *n, struct op_call *call)
 static void wake_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
 {
     struct agent *a = w->agent;
+    w->point = POINT_WAKE;
     (void)r;
     set_policy(a, false, false);
     timers_wake_put(w->node, a, batch, NULL);
@@ -432,6 +434,7 @@ static void end_prepare(struct work *w, const struct run_result *r, struct store
 {
     struct node *n = w->node;
     struct agent *a = w->agent;
+    w->point = POINT_DISPOSE;
     (void)r;
     watches_end(w, batch);
     agent_end_rows(batch, &a->id, a->epoch); /* what it told others is still delivered */

@@ -164,7 +164,7 @@ static void tell_ended(struct tell *t, const char *problem)
                                   .trace = &s->call.trace,
                                   .text = problem});
     }
-    leftovers_commit(gone, batch);
+    leftovers_commit(gone, batch, POINT_TELL_ENDED);
     s->tries = 0;
     tell_free(t);
     stream_send(s);

@@ -177,7 +177,7 @@ static void drop_marked(struct ticket_in *t)
             move_in_free(m);
         }
     }
-    leftovers_commit(gone, batch);
+    leftovers_commit(gone, batch, POINT_MOVE_DROPPED);
     if (t->count == 0) {
         leave(t);
     }
@@ -372,7 +372,7 @@ static void activate(struct ticket_in *t)
     }
     t->phase = IN_COMMITTING;
     n->env->timer_stop(n->env->ctx, t->timer);
-    node_commit(n, batch, activated, t);
+    node_commit(n, batch, POINT_MOVE_ACTIVATED, activated, t);
 }
 
 static void take_commit(struct node *n, struct peer *p, uint64_t stream, struct span body,
@@ -464,7 +464,7 @@ static void staged_when_whole(struct ticket_in *t)
             move_in_free(m);
         }
     }
-    leftovers_commit(gone, batch);
+    leftovers_commit(gone, batch, POINT_MOVE_REFUSED);
     if (t->count > 0 || !aborted) {
         receipt(t);
     }
@@ -495,7 +495,7 @@ void ticket_in_probed(struct ticket_in *t)
         t->batch = NULL;
         move_in_put_arrived(m, batch); /* now, for an event is written in the turn that numbers it
                                         */
-        node_commit(t->node, batch, stored, t);
+        node_commit(t->node, batch, POINT_CLONE_ARRIVED, stored, t);
         return;
     }
     t->stored |= t->batch != NULL; /* a clone that is refused was never written */
@@ -583,7 +583,7 @@ static void take_new(struct node *n, struct peer *p, struct ticket *ticket,
             ticket_in_probed(t);
         }
     } else {
-        node_commit(n, batch, stored, t);
+        node_commit(n, batch, POINT_MOVE_STAGED, stored, t);
         probe_all(t, parts);
     }
     for (size_t i = 0; i < ticket->agent_count; i++) {

@@ -255,7 +255,7 @@ static void end_moves(struct ticket_out *t)
         free(gone);
         return;
     }
-    leftovers_commit(gone, batch);
+    leftovers_commit(gone, batch, POINT_MOVE_DELETED);
     if (left == 0) {
         set_phase(t, OUT_DONE);
     }
@@ -419,7 +419,7 @@ static void depart(struct ticket_out *t)
     }
     set_phase(t, OUT_COMMITTING);
     t->node->env->timer_stop(t->node->env->ctx, t->timer);
-    node_commit(t->node, batch, departed, t);
+    node_commit(t->node, batch, POINT_MOVE_DEPARTED, departed, t);
 }
 
 /* ---- STAGE and its receipt ---- */

@@ -399,7 +399,7 @@ static void fire(struct node *n, struct timer *t)
         store_batch_del(batch, TABLE_TIMERS, timer_key(raw, &a->id, a->epoch, t->name));
     }
     t->firing = w->inbox;
-    node_commit(n, batch, fired, f);
+    node_commit(n, batch, POINT_TIMER_FIRED, fired, f);
 }
 
 /* The numbers of the inbox are known (or cannot be read): what is due may fire. */
@@ -650,7 +650,7 @@ void timers_housekeeping(struct node *n)
         log_info("timers.clock",
                  "jump_ms=%lld the wall clock was set; timers by elapsed time go on as they were",
                  (long long)jump);
-        node_commit(n, batch, NULL, NULL);
+        node_commit(n, batch, POINT_TIMER_CLOCK, NULL, NULL);
     } else {
         store_batch_free(batch);
     }

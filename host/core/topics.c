@@ -255,7 +255,7 @@ void topics_frame(struct node *n, struct peer *p, const struct frame *f)
         take_entry(n, p, &e, batch);
     }
     if (store_batch_count(batch) > 0) {
-        node_commit(n, batch, NULL, NULL);
+        node_commit(n, batch, POINT_TOPIC_HEARD, NULL, NULL);
     } else {
         store_batch_free(batch);
     }
@@ -274,7 +274,7 @@ void topics_gone(struct node *n, const gw_id *agent, const char *topic, uint64_t
         }
     }
     if (store_batch_count(batch) > 0) {
-        node_commit(n, batch, NULL, NULL);
+        node_commit(n, batch, POINT_TOPIC_GONE, NULL, NULL);
     } else {
         store_batch_free(batch);
     }

@@ -235,7 +235,7 @@ void unsaved_save_all(struct node *n)
             struct store_batch *batch = store_batch_new();
             unsaved_put(a, batch, (struct span){0});
             unsaved_forget(a);
-            node_commit(n, batch, NULL, NULL);
+            node_commit(n, batch, POINT_STOP_SAVED, NULL, NULL);
         }
     }
 }

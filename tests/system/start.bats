@@ -91,6 +91,17 @@ refused() { run timeout 20 "$GODWIT" host --listen 127.0.0.1:0 "$@"; [ "$status"
     [ ! -e "$GODWIT_HOME" ]
 }
 
+@test "an unknown failpoint is a usage error that lists those that there are" {
+    GODWIT_FAIL=nobody:kill refused --name alpha
+    equal "$status" 2
+    contains "$output" '"nobody:kill" is no failpoint'
+    contains "$output" 'move.departed.before'
+    contains "$output" 'frame.query_answer.received'
+    GODWIT_FAIL=move.departed.after:enospc refused --name alpha
+    equal "$status" 2
+    contains "$output" 'is no action of that failpoint'
+}
+
 @test "a wrong config file is a usage error that names file and key" {
     printf 'name: alpha\nlistn: 127.0.0.1\n' >"$work/c.yaml"
     run "$GODWIT" host --config "$work/c.yaml"
