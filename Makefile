@@ -121,6 +121,7 @@ help:
 	@echo 'make test-system-san  the system tests against a build with address and undefined sanitizers'
 	@echo 'make sim        SEEDS=1000 seeds of the simulated mesh; SEED=n that one alone'
 	@echo 'make network    MINUTES=10 five real hosts on a bad network; SEED=n that one alone'
+	@echo 'make failpoints real hosts that fail at each transaction and frame; ONLY=TEXT some of them'
 	@echo 'make bench      figures, also in build/bench.json'
 	@echo 'make check      format, headers alone, layers, tables against docs, clang-tidy, -fanalyzer'
 	@echo 'make format     apply .clang-format'

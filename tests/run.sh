@@ -6,6 +6,7 @@
 #     system model      a bats file: its own counts; with SAN=... in the environment system tests drive that
 #                       build (tests/system/helpers.bash)
 #     san               a system test that drives the build with address and undefined sanitizers
+#     table             a script that prints TAP: its own counts; of its cases every fifth
 #     fuzz              a replay of tests/fuzz/corpus/<name>: one test
 #     lint              a script: one test
 # Each program has a time-out and a temporary directory of its own. What a failed one printed follows its
@@ -29,7 +30,7 @@ count() { grep -cE "$1" "$2" || true; }
 # What a reader wants of a failed program's output: the faults, and how it ended.
 tell_failure() {
     case $1 in
-    system | san | model) grep -A 25 '^not ok' "$2" | grep -v '^ok ' | head -n 120 ;;
+    system | san | model | table) grep -A 25 '^not ok' "$2" | grep -v '^ok ' | head -n 120 ;;
     unit | mesh | sim | thread)
         grep -E '^\[  (ERROR|FAILED)|^\[   LINE|^FAILED |ERROR: |SUMMARY: |: runtime error: |WARNING: Thread' "$2" | head -n 30
         grep -A 12 -E 'ERROR: |WARNING: Thread' "$2" | head -n 25
@@ -49,6 +50,7 @@ run_one() {
     case $kind in
     system | model) set -- bats --tap "$program" ;;
     san) set -- env SAN=address,undefined bats --tap "$program" ;;
+    table) set -- "$program" --lanes 6 --every 5 ;;
     fuzz) set -- "$program" "tests/fuzz/corpus/${name#fuzz/replay_}" ;;
     sim) set -- env SEEDS=500 "$program" ;;
     *) set -- "$program" ;;
@@ -62,7 +64,7 @@ run_one() {
         failed=$(sum '^ *([0-9]+) FAILED TEST\(S\).*' "$log")
         skipped=$(sum '^\[  SKIPPED \] ([0-9]+) test\(s\).*' "$log")
         ;;
-    system | san | model)
+    system | san | model | table)
         skipped=$(count '^ok [0-9]+ .*# skip' "$log")
         passed=$(($(count '^ok [0-9]+ ' "$log") - skipped))
         failed=$(count '^not ok [0-9]+ ' "$log")
@@ -95,10 +97,10 @@ fi
 
 rm -rf $logs
 mkdir -p $logs
-# Two at a time, but system tests one by one: they measure time and kill processes.
+# Two at a time, but system tests and tables one by one: they measure time and kill processes.
 beside=() alone=()
 for each in "$@"; do
-    case $each in system:*) alone+=("$each") ;; *) beside+=("$each") ;; esac
+    case $each in system:* | table:*) alone+=("$each") ;; *) beside+=("$each") ;; esac
 done
 if [ ${#beside[@]} -gt 0 ]; then
     printf '%s\0' "${beside[@]}" | xargs -0 -P 2 -n 1 "$0" --one

@@ -18,6 +18,9 @@ TEST_PLUGIN_SRC := $(wildcard tests/plugins/*.c)
 TEST_PLUGINS := $(TEST_PLUGIN_SRC:%.c=$(B)/%.so)
 # Programs that system tests drive hosts with.
 TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
+# The table of failpoints: real hosts that are made to fail.
+FAIL_SRC := $(wildcard tests/failpoints/*.c)
+FAIL_BIN := $(B)/tests/failpoints/driver
 BENCH_SRC := $(wildcard tests/bench/*.c)
 BENCH_BIN := $(if $(BENCH_SRC),build/bench)
 # Tests of code with threads, run once more under the thread sanitizer.
@@ -80,6 +83,10 @@ BROKEN_BIN += $(BROKEN_TESTS:%=build/broken/h$(1)/%)
 endef
 $(foreach rule,1 2 3 6,$(eval $(call BROKEN_RULE,$(rule))))
 
+$(FAIL_BIN): $(FAIL_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
@@ -87,7 +94,7 @@ build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 
 .PRECIOUS: $(B)/%.o
 -include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/fuzz/*.c))
--include $(BENCH_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d)
+-include $(BENCH_SRC:%.c=$(B)/%.d) $(FAIL_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d)
 
 # Programs that tell one story under many seeds; without sanitizers, for their number.
 SIM_BIN := $(B)/tests/mesh/test_conversation $(B)/tests/mesh/test_world
@@ -99,7 +106,7 @@ build-mesh: $(MESH_BIN)
 build-replay: $(REPLAY_BIN)
 build-thread: $(THREAD_BIN) $(TEST_PLUGINS)
 build-sim: $(SIM_BIN)
-build-system: all $(TEST_PLUGINS) $(TOOL_BIN)
+build-system: all $(TEST_PLUGINS) $(TOOL_BIN) $(FAIL_BIN)
 build-fuzz: $(FUZZ_BIN)
 build-broken: $(BROKEN_BIN)
 bench-run: all $(BENCH_BIN) $(TEST_PLUGINS)
@@ -120,7 +127,10 @@ SAN_SYSTEM := sanitizers quickstart messages durability later tls topics builtin
 RUN_SAN = $(SAN_SYSTEM:%=san:tests/system/%.bats)
 RUN_MODEL = $(patsubst %,model:%,$(wildcard tests/model/*.bats))
 RUN_BROKEN = model:tests/broken/broken.bats
-RUN_LINT = $(addprefix lint:tests/lint/,layers.sh tables.sh headers.sh forbidden.sh words.sh docs.sh)
+# A fifth of the table, evenly spread; `make failpoints` runs all of it.
+RUN_TABLE = table:tests/failpoints/run.sh
+RUN_LINT = $(addprefix lint:tests/lint/,layers.sh tables.sh headers.sh forbidden.sh words.sh docs.sh \
+           failpoints.sh)
 
 .PHONY: test test-run test-model test-unit test-mesh test-fuzz test-system test-system-san check check-run fuzz cover
 test:
@@ -133,7 +143,7 @@ test-run:
 	$(SUB) SAN=thread build-thread
 	$(SUB) build-broken
 	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_SIM) $(RUN_BROKEN) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) \
-	  $(RUN_SAN) $(RUN_SYSTEM)
+	  $(RUN_TABLE) $(RUN_SAN) $(RUN_SYSTEM)
 
 test-model:
 	$(Q)tests/run.sh $(RUN_MODEL)
@@ -166,6 +176,13 @@ network:
 network-run:
 	$(SUB) build-system
 	$(Q)tests/network.sh $(or $(MINUTES),10)
+
+# Every failpoint with every action at every host that the table names (tests/failpoints/table.def).
+.PHONY: failpoints
+failpoints:
+	$(Q)tools/deps.sh ensure build test
+	$(SUB) build-system
+	$(Q)SAN=$(SAN) tests/failpoints/run.sh --lanes 6 $(if $(ONLY),--only "$(ONLY)")
 
 test-fuzz:
 	$(SUB) SAN=$(ASAN) build-replay

@@ -1,0 +1,3 @@
+/* subject.c as a host has it that was built later. */
+#define GUEST_VERSION 2
+#include "tests/plugins/subject.c"
