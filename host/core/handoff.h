@@ -29,6 +29,7 @@ typedef enum out_phase {
     OUT_STAGING,    /* STAGE sent, waiting for the receipt */
     OUT_COMMITTING, /* our departed rows are with the storage thread: nobody may abort (H3) */
     OUT_DEPARTED,   /* committed; COMMIT is repeated until answered */
+    OUT_RESOLVING,  /* an operator's word is with the storage thread: the destination waits */
     OUT_DONE,
     OUT_ABORTED,
     OUT_PHASES
@@ -106,6 +107,13 @@ void ticket_out_link(struct node *n, struct peer *p, bool up);
 void tickets_out_free(struct node *n);
 void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
 const char *out_phase_name(out_phase phase);
+/* Its rows are departed ones. */
+static inline bool ticket_out_has_left(const struct ticket_out *t)
+{
+    return t->phase == OUT_DEPARTED || t->phase == OUT_RESOLVING;
+}
+/* Its resolution is being written; or is not (any more), and the move goes on for those left. */
+void ticket_out_resolving(struct ticket_out *t, bool on);
 
 /* -- move_out.c: one agent -- */
 /* Add an agent. clone NULL: a move, for which move_out_check holds. done once. flags: MOVE_... */
@@ -134,6 +142,7 @@ typedef enum in_phase {
     IN_STORING, /* staged rows are with the storage thread */
     IN_STAGED,  /* receipt given */
     IN_COMMITTING,
+    IN_RESOLVING, /* an operator's word is with the storage thread: the source waits */
     IN_PHASES
 } in_phase;
 
@@ -188,6 +197,8 @@ void ticket_in_link(struct node *n, struct peer *p, bool up);
 void tickets_in_free(struct node *n);
 /* An operator has resolved it: its row is gone. */
 void ticket_in_forget(struct move_in *m);
+/* As ticket_out_resolving. */
+void ticket_in_resolving(struct ticket_in *t, bool on);
 void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
 const char *in_phase_name(in_phase phase);
 

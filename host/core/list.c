@@ -331,7 +331,7 @@ static void local_agents(struct listing *l, const gw_id *after)
     const struct move_out *m;
     TICKET_OUT_EACH(n, t, m)
     {
-        if (t->phase == OUT_DEPARTED && passes(&f, &m->agent_id, m->type, "departed")) {
+        if (ticket_out_has_left(t) && passes(&f, &m->agent_id, m->type, "departed")) {
             offer(p, (struct candidate){&m->agent_id, m->type, "departed", NULL, m->epoch});
         }
     }

@@ -549,7 +549,7 @@ void node_each_agent(struct node *n, bool (*visit)(void *arg, const struct node_
     TICKET_OUT_EACH(n, t, m)
     {
         struct node_agent_view view = {m->agent_id, m->epoch, "departed", false};
-        if (t->phase == OUT_DEPARTED && !visit(arg, &view)) {
+        if (ticket_out_has_left(t) && !visit(arg, &view)) {
             return;
         }
     }

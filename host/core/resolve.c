@@ -42,23 +42,58 @@ static void refuse(struct resolving *r, gw_err err, const char *text)
 
 /* ---- written ---- */
 
-static void forget_move(struct resolving *r, const struct one *o)
+static struct move_out *find_out(const struct resolving *r, const gw_id *agent)
 {
-    struct ticket_out *out = r->source ? ticket_out_find(r->n, &r->ticket) : NULL;
-    struct move_in *in = r->source ? NULL : move_in_find(r->n, &o->agent);
+    struct ticket_out *t = ticket_out_find(r->n, &r->ticket);
     struct move_out *m = NULL;
-    if (out) {
-        TAILQ_FOREACH (m, &out->moves, link) {
-            if (gw_id_equal(&m->agent_id, &o->agent)) {
+    if (t) {
+        TAILQ_FOREACH (m, &t->moves, link) {
+            if (gw_id_equal(&m->agent_id, agent)) {
                 break;
             }
         }
     }
-    if (m) {
-        move_out_free(m);
-    } else if (in && gw_id_equal(&in->t->id, &r->ticket)) {
+    return m;
+}
+
+static struct move_in *find_in(const struct resolving *r, const gw_id *agent)
+{
+    struct move_in *m = move_in_find(r->n, agent);
+    return m && gw_id_equal(&m->t->id, &r->ticket) ? m : NULL;
+}
+
+static void forget_move(struct resolving *r, const struct one *o)
+{
+    struct move_out *out = r->source ? find_out(r, &o->agent) : NULL;
+    struct move_in *in = r->source ? NULL : find_in(r, &o->agent);
+    if (out) {
+        move_out_free(out);
+    } else if (in) {
         ticket_in_forget(in);
     }
+}
+
+/* The other side waits while it is written, and goes on with those that are left. */
+static void hold_move(struct resolving *r, bool on)
+{
+    struct ticket_out *out = r->source ? ticket_out_find(r->n, &r->ticket) : NULL;
+    struct ticket_in *in = r->source ? NULL : ticket_in_find(r->n, &r->ticket);
+    if (out) {
+        ticket_out_resolving(out, on);
+    } else if (in) {
+        ticket_in_resolving(in, on);
+    }
+}
+
+/* What was so when the operator asked is still so when everybody has answered. */
+static bool is_in_doubt(const struct resolving *r, const struct one *o)
+{
+    const struct move_out *out = r->source ? find_out(r, &o->agent) : NULL;
+    const struct move_in *in = r->source ? NULL : find_in(r, &o->agent);
+    return out ? out->epoch == o->from && out->t->phase == OUT_DEPARTED &&
+                     (!out->t->to->up || out->unknown) && !out->seen_elsewhere
+           : in ? in->epoch == o->from && in->t->phase == IN_STAGED && !in->t->from->up
+                : false;
 }
 
 static gw_err describe(const struct resolving *r, gw_value *ret)
@@ -84,6 +119,7 @@ static void resolved(void *arg, gw_err err)
     struct resolving *r = arg;
     struct node *n = r->n;
     gw_value result = gw_nil();
+    hold_move(r, false);
     if (err != GW_OK) {
         refuse(r, err, "the resolution could not be written");
         return;
@@ -134,10 +170,12 @@ static void put_one(struct resolving *r, struct one *o, struct store_batch *batc
 static void write_all(struct resolving *r)
 {
     struct store_batch *batch = store_batch_new();
-    size_t taken = 0;
+    size_t taken = 0, doubted = 0;
     for (size_t i = 0; i < r->count; i++) {
         struct one *o = &r->ones[i];
-        o->taken = o->higher <= o->from && !agent_find(r->n, &o->agent);
+        bool doubt = is_in_doubt(r, o);
+        doubted += doubt;
+        o->taken = doubt && o->higher <= o->from && !agent_find(r->n, &o->agent);
         if (o->taken) {
             put_one(r, o, batch);
             taken++;
@@ -145,9 +183,12 @@ static void write_all(struct resolving *r)
     }
     if (taken == 0) {
         store_batch_free(batch);
-        refuse(r, GW_EREFUSED, "the agent is known elsewhere at a higher epoch: it is not lost");
+        refuse(r, doubted ? GW_EREFUSED : GW_ECONFLICT,
+               doubted ? "the agent is known elsewhere at a higher epoch: it is not lost"
+                       : "the move has gone on meanwhile, or is being resolved");
         return;
     }
+    hold_move(r, true);
     node_commit(r->n, batch, POINT_MOVE_RESOLVED, resolved, r);
 }
 
@@ -264,7 +305,13 @@ static void resolve_in(struct node *n, struct ticket_in *t, struct op_call *call
         op_fail(call, &why);
         return;
     }
-    if (t->phase != IN_STAGED || t->from->up) {
+    if (t->phase != IN_STAGED) {
+        gw_fail(&why, GW_ECONFLICT, "the move is under way (%s), not in doubt",
+                in_phase_name(t->phase));
+        op_fail(call, &why);
+        return;
+    }
+    if (t->from->up) {
         gw_fail(&why, GW_EREFUSED, "host \"%s\" is reachable: the move ends by itself",
                 peer_label(t->from));
         op_fail(call, &why);

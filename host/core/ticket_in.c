@@ -17,8 +17,10 @@
 
 #include "host/core/broken.h"
 
-static const char *const phase_names[IN_PHASES] = {
-    [IN_STORING] = "storing", [IN_STAGED] = "staged", [IN_COMMITTING] = "committing"};
+static const char *const phase_names[IN_PHASES] = {[IN_STORING] = "storing",
+                                                   [IN_STAGED] = "staged",
+                                                   [IN_COMMITTING] = "committing",
+                                                   [IN_RESOLVING] = "resolving"};
 const char *in_phase_name(in_phase phase)
 {
     return phase_names[phase];
@@ -399,7 +401,8 @@ static void take_commit(struct node *n, struct peer *p, uint64_t stream, struct 
         t->commit_stream = stream;
     }
     if (t->phase != IN_STAGED) {
-        return; /* storing: cannot be; committing: answered when durable (H4) */
+        return; /* storing: cannot be; committing: answered when durable (H4); resolving: it comes
+                   again */
     }
     match(t, &note);
     struct move_in *m;
@@ -717,7 +720,7 @@ static void take_offer(struct node *n, struct peer *p, const struct frame *f)
 
 static bool may_abort(const struct ticket_in *t, const struct peer *p)
 {
-    return t->from == p && t->phase != IN_COMMITTING;
+    return t->from == p && t->phase < IN_COMMITTING;
 }
 
 static void take_abort(struct node *n, struct peer *p, const struct frame *f)
@@ -784,6 +787,16 @@ void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const stru
     buf_add(&m->row.itinerary, row->itinerary.data, row->itinerary.len);
     if (!buf_ok(&m->row.itinerary)) {
         log_die("memory", "out of memory for an agent that arrives");
+    }
+}
+
+void ticket_in_resolving(struct ticket_in *t, bool on)
+{
+    t->phase = on ? IN_RESOLVING : IN_STAGED;
+    if (on) {
+        t->node->env->timer_stop(t->node->env->ctx, t->timer);
+    } else {
+        t->node->env->timer_start(t->node->env->ctx, t->timer, HANDOFF_QUERY_MS);
     }
 }
 

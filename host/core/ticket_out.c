@@ -23,9 +23,9 @@
 #include "host/core/broken.h"
 
 static const char *const phase_names[OUT_PHASES] = {
-    [OUT_OFFERING] = "offering",     [OUT_FREEZING] = "freezing", [OUT_STAGING] = "staging",
-    [OUT_COMMITTING] = "committing", [OUT_DEPARTED] = "departed", [OUT_DONE] = "done",
-    [OUT_ABORTED] = "aborted",
+    [OUT_OFFERING] = "offering",     [OUT_FREEZING] = "freezing",   [OUT_STAGING] = "staging",
+    [OUT_COMMITTING] = "committing", [OUT_DEPARTED] = "departed",   [OUT_DONE] = "done",
+    [OUT_ABORTED] = "aborted",       [OUT_RESOLVING] = "resolving",
 };
 const char *out_phase_name(out_phase phase)
 {
@@ -38,7 +38,8 @@ static const unsigned legal[OUT_PHASES] = {
     [OUT_FREEZING] = TO(STAGING) | TO(ABORTED),
     [OUT_STAGING] = TO(COMMITTING) | TO(DONE) | TO(ABORTED), /* DONE: a clone */
     [OUT_COMMITTING] = TO(DEPARTED) | TO(ABORTED),           /* ABORTED: a certain roll-back only */
-    [OUT_DEPARTED] = TO(DONE),
+    [OUT_DEPARTED] = TO(DONE) | TO(RESOLVING),
+    [OUT_RESOLVING] = TO(DEPARTED), /* rolled back, or of some only; else the ticket is gone */
 };
 
 static void set_phase(struct ticket_out *t, out_phase phase)
@@ -307,8 +308,8 @@ static void commit_answer(void *arg, gw_err err, const struct frame *f)
     uint32_t code = GW_EFAIL;
     char reason[LIMIT_ERROR_TEXT_BYTES];
     struct move_out *m;
-    if (err == GW_ECANCELLED) {
-        return;
+    if (err == GW_ECANCELLED || t->phase != OUT_DEPARTED) {
+        return; /* resolving: asked for again if nothing comes of it */
     }
     if (err != GW_OK || f->kind != FRAME_COMMITTED || mp_read_id(&r, &ticket) != GW_OK ||
         mp_read_u32(&r, &code) != GW_OK || !gw_id_equal(&ticket, &t->id) ||
@@ -770,6 +771,16 @@ static void timer_fired(void *arg)
             }
         }
         ticket_out_drop(t); /* the others go */
+    }
+}
+
+void ticket_out_resolving(struct ticket_out *t, bool on)
+{
+    set_phase(t, on ? OUT_RESOLVING : OUT_DEPARTED);
+    if (on) {
+        t->node->env->timer_stop(t->node->env->ctx, t->timer);
+    } else {
+        t->node->env->timer_start(t->node->env->ctx, t->timer, HANDOFF_RETRY_MS);
     }
 }
 

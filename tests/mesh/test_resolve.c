@@ -160,6 +160,59 @@ static void test_own_word_does_not_count(void **state)
     finish(&s, 1);
 }
 
+struct slow {
+    size_t host;
+    size_t left; /* commits that are slow */
+};
+static commit_fate slow_commit(void *arg, size_t host)
+{
+    struct slow *s = arg;
+    return s->host == host && s->left > 0 && s->left-- ? COMMIT_SLOW : COMMIT_PASS;
+}
+
+/* An operator who asks twice, and the other side that comes back, while the first word is being
+ * written: it counts once, and nobody acts on the move meanwhile. */
+static void test_asked_twice_while_it_is_written(void **state)
+{
+    (void)state;
+    for (size_t at = 0; at < 2; at++) {
+        struct scene s;
+        struct losing l;
+        doubt(&s, &l, 87 + at, FRAME_COMMIT);
+        size_t other = 1 - at;
+        const char *ticket = ticket_at(s.m, at), *destroyed = at ? "true" : "false";
+        struct slow slow = {at, 1};
+        if (at == 1) {
+            mesh_excuse(s.m, &s.agent); /* the source is not destroyed */
+        }
+        mesh_crash(s.m, other);
+        mesh_run(s.m, 30000);
+        mesh_on_commit(s.m, slow_commit, &slow);
+        struct mesh_call *calls[3];
+        for (size_t i = 0; i < 3; i++) {
+            calls[i] = mesh_ask(s.m, at, "resolve", "{'ticket': '%s', 'source_destroyed': %s}",
+                                ticket, destroyed);
+            if (i == 1) {
+                mesh_run(s.m, 500);
+                l.on = false;
+                mesh_start(s.m, other);
+                mesh_run(s.m, 3000);
+            }
+        }
+        size_t done = 0;
+        for (size_t i = 0; i < 3; i++) {
+            gw_err err = mesh_wait(s.m, calls[i], 10000);
+            mesh_assert(s.m, err == GW_OK || err == GW_ECONFLICT || err == GW_ENOT_FOUND);
+            done += err == GW_OK;
+            mesh_call_free(calls[i]);
+        }
+        assert_int_equal(done, 1);
+        mesh_run(s.m, 20000);
+        mesh_assert(s.m, mesh_copies(s.m, &s.agent) == 1);
+        finish(&s, at);
+    }
+}
+
 /* The destination has lost its disk between receipt and COMMIT: it must not say COMMITTED for what
  * it never staged (H5); the source keeps the state, shows the doubt, and takes the agent back at
  * the operator's word. */
@@ -263,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_taken_back_at_the_source),
         cmocka_unit_test(test_own_word_does_not_count),
+        cmocka_unit_test(test_asked_twice_while_it_is_written),
         cmocka_unit_test(test_destination_lost_its_disk),
         cmocka_unit_test(test_refused_when_somebody_knows),
         cmocka_unit_test(test_activated_at_the_destination),
