@@ -16,6 +16,8 @@ enum start_option {
     START_CONFIG = 1000,
     START_JOIN,
     START_DETACH,
+    START_RESTORED,
+    START_MOVED,
     START_JSON,
     START_QUIET,
     START_VERBOSE,
@@ -29,6 +31,10 @@ static const struct {
     {START_CONFIG, "config", "FILE", "read settings from this file; options override its keys"},
     {START_JOIN, "join", "FILE|-", "join a mesh with the token in this file, or on standard input"},
     {START_DETACH, "detach", NULL, "come back when the host serves; it logs to hosts/NAME/log"},
+    {START_RESTORED, "restored", NULL,
+     "its store was put back to an older copy, and that is right"},
+    {START_MOVED, "moved-machine", NULL,
+     "its folder came from another machine, and it does not run there any more"},
     {START_JSON, "json", NULL, "say ready as JSON: name, host_id, url, pid"},
     {START_QUIET, "quiet", NULL, "the same as --log-level warn (-q)"},
     {START_VERBOSE, "verbose", NULL, "the same as --log-level debug (-v)"},
@@ -116,6 +122,8 @@ static gw_err start_option(int value, const char *text, struct host_config *conf
     case START_CONFIG: return replace(&config->config, text, why);
     case START_JOIN: return replace(&config->join, text, why);
     case START_DETACH: config->detach = true; return GW_OK;
+    case START_RESTORED: config->restored = true; return GW_OK;
+    case START_MOVED: config->moved_machine = true; return GW_OK;
     case START_JSON: config->json = true; return GW_OK;
     case START_QUIET: config->log_level = LOG_WARN; return GW_OK;
     case START_VERBOSE: config->log_level = LOG_DEBUG; return GW_OK;

@@ -29,8 +29,10 @@ struct host_config {
     char *config; /* --config FILE */
     char *join;   /* --join FILE|-; NULL = not asked */
     bool detach;
-    bool json; /* the ready line as JSON */
-    bool help; /* print config_help and end; nothing else was checked */
+    bool restored;      /* --restored */
+    bool moved_machine; /* --moved-machine */
+    bool json;          /* the ready line as JSON */
+    bool help;          /* print config_help and end; nothing else was checked */
 };
 
 /* Read options (argv[0] is skipped) and the config file that they name, fill in defaults, check

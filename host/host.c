@@ -17,6 +17,7 @@
 
 #include <sodium.h>
 
+#include "host/machine.h"
 #include "protocol/base/log.h"
 #include "protocol/json.h"
 #include "protocol/text.h"
@@ -88,6 +89,18 @@ static void on_stopped(void *ctx)
     server_close(h->server);
     h->server = NULL;
     event_base_loopexit(h->base, &tv); /* answers that are queued leave */
+}
+
+/* Another process is this host: no orderly stop, whose last words would be those of a copy. Not
+ * inside the callback of a link, which ends, too. */
+static void on_fatal(void *ctx, const struct gw_error *why)
+{
+    struct host *h = ctx;
+    if (!h->stopping) {
+        h->stopping = true;
+        h->exit_code = detach_failed(h->detach, why);
+        h->env.defer(h, on_stopped, h);
+    }
 }
 
 static gw_err add_status(void *ctx, gw_value *status)
@@ -215,6 +228,7 @@ static gw_err open_signals(struct host *h)
 
 static gw_err open_node(struct host *h, struct gw_error *why)
 {
+    uint8_t machine[MACHINE_BYTES];
     struct node_config c = {.name = h->config->name,
                             .key = h->trust->key,
                             .mesh_id = h->trust->mesh_id,
@@ -231,9 +245,13 @@ static gw_err open_node(struct host *h, struct gw_error *why)
                                        .events = h->config->max_events,
                                        .lost_ms = (int64_t)h->config->lost_after * 1000,
                                        .stuck_ms = (int64_t)h->config->stuck_after * 1000},
+                            .machine = machine_id(machine) ? machine : NULL,
+                            .moved_machine = h->config->moved_machine,
+                            .restored = h->config->restored,
                             .on_ready = on_ready,
                             .on_stopped = on_stopped,
                             .on_stop_asked = on_stop_asked,
+                            .on_fatal = on_fatal,
                             .add_status = add_status,
                             .sample = sample};
     h->builtin_rows = xcalloc(h->builtin_count + 1, sizeof *h->builtin_rows);

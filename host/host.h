@@ -105,6 +105,8 @@ void links_on_link(struct host *h, struct link *link, api_role role);
 void links_send(void *host, const struct host_id *to, struct buf *frame);
 void links_want(void *host, const struct host_id *id, const char *url);
 void links_drop(void *host, const struct host_id *id, const char *reason);
+void links_rival(void *host, const struct host_id *id, bool take, struct buf *last_word,
+                 const char *reason);
 void links_close(struct host *h);
 size_t links_client_count(const struct host *h);
 

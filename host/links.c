@@ -2,8 +2,9 @@
  * back-off; and the links of clients.
  *
  * Two hosts may dial each other at once: of two links of opposite directions that come up within
- * TIE_US the one dialled by the lower host_id stays on both sides; otherwise the newer one replaces
- * the older, which is the dead one after a restart of the other host. */
+ * TIE_US the one dialled by the lower host_id stays on both sides; otherwise the newer one is a
+ * rival, and the node says which of them stays: after a restart of the other host the older one is
+ * dead, and a host that was copied has two that live. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,9 @@ struct remote {
     struct host *h;
     struct host_id id; /* nil: a seed that has not answered yet */
     char url[257];
-    struct link *link;
+    struct link *link, *rival;
+    struct event *promotion; /* the rival takes the place of the link */
+    bool rival_dialled;
     struct api_link *api; /* calls that it makes */
     bool dialled;         /* by us */
     int64_t up_us;
@@ -43,6 +46,7 @@ static struct remote *remote_find(struct host *h, const struct host_id *id)
 }
 
 static void dial(struct remote *r);
+static void promote(evutil_socket_t fd, short what, void *arg);
 
 static void timer_fired(evutil_socket_t fd, short what, void *arg)
 {
@@ -60,7 +64,8 @@ static struct remote *remote_new(struct host *h, const struct host_id *id, const
     (void)span_text((struct span){(const uint8_t *)url, strlen(url)}, r->url, sizeof r->url);
     r->backoff_ms = BACKOFF_FIRST_MS;
     r->timer = event_new(h->base, -1, 0, timer_fired, r);
-    gw_assert(r->timer);
+    r->promotion = event_new(h->base, -1, 0, promote, r);
+    gw_assert(r->timer && r->promotion);
     r->next = h->remotes;
     h->remotes = r;
     return r;
@@ -75,6 +80,7 @@ static void remote_free(struct remote *r)
     *at = r->next;
     link_dial_cancel(r->dial);
     event_free(r->timer);
+    event_free(r->promotion);
     api_link_free(r->api);
     free(r);
 }
@@ -186,18 +192,25 @@ static void refuse(struct link *link, const char *reason)
     link_close(link, true, reason);
 }
 
-static void take_link(struct remote *r, struct link *link, bool dialled)
+static void rival_frame(void *arg, struct link *link, const struct frame *f)
 {
-    if (newcomer_loses(r, dialled)) {
-        refuse(link, "another link to this host is up");
-        return;
-    }
-    if (r->link) {
-        struct link *old = r->link;
-        link_set_ops(old, &ignore_ops, NULL);
-        link_close(old, false, "replaced by a newer link");
-        peer_lost(r);
-    }
+    struct remote *r = arg;
+    (void)link;
+    node_rival_frame(r->h->node, &r->id, f);
+}
+
+static void rival_closed(void *arg, struct link *link, const char *reason)
+{
+    struct remote *r = arg;
+    (void)link, (void)reason;
+    r->rival = NULL;
+    node_rival_down(r->h->node, &r->id);
+}
+
+static const struct link_ops rival_ops = {rival_frame, rival_closed};
+
+static void bring_up(struct remote *r, struct link *link, bool dialled)
+{
     event_del(r->timer);
     link_dial_cancel(r->dial);
     r->dial = NULL;
@@ -211,6 +224,53 @@ static void take_link(struct remote *r, struct link *link, bool dialled)
     int64_t silence_ms = (int64_t)r->h->config->link_silence * 1000 / failpoint_speed;
     link_set_silence(link, silence_ms / 2, silence_ms);
     node_peer_up(r->h->node, &r->id);
+}
+
+static void take_link(struct remote *r, struct link *link, bool dialled)
+{
+    if (newcomer_loses(r, dialled) || r->rival) {
+        refuse(link, "another link to this host is up");
+    } else if (r->link) {
+        r->rival = link;
+        r->rival_dialled = dialled;
+        link_set_ops(link, &rival_ops, r);
+        node_peer_rival(r->h->node, &r->id);
+    } else {
+        bring_up(r, link, dialled);
+    }
+}
+
+static void promote(evutil_socket_t fd, short what, void *arg)
+{
+    struct remote *r = arg;
+    struct link *link = r->rival, *old = r->link;
+    (void)fd, (void)what;
+    if (!link || r->h->stopping) {
+        return;
+    }
+    r->rival = NULL;
+    if (old) {
+        link_set_ops(old, &ignore_ops, NULL);
+        link_close(old, false, "replaced by a newer link");
+        peer_lost(r);
+    }
+    bring_up(r, link, r->rival_dialled);
+}
+
+void links_rival(void *host, const struct host_id *id, bool take, struct buf *last_word,
+                 const char *reason)
+{
+    struct remote *r = remote_find(host, id);
+    struct link *link = r ? r->rival : NULL;
+    if (link && take) {
+        event_active(r->promotion, EV_TIMEOUT, 0);
+    } else if (link) {
+        r->rival = NULL;
+        if (last_word) {
+            link_send(link, last_word);
+        }
+        refuse(link, reason);
+    }
 }
 
 /* ---- dialling ---- */
@@ -387,6 +447,9 @@ void links_close(struct host *h)
         if (r->link) {
             link_set_ops(r->link, &ignore_ops, NULL);
             link_close(r->link, true, "the host is stopping");
+        }
+        if (r->rival) {
+            refuse(r->rival, "the host is stopping");
         }
         remote_free(r);
     }

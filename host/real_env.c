@@ -231,6 +231,7 @@ gw_err real_env_open(struct host *h, struct gw_error *why)
                              .peer_send = links_send,
                              .peer_want = links_want,
                              .peer_drop = links_drop,
+                             .peer_rival = links_rival,
                              .runner_start = runner_start,
                              .runner_send = runner_send,
                              .runner_kill = runner_kill,

@@ -115,6 +115,8 @@
 #define LIMIT_PAGE 1000                       /* rows of one list answer */
 
 /* -- mesh -- */
+#define LIMIT_BOOTS_TOLD 32      /* starts of a host that its HELLO names: a peer that has not met it for
+                                    longer knows its store only roughly */
 #define LIMIT_MEMBERS 4096       /* hosts that one host remembers */
 #define LIMIT_HOSTS_NAMED 65536  /* hosts known by their id alone: homes of agents, hosts that they watch */
 #define LIMIT_TAGS 64            /* of one host */

@@ -206,18 +206,32 @@ void agent_pack(const struct agent *a, struct buf *out)
     buf_free(&row.itinerary);
 }
 
+static const store_table agent_tables[] = {TABLE_AGENTS,  TABLE_STATES, TABLE_INBOX, TABLE_OUTBOX,
+                                           TABLE_STREAMS, TABLE_TIMERS, TABLE_FILES, TABLE_REQUESTS,
+                                           TABLE_TOPICS,  TABLE_WATCHES};
+#define AGENT_TABLES (sizeof agent_tables / sizeof agent_tables[0])
+
 static void delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch, bool but_outbox)
 {
-    static const store_table tables[] = {TABLE_AGENTS,  TABLE_STATES, TABLE_INBOX, TABLE_OUTBOX,
-                                         TABLE_STREAMS, TABLE_TIMERS, TABLE_FILES, TABLE_REQUESTS,
-                                         TABLE_TOPICS,  TABLE_WATCHES};
     uint8_t raw[ROW_KEY_BYTES];
     struct span key = row_key(raw, id, epoch);
-    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-        if (tables[i] != TABLE_OUTBOX || !but_outbox) {
-            store_batch_del_prefix(batch, tables[i], key);
+    for (size_t i = 0; i < AGENT_TABLES; i++) {
+        if (agent_tables[i] != TABLE_OUTBOX || !but_outbox) {
+            store_batch_del_prefix(batch, agent_tables[i], key);
         }
     }
+}
+
+void agent_move_rows(struct store_batch *batch, const gw_id *id, uint64_t from, uint64_t to)
+{
+    uint8_t old_raw[ROW_KEY_BYTES], new_raw[ROW_KEY_BYTES];
+    struct span old = row_key(old_raw, id, from), new = row_key(new_raw, id, to);
+    for (size_t i = 0; i < AGENT_TABLES; i++) {
+        if (agent_tables[i] != TABLE_AGENTS) {
+            store_batch_copy_prefix(batch, agent_tables[i], old, new);
+        }
+    }
+    agent_delete_rows(batch, id, from);
 }
 
 void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch)

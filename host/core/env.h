@@ -41,6 +41,11 @@ struct gw_env {
     /* End the link (same name as another host, another mesh version); it is not dialled again soon.
      */
     void (*peer_drop)(void *ctx, const struct host_id *id, const char *reason);
+    /* Of two links of one host (node_peer_rival): take the second in the place of the first
+     * (node_peer_down, node_peer_up follow in a later turn); or end the second, after `last_word`
+     * (NULL: none; not taken). */
+    void (*peer_rival)(void *ctx, const struct host_id *id, bool take, struct buf *last_word,
+                       const char *reason);
 
     /* Runners, by index of node_config.plugins; the one behind them runs the built-in types, in
      * this process. Start answers by node_runner_frame(HELLO) or node_runner_down; kill by

@@ -37,7 +37,7 @@ static bool is_idle(const struct agent *a)
 void idle_housekeeping(struct node *n)
 {
     int64_t now = n->env->mono_us(n->env->ctx);
-    if (!n->ready || n->loading || n->stopping) {
+    if (!n->ready || n->loading || node_rests(n)) {
         return;
     }
     for (struct type *t = n->types; t; t = t->hh.next) {

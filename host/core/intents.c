@@ -449,7 +449,7 @@ void intent_run(struct node *n, struct agent *a)
         itinerary_go(n, a);
         return;
     }
-    if (a->intent_busy || a->status != AGENT_ACTIVE || a->move || n->stopping || a->start_waits ||
+    if (a->intent_busy || a->status != AGENT_ACTIVE || a->move || node_rests(n) || a->start_waits ||
         !a->type->runner || !runner_usable(a->type->runner) ||
         (a->live && (a->live->held || !pipeline_rests(a->live)))) {
         return;

@@ -304,6 +304,26 @@ struct work {
     int64_t timers_us;        /* monotonic time at which its handler's timers were set */
 };
 
+/* ---- where a host stands (standing.c) ---- */
+#define INSTANCE_BYTES 16
+#define SEAL_BYTES     16
+struct standing { /* a point in the life of a store, as others remember it */
+    uint64_t boot;
+    uint8_t instance[INSTANCE_BYTES]; /* random, of that start */
+    uint64_t number;                  /* of its last transaction */
+    uint8_t seal[SEAL_BYTES];         /* made by that host: nobody else can say such a thing */
+};
+struct boot_point { /* a start, and the number of the last transaction before it */
+    uint64_t boot;
+    uint8_t instance[INSTANCE_BYTES];
+    uint64_t first;
+};
+typedef enum held_state { /* why a host lets nothing run */
+                          HELD_NOT,
+                          HELD_STALE, /* its store is an old copy: until a start with --restored */
+                          HELD_RESTORED /* restored.c: it asks the mesh about its agents */
+} held_state;
+
 /* ---- members and requests to them (peers.c) ---- */
 struct peer {
     UT_hash_handle hh; /* by id */
@@ -312,7 +332,22 @@ struct peer {
     char url[257];
     uint8_t key[32];
     bool has_key;
-    bool up; /* a link is there and HELLO came */
+    bool up;               /* a link is there, HELLO came, and neither store is an old copy */
+    struct buf early;      /* the fields of a HELLO that came before this host was ready */
+    bool hello;            /* a HELLO came over this link */
+    held_state held;       /* as it says, or as is remembered here */
+    struct standing heard; /* of its store; boot 0 = nothing */
+    bool heard_dirty;      /* no row says so yet */
+    bool talked;           /* a frame was exchanged since it was told where this store stands */
+    uint64_t told;         /* number that it was told */
+    bool answered;         /* restored.c: it has said what it knows */
+    struct {               /* rivals.c: a second link in its name */
+        bool there, probed, taken;
+        struct node *node;
+        struct env_timer *timer;
+        struct buf hello; /* the fields of its HELLO */
+        uint8_t instance[INSTANCE_BYTES];
+    } rival;
     int64_t
         full_until_us; /* it refused an agent for want of room: not chosen before (0 = did not) */
     bool linked;       /* a link is there */
@@ -364,6 +399,22 @@ struct node {
     struct peer *self;
     int64_t started_us;
     uint64_t boot; /* number of this start, durable */
+    struct {
+        uint64_t number, durable; /* of the last transaction that was submitted, that is on disk */
+        uint8_t key[32];          /* of seals */
+        uint8_t instance[INSTANCE_BYTES];
+        struct boot_point boots[LIMIT_BOOTS_TOLD]; /* the newest, oldest first; the last: this */
+        size_t boot_count;
+        uint64_t restored; /* boot at which the operator said last that this is an old copy; 0 */
+        uint8_t here[INSTANCE_BYTES], machine[INSTANCE_BYTES]; /* this machine; that of the row */
+        bool has_machine;
+        bool due;   /* peers are told at the end of this turn */
+        bool dirty; /* of some peer heard_dirty is set */
+    } standing;
+    held_state held;
+    struct standing proof;              /* HELD_STALE: what shows it */
+    char held_by[LIMIT_NAME_BYTES + 1]; /* the host that remembers it */
+    struct restoring *restoring;        /* restored.c */
     bool ready, stopping, stopped;
     bool saved;        /* on its way to stopped: unsaved states are with the storage thread */
     bool ended;        /* node_free is at work */
@@ -479,6 +530,15 @@ gw_id node_new_id(const struct node *n);
  * own); `done` may be NULL. */
 void node_commit(struct node *n, struct store_batch *batch, commit_point point, storage_done done,
                  void *arg);
+/* The same for what is no transaction of ours: rows about other hosts (standing.c). */
+void node_commit_uncounted(struct node *n, struct store_batch *batch, commit_point point);
+/* The agents begin: what boot does last, or the end of HELD_RESTORED. */
+void node_begin_agents(struct node *n);
+/* Nothing begins by itself: it stops, or it is held. */
+static inline bool node_rests(const struct node *n)
+{
+    return n->stopping || n->held != HELD_NOT;
+}
 void node_check_stopped(struct node *n);
 void node_boot_step(struct node *n); /* a runner has answered or failed */
 
@@ -512,6 +572,10 @@ void agent_remove(struct node *n, struct agent *a); /* queue must be empty */
  * is full. */
 gw_err agents_room(struct node *n, size_t coming, struct gw_error *why) GW_MUST_USE;
 void agent_set_status(struct node *n, struct agent *a, agent_status status);
+/* Give every row of (agent, from), but that of TABLE_AGENTS, to (agent, to), and delete the old
+ * ones.
+ */
+void agent_move_rows(struct store_batch *batch, const gw_id *id, uint64_t from, uint64_t to);
 /* Delete every row of (agent, epoch). */
 void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);
 /* The same but for its outbox: it has ended, and what it told others is still delivered. */
@@ -796,6 +860,65 @@ gw_err peers_pick_tagged(struct node *n, const char *selector, bool not_self,
                          const gw_value *require, struct peer **ret,
                          struct gw_error *why) GW_MUST_USE;
 
+/* The same whether `p` is up or not; it has to have a link. */
+void peer_request_linked(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
+                         int64_t timeout_ms,
+                         void (*on_answer)(void *arg, gw_err err, const struct frame *f),
+                         void *arg);
+/* This host, or what it knows of others, has changed: who is up now, who is not any more; and all
+ * are greeted again. */
+void peers_settle(struct node *n);
+void peers_ready(struct node *n); /* boot is done: now hosts are greeted */
+
+/* ---- standing.c: old copies are noticed by what others remember ---- */
+void standing_init(struct node *n);
+void standing_boot_row(struct node *n, struct span key, struct span value); /* of TABLE_META */
+/* A start begins: its number and rows into its first transaction. GW_EOTHER_MACHINE. */
+gw_err standing_boot(struct node *n, struct store_batch *batch, struct gw_error *why) GW_MUST_USE;
+/* The restart of a restored host goes on above what a peer remembers; into the batch. */
+void standing_rise(struct node *n, uint64_t above, struct store_batch *batch);
+/* Number the batch, and add what was heard of peers. 0: it counts nothing. */
+uint64_t standing_number(struct node *n, struct store_batch *batch);
+void standing_durable(struct node *n, uint64_t number);
+/* Its members of HELLO. */
+gw_err standing_to_hello(struct node *n, gw_value *about) GW_MUST_USE;
+/* A HELLO came: is that store what is remembered, or later? Sets p->held; answers a stale one. */
+void standing_hello(struct node *n, struct peer *p, const gw_value *about);
+void standing_tell(struct node *n, struct peer *p); /* now, if there is news */
+void standing_talk(struct node *n, struct peer *p); /* ... or at the end of the turn */
+void standing_frame(struct node *n, struct peer *p, const struct frame *f); /* STANDING, VERDICT */
+/* The seal over what an instance says when it is asked whether it lives. */
+void standing_alive(const struct node *n, uint64_t boot, const uint8_t instance[INSTANCE_BYTES],
+                    const uint8_t challenge[INSTANCE_BYTES], uint8_t ret[SEAL_BYTES]);
+void standing_verdict(struct buf *frame, gw_err code, const struct standing *s);
+void standing_housekeeping(struct node *n);
+/* A point as [boot, instance, number, seal]: its fields. */
+gw_err standing_read(struct mp *m, struct standing *ret) GW_MUST_USE;
+bool standing_is_ours(const struct node *n, const struct standing *s); /* sealed by this host */
+/* Whether this store was once where `s` says. */
+bool standing_goes_through(const struct node *n, const struct standing *s);
+
+/* ---- held.c ---- */
+/* GW_ESTORE_STALE or GW_EBUSY, saying what to do; GW_OK: nothing holds the host. */
+gw_err held_check(const struct node *n, struct gw_error *why);
+/* The same for an operation that would change something, asked by host `from` (NULL: a client). */
+gw_err held_refuse(const struct node *n, const struct op *op, const struct peer *from,
+                   struct gw_error *why);
+void held_row(struct node *n, struct span value); /* "stale" of TABLE_META */
+void held_verdict(struct node *n, struct peer *p, uint32_t code, const struct standing *s);
+
+/* ---- rivals.c: two processes in the name of one host ---- */
+void rivals_frame(struct node *n, struct peer *p, const struct frame *f); /* PROBE, ALIVE */
+void rivals_link_down(struct node *n, struct peer *p);
+/* A link has come up: the fields of its HELLO, when that came before (the caller's). */
+void rivals_link_up(struct node *n, struct peer *p, struct buf *ret_hello);
+void rivals_free(struct node *n);
+
+/* ---- restored.c ---- */
+void restored_begin(struct node *n);                 /* ready, HELD_RESTORED */
+void restored_hello(struct node *n, struct peer *p); /* a peer can be asked */
+void restored_free(struct node *n);
+
 /* ---- locations.c ---- */
 struct location *location_find(struct node *n, const gw_id *id);
 /* Remember in memory; a lower epoch than known changes nothing (I2). durable: a row stands for it
@@ -970,6 +1093,9 @@ void tells_load_row(struct node *n, const gw_id *sender, uint64_t epoch, uint64_
 /* The entry of a stream; stream_of makes it when there is none. Valid until the next call. */
 struct stream_mark *stream_find(struct live *live, const gw_id *other, bool out);
 struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out);
+/* The next number to `other` is given. It is above the mark of the stream to nobody (id nil), which
+ * an agent has that was restored from an old copy (restored.c). */
+struct stream_mark *stream_next(struct live *live, const gw_id *other);
 void stream_put(struct store_batch *batch, const struct agent *a, const struct stream_mark *s);
 
 /* ---- inbox.c ---- */
@@ -1125,6 +1251,19 @@ bool watches_undelivered(struct node *n, const gw_id *sender, const gw_id *targe
                          const char *method, struct span args, gw_err err);
 /* Each second: hosts that are lost, downs that could not be written yet. */
 void watches_housekeeping(struct node *n);
+/* The call `whereabouts` about at most LIMIT_WHEREABOUTS agents, which stand `stride` bytes apart;
+ * its REPLY: entries are read from ret, which borrows from ret_about (the caller's). */
+void whereabouts_ask(struct buf *frame, uint64_t stream, const gw_id *first, size_t stride,
+                     size_t count);
+struct whereabouts_entry {
+    gw_id agent;
+    uint64_t epoch;
+    struct host_id host;
+    bool disposed;
+};
+gw_err whereabouts_read(const struct frame *f, gw_value *ret_about, struct mp *ret,
+                        size_t *ret_n) GW_MUST_USE;
+gw_err whereabouts_next(struct mp *m, struct whereabouts_entry *ret) GW_MUST_USE;
 
 /* ---- create.c, sleep.c ---- */
 void created_boot_row(struct node *n, struct span key, struct span value);

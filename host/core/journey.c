@@ -408,7 +408,7 @@ void itinerary_go(struct node *n, struct agent *a)
 {
     struct itinerary *it = a->itinerary;
     if (!it || it->over || it->busy || it->inbox || a->status != AGENT_ACTIVE || a->move ||
-        n->stopping || !n->ready || a->start_waits || a->loading || n->loading || a->unborn ||
+        node_rests(n) || !n->ready || a->start_waits || a->loading || n->loading || a->unborn ||
         a->pending || !a->type->runner || !runner_usable(a->type->runner) ||
         (a->live && (a->live->held || !pipeline_rests(a->live)))) {
         return;

@@ -79,6 +79,10 @@ void op_health(struct node *n, struct op_call *call)
     answer(call, &o);
 }
 
+/* Of a store that is an old copy, and of one whose host still asks the mesh about it. */
+static const char *const held_states[] = {
+    [HELD_NOT] = "ok", [HELD_STALE] = "stale", [HELD_RESTORED] = "restored"};
+
 void op_status(struct node *n, struct op_call *call)
 {
     struct out o = {0}, agents = {0}, moves = {0};
@@ -105,6 +109,7 @@ void op_status(struct node *n, struct op_call *call)
     put(&o, "mesh_id", gw_str(n->mesh_id));
     put(&o, "pid", gw_int(getpid()));
     put(&o, "boot", gw_int((int64_t)n->boot));
+    put(&o, "standing", gw_str(held_states[n->held]));
     put(&o, "uptime_ms", gw_int((n->env->mono_us(n->env->ctx) - n->started_us) / 1000));
     put_out(&o, "agents", &agents);
     put(&o, "links", gw_int((int64_t)links));
@@ -116,6 +121,12 @@ void op_status(struct node *n, struct op_call *call)
         o.err = n->cfg.add_status(n->env->ctx, &o.v);
     }
     answer(call, &o);
+}
+
+static const char *host_state(const struct node *n, const struct peer *p)
+{
+    held_state h = p->self ? n->held : p->hello ? p->held : HELD_NOT;
+    return h != HELD_NOT ? held_states[h] : p->up ? "alive" : "failed";
 }
 
 void op_hosts(struct node *n, struct op_call *call)
@@ -130,7 +141,7 @@ void op_hosts(struct node *n, struct op_call *call)
         put(&one, "name", gw_str(p->name));
         put(&one, "host_id", gw_str(host_id_text(&p->id, id)));
         put(&one, "url", gw_str(p->url));
-        put(&one, "state", gw_str(p->up ? "alive" : "failed"));
+        put(&one, "state", gw_str(host_state(n, p)));
         put(&one, "tags", strs_list(&p->tags));
         put(&one, "properties", strs_list(&p->properties));
         put(&one, "self", gw_bool(p->self));

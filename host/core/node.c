@@ -51,6 +51,7 @@ struct pending_commit {
     storage_done done;
     void *arg;
     int64_t submitted_us;
+    uint64_t number; /* 0: not counted */
 };
 
 static void committed(void *arg, gw_err err)
@@ -59,6 +60,9 @@ static void committed(void *arg, gw_err err)
     struct node *n = p->n;
     n->commits_in_flight--;
     n->metrics.rollbacks += err != GW_OK;
+    if (err == GW_OK && p->number > 0) {
+        standing_durable(n, p->number); /* before what `done` sends to others */
+    }
     histogram_add(&n->metrics.commit, node_turn_us(n) - p->submitted_us);
     if (p->done) {
         p->done(p->arg, err);
@@ -70,18 +74,30 @@ static void committed(void *arg, gw_err err)
     node_check_stopped(n);
 }
 
-void node_commit(struct node *n, struct store_batch *batch, commit_point point, storage_done done,
-                 void *arg)
+static void submit(struct node *n, struct store_batch *batch, commit_point point, bool counted,
+                   storage_done done, void *arg)
 {
     if (n->ended) {
         store_batch_free(batch); /* node_free: nobody would be told */
         return;
     }
     struct pending_commit *p = xcalloc(1, sizeof *p);
-    *p = (struct pending_commit){n, done, arg, node_turn_us(n)};
+    *p = (struct pending_commit){n, done, arg, node_turn_us(n), 0};
+    p->number = counted ? standing_number(n, batch) : 0;
     n->commits_in_flight++;
     store_batch_point(batch, point);
     n->env->commit(n->env->ctx, batch, committed, p);
+}
+
+void node_commit(struct node *n, struct store_batch *batch, commit_point point, storage_done done,
+                 void *arg)
+{
+    submit(n, batch, point, true, done, arg);
+}
+
+void node_commit_uncounted(struct node *n, struct store_batch *batch, commit_point point)
+{
+    submit(n, batch, point, false, NULL, NULL);
 }
 
 /* ---- boot ---- */
@@ -101,7 +117,7 @@ static void boot_agent_row(struct node *n, struct span key, struct span value)
     }
     memcpy(id.b, key.p, GW_ID_BYTES);
     uint64_t epoch = load_u64(key.p + GW_ID_BYTES);
-    if (sleepers_boot_row(n, &id, epoch, value)) {
+    if (!n->cfg.restored && n->held != HELD_RESTORED && sleepers_boot_row(n, &id, epoch, value)) {
         return;
     }
     if (agent_row_unpack(value, &row) != GW_OK) {
@@ -142,6 +158,8 @@ static void boot_row(struct node *n, const struct storage_row *row)
     case TABLE_META:
         if (span_is(row->key, "boot") && row->value.n == 8) {
             n->boot = load_u64(row->value.p);
+        } else {
+            standing_boot_row(n, row->key, row->value);
         }
         break;
     default: break;
@@ -164,6 +182,14 @@ static void boot_written(void *arg, gw_err err)
     }
     dead_load(n);
     runners_start(n);
+    if (n->held == HELD_NOT) {
+        node_begin_agents(n);
+    }
+    node_boot_step(n);
+}
+
+void node_begin_agents(struct node *n)
+{
     inbox_load(n, NULL, 0);
     for (struct agent *a = n->agents; a; a = a->hh.next) {
         if (a->status == AGENT_ACTIVE && (a->pending || a->intent || itinerary_goes_on(a))) {
@@ -173,19 +199,17 @@ static void boot_written(void *arg, gw_err err)
             starts_add(n, a, true);
         }
     }
-    node_boot_step(n);
 }
 
 static void boot_decoded(struct node *n)
 {
-    n->boot++;
-    n->next_stream =
-        n->boot << 32 | 1; /* a late answer to a request of an earlier boot fits none of ours */
-    uint8_t raw[8];
-    store_u64(raw, n->boot);
+    struct gw_error why;
     struct store_batch *batch = store_batch_new();
-    store_batch_put(batch, TABLE_META, (struct span){(const uint8_t *)"boot", 4},
-                    (struct span){raw, sizeof raw});
+    if (standing_boot(n, batch, &why) != GW_OK) {
+        store_batch_free(batch);
+        n->cfg.on_ready(n->env->ctx, why.code, &why);
+        return;
+    }
     event_put(n, batch, &(struct event){.kind = "host.start"});
     node_commit(n, batch, POINT_BOOT, boot_written, n);
 }
@@ -253,18 +277,23 @@ void node_boot_step(struct node *n)
             return;
         }
     }
-    if (n->boot_waits > 0 || builtins_boot(n)) {
+    if (n->held == HELD_NOT && (n->boot_waits > 0 || builtins_boot(n))) {
         return;
     }
     n->ready = true;
     n->ready_us = n->env->mono_us(n->env->ctx);
     n->cfg.on_ready(n->env->ctx, GW_OK, NULL);
+    if (n->held == HELD_RESTORED) {
+        restored_begin(n);
+    }
+    peers_ready(n);
     starts_go(n);
 }
 
 static void housekeeping(void *arg)
 {
     struct node *n = arg;
+    standing_housekeeping(n);
     created_prune(n);
     work_release(n);
     runners_resume(n);
@@ -381,9 +410,17 @@ void node_call(struct node *n, struct op_call *call)
         op_fail(call, &why);
         return;
     }
+    struct peer *from = call->peer ? peer_find(n, call->peer) : NULL;
+    if (held_refuse(n, call->op, from, &why) != GW_OK) {
+        op_fail(call, &why);
+        return;
+    }
     if (call_begin(n, call, &why) != GW_OK) {
         op_fail(call, &why);
         return;
+    }
+    if (from) {
+        standing_talk(n, from); /* the answer says what this store holds */
     }
     if (!pipeline_holds(n, call)) {
         struct trace before = trace_enter(n, &call->trace);
@@ -447,6 +484,11 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     timers_init(n);
     sleepers_init(n);
     inline_init(n);
+    standing_init(n);
+    if (config->machine) {
+        memcpy(n->standing.here, config->machine, sizeof n->standing.here);
+        n->cfg.machine = n->standing.here;
+    }
     struct host_id id = host_id_of_key(config->key.public_key);
     n->self = peer_intern(n, &id);
     n->self->self = n->self->up = true;
@@ -480,6 +522,8 @@ void node_free(struct node *n)
     n->stopping = n->ended = true;
     n->env->timer_free(n->env->ctx, n->housekeeping);
     peers_forget_requests(n);
+    restored_free(n);
+    rivals_free(n);
     calls_again_free(n);
     later_free(n);
     pressure_free(n);
@@ -525,7 +569,8 @@ void node_each_agent(struct node *n, bool (*visit)(void *arg, const struct node_
 {
     for (struct agent *a = n->agents; a; a = a->hh.next) {
         bool runnable =
-            a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE || a->status == AGENT_MOVING;
+            n->held == HELD_NOT &&
+            (a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE || a->status == AGENT_MOVING);
         struct node_agent_view view = {a->id, a->epoch, agent_status_names[a->status], runnable};
         if (!visit(arg, &view)) {
             return;
@@ -533,7 +578,8 @@ void node_each_agent(struct node *n, bool (*visit)(void *arg, const struct node_
     }
     for (size_t i = 0; i < sleepers_count(n); i++) {
         struct sleeper_view s = sleepers_at(n, i);
-        struct node_agent_view view = {*s.id, s.epoch, agent_status_names[AGENT_INACTIVE], true};
+        struct node_agent_view view = {*s.id, s.epoch, agent_status_names[AGENT_INACTIVE],
+                                       n->held == HELD_NOT};
         if (!visit(arg, &view)) {
             return;
         }

@@ -26,6 +26,8 @@
  * - runners.c: processes that run handlers; builtins.c: types that run in the host itself
  * - stuck.c: handlers that do not end
  * - peers.c: hello, members, requests to peers; select.c: which hosts a selector names
+ * - standing.c, held.c: old copies of the store; rivals.c: copies that run; restored.c: what becomes of the
+ * agents in one
  * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere
  * - list.c: answers of listing operations; events.c: event log and agents' log lines
  * - metrics.c: counts and latencies */
@@ -76,11 +78,16 @@ struct node_config {
         int64_t lost_ms;      /* a host that cannot be reached for so long is lost to monitors */
         int64_t stuck_ms;     /* a handler that runs longer is told of */
     } limits;
+    const uint8_t *machine; /* 16 bytes that stand for this machine; NULL: not known */
+    bool moved_machine;     /* another machine than that of the last start is right */
+    bool restored;          /* the store is an old copy, and that is right */
     /* called once: boot is done (all agents known, runners answered or failed), or failed */
     void (*on_ready)(void *ctx, gw_err err, const struct gw_error *why);
     /* called once after node_stop: everything is durable, nothing is in flight */
     void (*on_stopped)(void *ctx);
     void (*on_stop_asked)(void *ctx); /* operation `stop` */
+    /* another process is this host: end at once, with the exit code of the error */
+    void (*on_fatal)(void *ctx, const struct gw_error *why);
     gw_err (*add_status)(void *ctx,
                          gw_value *status); /* the environment's part of `status`; NULL = none */
     void (*sample)(void *ctx, struct node_sample *ret); /* for `metrics`; NULL: all is 0 */
@@ -99,6 +106,12 @@ void node_free(
 void node_peer_up(struct node *node, const struct host_id *peer);
 void node_peer_down(struct node *node, const struct host_id *peer);
 void node_peer_frame(struct node *node, const struct host_id *peer, const struct frame *frame);
+
+/* A second link of `peer` is up beside the first: its frames, until env->peer_rival says which of
+ * them stays, or its end. */
+void node_peer_rival(struct node *node, const struct host_id *peer);
+void node_rival_frame(struct node *node, const struct host_id *peer, const struct frame *frame);
+void node_rival_down(struct node *node, const struct host_id *peer);
 
 void node_runner_frame(struct node *node, size_t index, const struct frame *frame);
 void node_runner_down(struct node *node, size_t index, int pid, const char *reason);

@@ -92,50 +92,50 @@ static struct whereabouts *find_agent(struct question *q, const gw_id *id, size_
     return NULL;
 }
 
-/* [agent, epoch, host_id, disposed] */
-static gw_err take_entry(struct question *q, struct mp *m)
+gw_err whereabouts_read(const struct frame *f, gw_value *ret_about, struct mp *ret, size_t *ret_n)
+{
+    struct mp m = f->rest;
+    uint32_t code;
+    GW_TRY(mp_read_u32(&m, &code));
+    GW_TRY(code == GW_OK ? GW_OK : GW_EFAIL);
+    GW_TRY(value_unpack(&m, ret_about));
+    const gw_value *found = gw_map_get(ret_about, "found");
+    if (!found || found->kind != GW_BYTES) {
+        return GW_EPROTO;
+    }
+    *ret = mp_over((struct span){(const uint8_t *)found->s.p, found->s.n});
+    return mp_read_array(ret, ret_n);
+}
+
+gw_err whereabouts_next(struct mp *m, struct whereabouts_entry *ret)
 {
     size_t fields;
-    gw_id id;
-    uint64_t epoch;
-    struct host_id host;
-    bool disposed;
     GW_TRY(mp_read_array(m, &fields));
     GW_TRY(fields < 4 ? GW_EPROTO : GW_OK);
-    GW_TRY(mp_read_id(m, &id));
-    GW_TRY(mp_read_uint(m, &epoch));
-    GW_TRY(mp_read_fixed(m, host.b, HOST_ID_BYTES));
-    GW_TRY(mp_read_bool(m, &disposed));
-    GW_TRY(mp_skip_n(m, fields - 4));
-    struct peer *p = peer_find(q->n, &host);
-    struct whereabouts *x = find_agent(q, &id, 0);
-    while (x && p && epoch <= LIMIT_EPOCH) {
-        learn_of(x, epoch, p, disposed);
-        x = find_agent(q, &id, (size_t)(x - q->of) + 1);
-    }
-    return GW_OK;
+    GW_TRY(mp_read_id(m, &ret->agent));
+    GW_TRY(mp_read_uint(m, &ret->epoch));
+    GW_TRY(mp_read_fixed(m, ret->host.b, HOST_ID_BYTES));
+    GW_TRY(mp_read_bool(m, &ret->disposed));
+    return mp_skip_n(m, fields - 4);
 }
 
 static gw_err take_answer(struct question *q, const struct frame *f)
 {
-    struct mp m = f->rest;
-    uint32_t code;
-    size_t n;
-    struct span packed = {0};
-    gw_value about = gw_nil();
-    GW_TRY(mp_read_u32(&m, &code));
-    GW_TRY(code == GW_OK ? GW_OK : GW_EFAIL);
-    GW_TRY(value_unpack(&m, &about));
-    const gw_value *found = gw_map_get(&about, "found");
-    gw_err err = found && found->kind == GW_BYTES ? GW_OK : GW_EPROTO;
-    packed = err == GW_OK ? (struct span){(const uint8_t *)found->s.p, found->s.n} : packed;
-    m = err == GW_OK ? mp_over(packed) : m;
-    err = err == GW_OK ? mp_read_array(&m, &n) : err;
-    for (size_t i = 0; err == GW_OK && i < n; i++) {
-        err = take_entry(q, &m);
+    struct mp m;
+    size_t count;
+    GW_AUTO(gw_value_free) gw_value about = gw_nil();
+    GW_TRY(whereabouts_read(f, &about, &m, &count));
+    for (size_t i = 0; i < count; i++) {
+        struct whereabouts_entry e;
+        GW_TRY(whereabouts_next(&m, &e));
+        struct peer *p = peer_find(q->n, &e.host);
+        struct whereabouts *x = find_agent(q, &e.agent, 0);
+        while (x && p && e.epoch <= LIMIT_EPOCH) {
+            learn_of(x, e.epoch, p, e.disposed);
+            x = find_agent(q, &e.agent, (size_t)(x - q->of) + 1);
+        }
     }
-    gw_value_free(&about);
-    return err;
+    return GW_OK;
 }
 
 static void answered(void *arg, gw_err err, const struct frame *f)
@@ -149,21 +149,27 @@ static void answered(void *arg, gw_err err, const struct frame *f)
 
 /* ---- asking ---- */
 
+void whereabouts_ask(struct buf *frame, uint64_t stream, const gw_id *first, size_t stride,
+                     size_t count)
+{
+    size_t at = frame_begin(frame, FRAME_CALL, stream, 3);
+    mp_str(frame, "whereabouts");
+    mp_map(frame, 1);
+    mp_str(frame, "agents");
+    mp_array(frame, count);
+    for (size_t i = 0; i < count; i++) {
+        mp_id(frame, (const gw_id *)(const void *)((const uint8_t *)first + i * stride));
+    }
+    mp_nil(frame);
+    frame_end(frame, at);
+}
+
 static void send_question(struct question *q, struct peer *p)
 {
     struct node *n = q->n;
     struct buf frame = {0};
     uint64_t stream = peer_stream(n);
-    size_t at = frame_begin(&frame, FRAME_CALL, stream, 3);
-    mp_str(&frame, "whereabouts");
-    mp_map(&frame, 1);
-    mp_str(&frame, "agents");
-    mp_array(&frame, q->count);
-    for (size_t i = 0; i < q->count; i++) {
-        mp_id(&frame, &q->of[i].agent);
-    }
-    mp_nil(&frame);
-    frame_end(&frame, at);
+    whereabouts_ask(&frame, stream, &q->of[0].agent, sizeof q->of[0], q->count);
     q->asking++;
     peer_request(n, p, stream, &frame, ANSWER_MS, answered, q);
 }
@@ -253,7 +259,7 @@ void watches_housekeeping(struct node *n)
     struct agent_watches *all, *next;
     struct question *q = NULL;
     struct peer **down;
-    if (LIST_EMPTY(&n->watching) || n->stopping || n->loading) {
+    if (LIST_EMPTY(&n->watching) || node_rests(n) || n->loading) {
         return;
     }
     down = xcalloc(HASH_COUNT(n->peers), sizeof(struct peer *));

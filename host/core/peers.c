@@ -56,6 +56,7 @@ const char *peer_label(const struct peer *p)
 
 static void peer_clear(struct peer *p)
 {
+    buf_free(&p->early);
     gw_strs_clear(&p->tags);
     gw_strs_clear(&p->properties);
     free(p->types);
@@ -67,7 +68,7 @@ void peers_forget_requests(struct node *n)
 {
     struct request *r;
     for (struct peer *p = n->peers; p; p = p->hh.next) {
-        p->up = p->linked = false;
+        p->up = p->linked = p->hello = false;
     }
     while ((r = n->requests)) { /* an answer may lead to a further request */
         HASH_DEL(n->requests, r);
@@ -277,24 +278,29 @@ void peer_send_frame(struct node *n, struct peer *p, struct buf *frame)
 {
     if (p->linked && buf_ok(frame)) {
         n->env->peer_send(n->env->ctx, &p->id, frame);
+        standing_talk(n, p);
     }
     buf_free(frame);
 }
 
 static void send_hello(struct node *n, struct peer *p)
 {
+    if (!n->ready) {
+        return; /* peers_ready */
+    }
     gw_value about = gw_nil(), types = gw_nil(), members = gw_nil();
     struct buf frame = {0};
     if (about_value(n->self, &about) == GW_OK && types_value(n, &types) == GW_OK &&
         gw_map_set(&about, "types", types) == GW_OK && members_value(n, &members) == GW_OK &&
         gw_map_set(&about, "members", members) == GW_OK &&
         gw_map_set(&about, "mesh", gw_str(n->mesh_id)) == GW_OK &&
-        gw_map_set(&about, "boot", gw_int((int64_t)n->boot)) == GW_OK) {
+        standing_to_hello(n, &about) == GW_OK) {
         size_t at = frame_begin(&frame, FRAME_HELLO, 0, 3);
         mp_str(&frame, "host");
         mp_uint(&frame, PROTOCOL_VERSION);
         value_pack(&about, &frame);
         frame_end(&frame, at);
+        p->told = n->standing.durable;
         peer_send_frame(n, p, &frame);
     }
     gw_value_free(&about);
@@ -372,6 +378,66 @@ static bool name_taken(struct node *n, const struct peer *p)
     return false;
 }
 
+static void came_up(struct node *n, struct peer *p)
+{
+    p->up = true;
+    log_info("peer.up", "host=%s url=%s", p->name, p->url);
+    event_now(n, &(struct event){.kind = "host.up", .peer = p});
+    keep_member(n, p);
+    send_members(n, p);
+    locations_link_up(n, p);
+    ticket_out_link(n, p, true);
+    ticket_in_link(n, p, true);
+    topics_link_up(n, p);
+    tells_link_up(n);
+    intents_retry(n);
+}
+
+/* Nothing comes from it any more. */
+static void went_down(struct node *n, struct peer *p, const char *why)
+{
+    struct request *r, *next;
+    bool was_up = p->up;
+    p->up = false;
+    if (was_up) {
+        p->down_since_us = n->env->mono_us(n->env->ctx);
+    }
+    HASH_ITER (hh, n->requests, r, next) {
+        if (r->peer == p) {
+            HASH_DEL(n->requests, r);
+            n->env->timer_free(n->env->ctx, r->timer);
+            r->on_answer(r->arg, GW_EUNREACHABLE, NULL);
+            free(r);
+        }
+    }
+    if (was_up && !n->stopping) {
+        log_warn("peer.down", "host=%s %s", peer_label(p), why);
+        event_now(n, &(struct event){.kind = "host.down", .peer = p});
+        ticket_out_link(n, p, false);
+        ticket_in_link(n, p, false);
+    }
+}
+
+static void settle(struct node *n, struct peer *p)
+{
+    bool up = n->ready && p->linked && p->hello && p->held == HELD_NOT && n->held == HELD_NOT;
+    if (up && !p->up) {
+        came_up(n, p);
+    } else if (!up && p->up) {
+        went_down(n, p, "an old copy of a store is in the way; see `godwit hosts`");
+    }
+}
+
+void peers_settle(struct node *n)
+{
+    for (struct peer *p = n->peers; p; p = p->hh.next) {
+        if (!p->self) {
+            settle(n, p);
+        }
+    }
+    peers_types_changed(n);
+}
+
 static void hello(struct node *n, struct peer *p, const struct frame *f)
 {
     struct mp m = f->rest;
@@ -390,23 +456,15 @@ static void hello(struct node *n, struct peer *p, const struct frame *f)
         gw_value_free(&about);
         return;
     }
-    bool fresh = !p->up;
-    p->up = true;
+    p->hello = true;
+    n->env->peer_want(n->env->ctx, &p->id, p->url); /* dialled from here, too, when it is gone */
     take_types(p, gw_map_get(&about, "types"));
     take_members(n, gw_map_get(&about, "members"));
+    standing_hello(n, p, &about);
     gw_value_free(&about);
-    if (fresh) {
-        n->env->peer_want(n->env->ctx, &p->id, p->url); /* who was dialled dials back, too */
-        log_info("peer.up", "host=%s url=%s", p->name, p->url);
-        event_now(n, &(struct event){.kind = "host.up", .peer = p});
-        keep_member(n, p);
-        send_members(n, p);
-        locations_link_up(n, p);
-        ticket_out_link(n, p, true);
-        ticket_in_link(n, p, true);
-        topics_link_up(n, p);
-        tells_link_up(n);
-        intents_retry(n);
+    settle(n, p);
+    if (n->held == HELD_RESTORED) {
+        restored_hello(n, p);
     }
 }
 
@@ -423,10 +481,39 @@ static void answered(struct node *n, struct peer *p, const struct frame *f)
     free(r);
 }
 
+/* Nothing of who has not greeted us, little of who has an old copy of its store. */
+static bool is_taken(const struct peer *p, uint32_t kind)
+{
+    switch (kind) {
+    case FRAME_HELLO:
+    case FRAME_VERDICT:
+    case FRAME_PROBE: return true;
+    case FRAME_REPLY:
+    case FRAME_STANDING:
+    case FRAME_ALIVE: return p->hello;
+    default: return p->up;
+    }
+}
+
+static void keep_early(struct peer *p, const struct frame *f)
+{
+    if (f->kind == FRAME_HELLO) {
+        buf_reset(&p->early);
+        buf_add(&p->early, f->rest.p, (size_t)(f->rest.end - f->rest.p));
+        if (!buf_ok(&p->early)) {
+            log_die("memory", "out of memory for a HELLO");
+        }
+    }
+}
+
 void node_peer_frame(struct node *n, const struct host_id *id, const struct frame *f)
 {
     struct peer *p = peer_find(n, id);
-    if (!p || !p->linked || (!p->up && f->kind != FRAME_HELLO)) {
+    if (!p || !p->linked || !is_taken(p, f->kind)) {
+        return;
+    }
+    if (!n->ready) {
+        keep_early(p, f);
         return;
     }
     struct mp m = f->rest;
@@ -452,42 +539,54 @@ void node_peer_frame(struct node *n, const struct host_id *id, const struct fram
     case FRAME_QUERY: ticket_out_query(n, p, f); break;
     case FRAME_LOCATE: location_frame(n, p, f); break;
     case FRAME_TOPICS: topics_frame(n, p, f); break;
+    case FRAME_STANDING:
+    case FRAME_VERDICT: standing_frame(n, p, f); break;
+    case FRAME_PROBE:
+    case FRAME_ALIVE: rivals_frame(n, p, f); break;
     default: break; /* PROTOCOL 2.3: unknown kinds are ignored */
+    }
+}
+
+/* A host that has not read its store knows neither tickets nor fences: it would answer for what it
+ * does not know. What a peer says before is kept, and nobody is greeted. */
+void peers_ready(struct node *n)
+{
+    for (struct peer *p = n->peers; p; p = p->hh.next) {
+        struct buf early = buf_take(&p->early);
+        struct frame f = {.kind = FRAME_HELLO, .rest = mp_over(buf_span(&early))};
+        if (p->linked) {
+            send_hello(n, p);
+        }
+        if (p->linked && early.len > 0) {
+            hello(n, p, &f);
+        }
+        buf_free(&early);
     }
 }
 
 void node_peer_up(struct node *n, const struct host_id *id)
 {
     struct peer *p = peer_intern(n, id);
+    struct buf early;
+    rivals_link_up(n, p, &early);
     p->linked = true;
+    p->hello = false;
+    buf_reset(&p->early);
     send_hello(n, p);
+    if (early.len > 0) {
+        const struct frame f = {.kind = FRAME_HELLO, .rest = mp_over(buf_span(&early))};
+        node_peer_frame(n, id, &f);
+    }
+    buf_free(&early);
 }
 
 void node_peer_down(struct node *n, const struct host_id *id)
 {
     struct peer *p = peer_find(n, id);
-    struct request *r, *next;
-    if (!p || !p->linked) {
-        return;
-    }
-    bool was_up = p->up;
-    p->linked = p->up = false;
-    if (was_up) {
-        p->down_since_us = n->env->mono_us(n->env->ctx);
-    }
-    HASH_ITER (hh, n->requests, r, next) {
-        if (r->peer == p) {
-            HASH_DEL(n->requests, r);
-            n->env->timer_free(n->env->ctx, r->timer);
-            r->on_answer(r->arg, GW_EUNREACHABLE, NULL);
-            free(r);
-        }
-    }
-    if (was_up && !n->stopping) {
-        log_warn("peer.down", "host=%s the link is gone; dialling it again", peer_label(p));
-        event_now(n, &(struct event){.kind = "host.down", .peer = p});
-        ticket_out_link(n, p, false);
-        ticket_in_link(n, p, false);
+    if (p && p->linked) {
+        p->linked = p->hello = false;
+        went_down(n, p, "the link is gone; dialling it again");
+        rivals_link_down(n, p);
     }
 }
 
@@ -503,19 +602,34 @@ static void request_late(void *arg)
     free(r);
 }
 
-void peer_request(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
-                  int64_t timeout_ms,
-                  void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
+static void request(struct node *n, struct peer *p, bool can, uint64_t stream, struct buf *frame,
+                    int64_t timeout_ms,
+                    void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
 {
     struct request *r = xcalloc(1, sizeof *r);
     *r = (struct request){
         .stream = stream, .node = n, .peer = p, .on_answer = on_answer, .arg = arg};
-    r->unsent = !p->up || !buf_ok(frame);
+    r->unsent = !can || !buf_ok(frame);
     r->timer = n->env->timer_new(n->env->ctx, request_late, r);
     n->env->timer_start(n->env->ctx, r->timer, r->unsent ? 0 : timeout_ms);
     HASH_ADD(hh, n->requests, stream, sizeof r->stream, r);
     if (!r->unsent) {
         n->env->peer_send(n->env->ctx, &p->id, frame);
+        standing_talk(n, p);
     }
     buf_free(frame);
+}
+
+void peer_request(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
+                  int64_t timeout_ms,
+                  void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
+{
+    request(n, p, p->up, stream, frame, timeout_ms, on_answer, arg);
+}
+
+void peer_request_linked(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
+                         int64_t timeout_ms,
+                         void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
+{
+    request(n, p, p->linked, stream, frame, timeout_ms, on_answer, arg);
 }

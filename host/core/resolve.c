@@ -144,18 +144,11 @@ static void resolved(void *arg, gw_err err)
 /* The rows of (agent, from) become those of (agent, to). */
 static void put_one(struct resolving *r, struct one *o, struct store_batch *batch)
 {
-    static const store_table tables[] = {TABLE_STATES,   TABLE_INBOX,  TABLE_OUTBOX, TABLE_STREAMS,
-                                         TABLE_REQUESTS, TABLE_TIMERS, TABLE_TOPICS, TABLE_WATCHES};
-    uint8_t old_raw[ROW_KEY_BYTES], new_raw[ROW_KEY_BYTES];
-    struct span old = row_key(old_raw, &o->agent, o->from);
-    struct span new = row_key(new_raw, &o->agent, o->to);
+    uint8_t raw[ROW_KEY_BYTES];
     struct buf value = {0};
-    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-        store_batch_copy_prefix(batch, tables[i], old, new);
-    }
-    agent_delete_rows(batch, &o->agent, o->from);
+    agent_move_rows(batch, &o->agent, o->from, o->to);
     agent_row_pack(&o->row, &value);
-    store_batch_put_take(batch, TABLE_AGENTS, new, &value);
+    store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &o->agent, o->to), &value);
     buf_free(&value);
     location_write(batch, &o->agent, o->to, r->n->self);
     event_put(r->n, batch,

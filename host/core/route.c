@@ -111,6 +111,18 @@ static void route_fail(struct route *r, const struct gw_error *why)
     op_fail(call, why);
 }
 
+/* The agent is, or may be, on a host with an old copy of its store. */
+static void stale_host(struct route *r, const struct peer *p)
+{
+    struct gw_error why;
+    gw_fail(&why, GW_ESTORE_STALE,
+            "no agent \"%s\" can be reached: the store of host \"%s\" is an older copy, its agents "
+            "do not run",
+            gw_map_str(&r->call->args, "agent", ""), peer_label(p));
+    gw_hint(&why, "put the newer store back there, or start it with `godwit host --restored`");
+    route_fail(r, &why);
+}
+
 static void lost_host(struct route *r, gw_err err)
 {
     struct gw_error why;
@@ -121,6 +133,10 @@ static void lost_host(struct route *r, gw_err err)
         struct op_call *call = r->call; /* its key makes a second run harmless */
         free(r);
         call_again_later(n, call);
+        return;
+    }
+    if (r->to->held == HELD_STALE) {
+        stale_host(r, r->to);
         return;
     }
     gw_fail(&why, err, "host \"%s\" %s", peer_label(r->to),
@@ -138,6 +154,12 @@ static void not_found(struct route *r)
         r->to = l->host; /* there it was, and that host is not there now */
         lost_host(r, GW_EUNREACHABLE);
         return;
+    }
+    for (const struct peer *p = r->n->peers; p; p = p->hh.next) {
+        if (p->hello && p->held == HELD_STALE) {
+            stale_host(r, p);
+            return;
+        }
     }
     /* A one-way message that leaves its outbox for this would be lost: who is silent may have the
      * agent. */
@@ -468,6 +490,10 @@ static void route_step(struct route *r)
         r->id = a->id;
         r->has_id = true;
         route_elsewhere(r);
+        return;
+    }
+    if (a && held_refuse(n, r->call->op, NULL, &why) != GW_OK) {
+        route_fail(r, &why); /* held since it came */
         return;
     }
     if (a) {

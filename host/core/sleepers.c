@@ -368,7 +368,7 @@ void sleepers_housekeeping(struct node *n)
 {
     int64_t now = n->env->mono_us(n->env->ctx);
     struct agent *a;
-    if (!n->ready || n->loading || n->stopping) {
+    if (!n->ready || n->loading || node_rests(n)) {
         return;
     }
     for (int i = 0; i < REST_COUNT && (a = TAILQ_FIRST(&n->resting)); i++) {

@@ -80,7 +80,7 @@ static bool has_to_wait(const struct agent *a)
 void starts_go(struct node *n)
 {
     for (size_t i = n->start_count; i > 0 && n->start_count > 0; i--) {
-        if (!n->ready || n->loading || n->stopping || n->starting >= STARTS_AT_ONCE) {
+        if (!n->ready || n->loading || node_rests(n) || n->starting >= STARTS_AT_ONCE) {
             return;
         }
         struct agent *a = take(n);

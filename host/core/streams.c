@@ -55,6 +55,16 @@ struct stream_mark *stream_of(struct live *live, const gw_id *other, bool out)
     return s;
 }
 
+struct stream_mark *stream_next(struct live *live, const gw_id *other)
+{
+    static const gw_id nobody = {{0}};
+    const struct stream_mark *base = stream_find(live, &nobody, true);
+    uint64_t least = base ? base->mark : 0;
+    struct stream_mark *s = stream_of(live, other, true);
+    s->mark = (s->mark > least ? s->mark : least) + 1;
+    return s;
+}
+
 void stream_put(struct store_batch *batch, const struct agent *a, const struct stream_mark *s)
 {
     uint8_t raw[ROW_KEY_BYTES + STREAM_KEY_BYTES];

@@ -327,7 +327,7 @@ static void stream_send(struct stream *s)
         settle(s->n, s);
         return;
     }
-    if (!t->durable || s->on_way || s->timer) {
+    if (!t->durable || s->on_way || s->timer || s->n->held != HELD_NOT) {
         return;
     }
     const char *problem = tell_call(t);
@@ -379,8 +379,8 @@ void tells_put(struct work *w, struct store_batch *batch, const struct tell_orde
     struct agent *a = w->agent;
     uint8_t raw[ROW_KEY_BYTES + 8], key[REQUEST_KEY_BYTES];
     struct outbox *box = box_of(n, &a->id, a->epoch);
-    struct stream_mark *s = stream_of(a->live, o->to, true);
-    struct tell *t = tell_new(n, box, o->to, a->live->outbox_next++, ++s->mark);
+    struct stream_mark *s = stream_next(a->live, o->to);
+    struct tell *t = tell_new(n, box, o->to, a->live->outbox_next++, s->mark);
     TAILQ_INSERT_TAIL(&box->fresh, t, fresh);
     w->tells++;
     node_random(n, key, sizeof key);

@@ -121,6 +121,7 @@ static void send_receipt(struct node *n, struct peer *p, uint64_t stream,
     }
     frame_end(&frame, at);
     buf_free(&body);
+    standing_tell(n, p);
     peer_send_frame(n, p, &frame);
 }
 
@@ -157,6 +158,7 @@ static void send_committed(struct node *n, struct peer *p, uint64_t stream, cons
         buf_add(&frame, unknown->data, unknown->len);
     }
     frame_end(&frame, at);
+    standing_tell(n, p);
     peer_send_frame(n, p, &frame);
 }
 

@@ -348,6 +348,7 @@ static void send_commit(struct ticket_out *t)
     frame_end(&frame, at);
     buf_free(&body);
     n->env->timer_stop(n->env->ctx, t->timer);
+    standing_tell(n, t->to);
     peer_request(n, t->to, stream, &frame, HANDOFF_COMMIT_MS, commit_answer, t);
 }
 
@@ -533,6 +534,7 @@ static void send_stage(struct ticket_out *t)
     }
     frame_end(&frame, at);
     t->staged_sent = true;
+    standing_tell(n, t->to);
     peer_request(n, t->to, stream, &frame, HANDOFF_STAGE_MS, stage_answer, t);
 }
 

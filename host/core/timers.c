@@ -211,7 +211,7 @@ static void due(void *arg);
 
 void timers_arm(struct node *n)
 {
-    if (n->timer_count == 0 || n->stopping) {
+    if (n->timer_count == 0 || node_rests(n)) {
         return; /* a firing of the environment's timer for nothing does nothing */
     }
     if (!n->timers_alarm) {
@@ -472,7 +472,7 @@ static void due(void *arg)
     for (int i = 0; i < FIRE_AT_ONCE && n->timer_count > 0 && n->timers[0]->wake_us <= now; i++) {
         struct timer *t = n->timers[0];
         timer_rest(n, t);
-        if (n->stopping) {
+        if (node_rests(n)) {
             return;
         }
         if (t->wall) {

@@ -581,6 +581,9 @@ static void pump_one(struct node *n, struct agent *a)
 void work_pump(struct node *n, struct agent *a)
 {
     gw_id id = a->id;
+    if (n->held != HELD_NOT) {
+        return;
+    }
     if (!a->live || a->live->pumping) {
         if (a->live) {
             a->live->pump_again = true;

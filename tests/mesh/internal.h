@@ -67,6 +67,10 @@ struct vhost {
     uint64_t life;     /* +1 at each start and crash */
     bool ready, stopped, dying;
     bool start_spoilt; /* a fault hit a commit of its start: that may fail */
+    size_t rivals_taken, rivals_ended; /* env->peer_rival */
+    struct buf rival_word;
+    gw_err fatal;  /* on_fatal was called */
+    bool restored; /* its next start is by an operator who knows that its store is an old copy */
     int64_t clock_skew_ms;
     int64_t stands_until_us; /* paused: nothing of it runs before */
     int64_t slept_us;        /* of its monotonic clock: the machine was asleep */

@@ -469,6 +469,35 @@ static void test_orderly_restart_keeps_all(void **state)
     scene_close(&s);
 }
 
+static mesh_fate lose_commits(void *arg, size_t from, size_t to, const struct frame *frame)
+{
+    (void)arg, (void)from, (void)to;
+    return frame->kind == FRAME_COMMIT || frame->kind == FRAME_QUERY_ANSWER ? FATE_LOSE : FATE_PASS;
+}
+
+/* A host whose links are up before it has read its store has no tickets and no fences yet: it does
+ * not answer for them. */
+static void test_starting_host_answers_nothing(void **state)
+{
+    (void)state;
+    for (size_t slow = 0; slow < 2; slow++) {
+        struct scene s;
+        scene_open(&s, SEED + slow, 3);
+        mesh_on_frame(s.m, lose_commits, NULL);
+        scene_dispatch(&s, 0, 1);
+        mesh_run(s.m, 1500); /* departed there, staged here */
+        mesh_crash(s.m, slow);
+        mesh_slow_reads(s.m, slow, 3000000);
+        mesh_on_frame(s.m, NULL, NULL);
+        mesh_start(s.m, slow);
+        mesh_run(s.m, 30000);
+        mesh_slow_reads(s.m, slow, 0);
+        mesh_assert(s.m, mesh_where(s.m, &s.agent, NULL) == 1);
+        scene_verify(&s);
+        scene_close(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -492,6 +521,7 @@ int main(void)
         cmocka_unit_test(test_sleeping_agent_moves_asleep),
         cmocka_unit_test(test_awake_agent_arrives_asleep),
         cmocka_unit_test(test_orderly_restart_keeps_all),
+        cmocka_unit_test(test_starting_host_answers_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

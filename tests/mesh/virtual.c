@@ -446,6 +446,7 @@ void mesh_free(struct mesh *m)
     for (size_t i = 0; i < m->host_count; i++) {
         mesh_crash(m, i);
         store_close(m->hosts[i].store);
+        buf_free(&m->hosts[i].rival_word);
     }
     while (m->heap_count > 0) {
         struct mesh_event e = pop(m);
@@ -505,7 +506,6 @@ static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
     }
     mesh_note(h->mesh, "%s is ready", h->name);
     h->ready = true;
-    vlink_host_up(h);
 }
 
 static void on_stopped(void *ctx)
@@ -520,6 +520,13 @@ static void on_stop_asked(void *ctx)
 {
     const struct vhost *h = ctx;
     mesh_note(h->mesh, "%s is asked to stop", h->name);
+}
+
+static void on_fatal(void *ctx, const struct gw_error *why)
+{
+    struct vhost *h = ctx;
+    mesh_note(h->mesh, "%s has to end: %s", h->name, why->text);
+    h->fatal = why->code;
 }
 
 void mesh_start(struct mesh *m, size_t host)
@@ -546,15 +553,19 @@ void mesh_start(struct mesh *m, size_t host)
         .builtins = h->builtins,
         .builtin_count = h->builtin_count,
         .limits = h->limits,
+        .restored = h->restored,
         .on_ready = on_ready,
         .on_stopped = on_stopped,
         .on_stop_asked = on_stop_asked,
+        .on_fatal = on_fatal,
     };
-    mesh_note(m, "%s starts", h->name);
+    mesh_note(m, "%s starts%s", h->name, h->restored ? ", restored" : "");
+    h->restored = false;
     if (node_new(&config, &h->env, &h->node) != GW_OK) {
         mesh_fail(m, "node_new of %s failed", h->name);
     }
     node_start(h->node);
+    vlink_host_up(h);
     gw_strs_clear(&tags);
     check_host(h);
 }
@@ -645,6 +656,69 @@ void mesh_wipe(struct mesh *m, size_t host)
     mesh_note(m, "%s loses its disk", h->name);
     store_close(h->store);
     gw_assert(store_open_memory(&h->store) == GW_OK);
+    h->restored = true; /* nothing is an old copy, too, and the operator knows */
+}
+
+size_t mesh_rivals_taken(const struct mesh *m, size_t host)
+{
+    return m->hosts[host].rivals_taken;
+}
+size_t mesh_rivals_ended(const struct mesh *m, size_t host)
+{
+    return m->hosts[host].rivals_ended;
+}
+const struct buf *mesh_rival_word(const struct mesh *m, size_t host)
+{
+    return &m->hosts[host].rival_word;
+}
+gw_err mesh_fatal(const struct mesh *m, size_t host)
+{
+    return m->hosts[host].fatal;
+}
+
+/* --- old copies --- */
+struct copying {
+    struct store_batch *batch;
+    store_table table;
+};
+
+static bool copy_row(void *arg, struct span key, struct span value)
+{
+    struct copying *c = arg;
+    store_batch_put(c->batch, c->table, key, value);
+    return true;
+}
+
+static struct store *copy_of(struct store *store)
+{
+    struct copying c = {.batch = store_batch_new()};
+    struct store *copy;
+    gw_err err;
+    gw_assert(store_open_memory(&copy) == GW_OK);
+    for (c.table = 0; c.table < TABLE_COUNT; c.table++) {
+        gw_assert(store_scan(store, &(struct store_range){.table = c.table}, copy_row, &c) ==
+                  GW_OK);
+    }
+    store_apply(copy, &c.batch, 1, &err);
+    gw_assert(err == GW_OK);
+    store_batch_free(c.batch);
+    return copy;
+}
+
+struct store *mesh_backup(struct mesh *m, size_t host)
+{
+    mesh_note(m, "%s is copied", m->hosts[host].name);
+    return copy_of(m->hosts[host].store);
+}
+
+void mesh_put_back(struct mesh *m, size_t host, struct store *backup, bool restored)
+{
+    struct vhost *h = &m->hosts[host];
+    gw_assert(!h->node);
+    mesh_note(m, "%s is given an old copy", h->name);
+    store_close(h->store);
+    h->store = copy_of(backup);
+    h->restored = restored;
 }
 
 bool mesh_alive(const struct mesh *m, size_t host)

@@ -48,6 +48,10 @@ void mesh_slow_reads(struct mesh *m, size_t host, int64_t us);
 void mesh_crash_runner(struct mesh *m, size_t host); /* when it has come up */
 void mesh_wipe(struct mesh *m,
                size_t host); /* its disk is replaced by an empty one; the host is down */
+/* What the disk of a host holds at this moment; store_close it. And back to that: the host is down;
+ * restored: its next start is with --restored. */
+struct store *mesh_backup(struct mesh *m, size_t host);
+void mesh_put_back(struct mesh *m, size_t host, struct store *backup, bool restored);
 bool mesh_alive(const struct mesh *m, size_t host);
 bool mesh_ready(const struct mesh *m, size_t host);
 struct node *mesh_node(struct mesh *m, size_t host); /* NULL while down */
@@ -70,6 +74,12 @@ void mesh_at(struct mesh *m, int64_t delay_us, void (*run)(void *arg), void (*dr
  * host is up. Its peers end their links when they have heard nothing for long enough; whom a test
  * asks is told GW_EUNREACHABLE meanwhile. */
 void mesh_pause(struct mesh *m, size_t host, int64_t ms, bool asleep);
+/* What a host has decided about second links of its peers (env->peer_rival): how many it took, and
+ * ended, and its last word to one. */
+size_t mesh_rivals_taken(const struct mesh *m, size_t host);
+size_t mesh_rivals_ended(const struct mesh *m, size_t host);
+const struct buf *mesh_rival_word(const struct mesh *m, size_t host);
+gw_err mesh_fatal(const struct mesh *m, size_t host); /* why it has asked to be ended; GW_OK: not */
 /* Set the wall clock of a host, so many ms from where it is; virtual time goes on as before. */
 void mesh_set_clock(struct mesh *m, size_t host, int64_t by_ms);
 /* Chance of the seed: [0 .. n-1], n > 0. */

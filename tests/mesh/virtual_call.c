@@ -87,6 +87,7 @@ static void run_op(struct vhost *h, const char *name, gw_value *args, gw_value *
     o->op.args = *args;
     o->op.context = *context;
     o->op.role = seed.from ? ROLE_PEER : ROLE_ADMIN;
+    o->op.peer = seed.from ? &seed.from->id : NULL;
     o->op.answer = answer;
     o->op.item = item;
     o->op.waits = seed.from || !h->mesh->impatient;

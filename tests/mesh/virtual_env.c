@@ -399,6 +399,21 @@ static void peer_drop(void *ctx, const struct host_id *id, const char *reason)
     }
 }
 
+/* There is one link a pair here: rivals are what tests make of it. */
+static void peer_rival(void *ctx, const struct host_id *id, bool take, struct buf *last_word,
+                       const char *reason)
+{
+    struct vhost *h = ctx;
+    (void)id;
+    mesh_note(h->mesh, "%s %s a second link: %s", h->name, take ? "takes" : "ends", reason);
+    h->rivals_taken += take;
+    h->rivals_ended += !take;
+    if (last_word) {
+        buf_reset(&h->rival_word);
+        buf_add(&h->rival_word, last_word->data, last_word->len);
+    }
+}
+
 void venv_init(struct vhost *h)
 {
     LIST_INIT(&h->timers);
@@ -419,6 +434,7 @@ void venv_init(struct vhost *h)
         .peer_send = peer_send,
         .peer_want = peer_want,
         .peer_drop = peer_drop,
+        .peer_rival = peer_rival,
         .runner_start = vrunner_start,
         .runner_send = vrunner_send,
         .runner_kill = vrunner_kill,

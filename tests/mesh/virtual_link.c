@@ -1,7 +1,8 @@
 /* Links of the virtual mesh: one a pair of hosts, ordered, with delay; each end learns of up and
  * down at its own time.
  *
- *     down --dial (both ready, not apart)--> up --cut--> down, dialled again after a back-off
+ *     down --dial (both run, ready or not; not apart)--> up --cut--> down, dialled again after a
+ * back-off
  *
  * What is in flight when a link ends is lost; what an end sends before it has learned of it, too. A
  * new link may come up while an end still believes in the old one: that end is told down first. */
@@ -107,7 +108,8 @@ static void tell_down(void *arg)
 
 static bool can_dial(const struct vlink *l)
 {
-    return l->wanted && !l->apart && !l->up && l->ends[0]->ready && l->ends[1]->ready;
+    return l->wanted && !l->apart && !l->up && l->ends[0]->node && l->ends[1]->node &&
+           !l->ends[0]->dying && !l->ends[1]->dying;
 }
 
 static int64_t later_of(int64_t a, int64_t b)
