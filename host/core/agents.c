@@ -437,13 +437,15 @@ void agent_quarantine(struct node *n, struct agent *a, const struct peer *other,
     }
     free(a->fault); /* nothing releases this one */
     a->fault = NULL;
-    gw_fail(&why, GW_ECORRUPT,
-            "host \"%s\" has this agent at epoch %llu, above the %llu here: this copy is "
-            "quarantined",
-            peer_label(other), (unsigned long long)epoch, (unsigned long long)a->epoch);
+    gw_fail(
+        &why, GW_ECORRUPT,
+        "host \"%s\" has this agent at epoch %llu, this copy is of epoch %llu: it is quarantined",
+        peer_label(other), (unsigned long long)epoch, (unsigned long long)a->epoch);
     log_error("agent.quarantined", "agent=%s %s", gw_id_text(&a->id, id), why.text);
     struct store_batch *batch = store_batch_new();
     agent_put_row(batch, a, AGENT_QUARANTINED, a->pending, NULL);
+    location_write(batch, &a->id, epoch, other);
+    location_know(n, &a->id, epoch, peer_intern(n, &other->id), false, true);
     event_put(n, batch,
               &(struct event){.kind = "agent.quarantined",
                               .agent = &a->id,

@@ -341,6 +341,7 @@ struct peer {
     bool talked;           /* a frame was exchanged since it was told where this store stands */
     uint64_t told;         /* number that it was told */
     bool answered;         /* restored.c: it has said what it knows */
+    bool unasked;          /* ... it could not be reached then: it is asked when it can */
     struct {               /* rivals.c: a second link in its name */
         bool there, probed, taken;
         struct node *node;
@@ -408,8 +409,9 @@ struct node {
         uint64_t restored; /* boot at which the operator said last that this is an old copy; 0 */
         uint8_t here[INSTANCE_BYTES], machine[INSTANCE_BYTES]; /* this machine; that of the row */
         bool has_machine;
-        bool due;   /* peers are told at the end of this turn */
-        bool dirty; /* of some peer heard_dirty is set */
+        bool talked; /* of some peer `talked` is set */
+        bool due;    /* peers are told at the end of this turn */
+        bool dirty;  /* of some peer heard_dirty is set */
     } standing;
     held_state held;
     struct standing proof;              /* HELD_STALE: what shows it */
@@ -880,6 +882,7 @@ void standing_rise(struct node *n, uint64_t above, struct store_batch *batch);
 /* Number the batch, and add what was heard of peers. 0: it counts nothing. */
 uint64_t standing_number(struct node *n, struct store_batch *batch);
 void standing_durable(struct node *n, uint64_t number);
+void standing_undone(struct node *n); /* a batch was rolled back */
 /* Its members of HELLO. */
 gw_err standing_to_hello(struct node *n, gw_value *about) GW_MUST_USE;
 /* A HELLO came: is that store what is remembered, or later? Sets p->held; answers a stale one. */
@@ -917,6 +920,8 @@ void rivals_free(struct node *n);
 /* ---- restored.c ---- */
 void restored_begin(struct node *n);                 /* ready, HELD_RESTORED */
 void restored_hello(struct node *n, struct peer *p); /* a peer can be asked */
+void restored_row(struct node *n, struct span key);  /* "unasked:ID" of TABLE_META */
+void restored_housekeeping(struct node *n);
 void restored_free(struct node *n);
 
 /* ---- locations.c ---- */
@@ -928,6 +933,8 @@ void location_know(struct node *n, const gw_id *id, uint64_t epoch, struct peer 
 /* Write the row; location_know follows when the batch is durable. */
 void location_write(struct store_batch *batch, const gw_id *id, uint64_t epoch,
                     const struct peer *host);
+/* Whether the living copy of a quarantined agent is elsewhere, at its epoch or above. */
+bool location_has_other(struct node *n, const struct agent *a);
 /* The same of an agent that has ended. */
 void location_write_end(struct node *n, struct store_batch *batch, const gw_id *id, uint64_t epoch,
                         const struct peer *host);

@@ -117,6 +117,13 @@ void location_write_end(struct node *n, struct store_batch *batch, const gw_id *
     write_row(batch, id, epoch, host, true, node_now_ms(n));
 }
 
+bool location_has_other(struct node *n, const struct agent *a)
+{
+    const struct location *l = location_find(n, &a->id);
+    return a->status == AGENT_QUARANTINED && !a->fault && l && l->epoch >= a->epoch &&
+           !l->host->self;
+}
+
 void location_boot_row(struct node *n, struct span key, struct span value)
 {
     struct mp m = mp_over(value);
@@ -342,9 +349,7 @@ static void met(void *arg, gw_err err, const struct frame *f)
         value_unpack(&m, &about) == GW_OK &&
         host_id_parse(gw_map_str(&about, "host_id", ""), &host) == GW_OK &&
         host_id_equal(&host, &t.other->id) && gw_map_int(&about, "epoch", 0) > (int64_t)a->epoch) {
-        uint64_t epoch = (uint64_t)gw_map_int(&about, "epoch", 0);
-        agent_quarantine(t.n, a, t.other, epoch);
-        location_know(t.n, &t.agent, epoch, t.other, false, false);
+        agent_quarantine(t.n, a, t.other, (uint64_t)gw_map_int(&about, "epoch", 0));
     }
     gw_value_free(&about);
 }

@@ -62,6 +62,8 @@ static void committed(void *arg, gw_err err)
     n->metrics.rollbacks += err != GW_OK;
     if (err == GW_OK && p->number > 0) {
         standing_durable(n, p->number); /* before what `done` sends to others */
+    } else if (err != GW_OK) {
+        standing_undone(n);
     }
     histogram_add(&n->metrics.commit, node_turn_us(n) - p->submitted_us);
     if (p->done) {

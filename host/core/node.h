@@ -26,8 +26,8 @@
  * - runners.c: processes that run handlers; builtins.c: types that run in the host itself
  * - stuck.c: handlers that do not end
  * - peers.c: hello, members, requests to peers; select.c: which hosts a selector names
- * - standing.c, held.c: old copies of the store; rivals.c: copies that run; restored.c: what becomes of the
- * agents in one
+ * - standing.c, held.c: old copies of the store; rivals.c: copies that run; restored.c: what
+ * becomes of the agents in one
  * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere
  * - list.c: answers of listing operations; events.c: event log and agents' log lines
  * - metrics.c: counts and latencies */

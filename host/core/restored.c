@@ -10,18 +10,23 @@
  *   - it was staged here, and its source had committed: ours becomes active.
  * Nobody does: ours goes on. Whoever goes on has an epoch above all that is known, and numbers its
  * messages above all that it can have given since. Until then the row "restoring" brings a start
- * back to here; what was written already is then written once more, with a higher epoch. */
+ * back to here; what was written already is then written once more, with a higher epoch. Who
+ * could not be asked is asked when it can: if it has an agent that ours does not exceed, ours gives
+ * way, although it ran. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "host/core/handoff.h"
+#include "host/core/sleepers.h"
 
-#define WAIT_MS   10000 /* for peers that cannot be reached */
-#define ANSWER_MS 3000
-#define TRIES     3
-#define RETRY_MS  1000 /* the store is full */
-#define AT_ONCE   64   /* agents in one transaction */
+#define WAIT_MS     10000 /* for peers that cannot be reached */
+#define ANSWER_MS   3000
+#define TRIES       3
+#define RETRY_MS    1000 /* the store is full */
+#define AT_ONCE     64   /* agents in one transaction */
+#define UNASKED     "unasked:"
+#define UNASKED_KEY (sizeof UNASKED - 1 + HOST_ID_BYTES)
 
 struct one {
     gw_id id;
@@ -37,8 +42,9 @@ struct restoring {
     struct env_timer *timer;
     struct one *ones; /* by id */
     size_t count, cap;
-    size_t asking; /* questions that are open */
-    bool late;     /* who has not answered by now is not waited for */
+    size_t asking;     /* questions that are open */
+    bool late;         /* who has not answered by now is not waited for */
+    struct peer *only; /* the agents run, and this one could not be asked before */
     bool writing;
     size_t done, ready; /* of ones: written; written when the transaction is durable */
 };
@@ -158,15 +164,19 @@ static void ask(struct question *q)
     peer_request_linked(g->n, q->p, stream, &frame, ANSWER_MS, answered, q);
 }
 
-void restored_hello(struct node *n, struct peer *p)
+static void ask_peer(struct restoring *g, struct peer *p)
 {
-    struct restoring *g = n->restoring;
-    if (!g || g->writing || p->answered || p->held == HELD_STALE) {
-        return;
-    }
     struct question *q = xcalloc(1, sizeof *q);
     *q = (struct question){.g = g, .p = p};
     ask(q);
+}
+
+void restored_hello(struct node *n, struct peer *p)
+{
+    struct restoring *g = n->restoring;
+    if (g && !g->writing && !p->answered && p->held != HELD_STALE) {
+        ask_peer(g, p);
+    }
 }
 
 static bool all_answered(const struct node *n)
@@ -361,6 +371,25 @@ static uint64_t marks_of(const struct one *o, const struct storage_row *rows, si
     return most;
 }
 
+/* Who could not be asked may have an agent at the epoch that ours got. */
+static struct span unasked_key(const struct peer *p, uint8_t raw[UNASKED_KEY])
+{
+    memcpy(raw, UNASKED, sizeof UNASKED - 1);
+    memcpy(raw + sizeof UNASKED - 1, p->id.b, HOST_ID_BYTES);
+    return (struct span){raw, UNASKED_KEY};
+}
+
+static void put_unasked(struct node *n, struct store_batch *batch)
+{
+    for (struct peer *p = n->peers; p; p = p->hh.next) {
+        uint8_t raw[UNASKED_KEY];
+        if (!p->self && p->url[0] && !p->answered) {
+            p->unasked = true;
+            store_batch_put(batch, TABLE_META, unasked_key(p, raw), (struct span){0});
+        }
+    }
+}
+
 static void have_streams(void *arg, gw_err err, const struct storage_row *rows, size_t count)
 {
     struct restoring *g = arg;
@@ -378,6 +407,7 @@ static void have_streams(void *arg, gw_err err, const struct storage_row *rows, 
     }
     if (g->ready == g->count) {
         store_batch_del(batch, TABLE_META, (struct span){(const uint8_t *)"restoring", 9});
+        put_unasked(n, batch);
     }
     node_commit(n, batch, POINT_RESTORED, written, g);
 }
@@ -400,9 +430,73 @@ static void write_some(struct restoring *g)
 
 /* ---- life ---- */
 
+static void late_answer(struct restoring *g)
+{
+    struct node *n = g->n;
+    struct peer *p = g->only;
+    bool all = p->answered;
+    for (size_t i = 0; i < g->count && all; i++) {
+        const struct one *o = &g->ones[i];
+        struct agent *a = o->there && !o->disposed ? agent_find(n, &o->id) : NULL;
+        if (!a || o->known < a->epoch || a->epoch != o->epoch) {
+            continue;
+        }
+        if (a->move) {
+            all = false; /* it is asked again */
+        } else {
+            agent_quarantine(n, a, o->host, o->known); /* of two at one epoch ours */
+        }
+    }
+    restored_free(n);
+    if (all) {
+        uint8_t raw[UNASKED_KEY];
+        struct store_batch *batch = store_batch_new();
+        store_batch_del(batch, TABLE_META, unasked_key(p, raw));
+        p->unasked = false;
+        node_commit(n, batch, NULL, NULL);
+    }
+    p->answered = false;
+}
+
+static void ask_late(struct node *n, struct peer *p)
+{
+    struct restoring *g = xcalloc(1, sizeof *g);
+    g->n = n;
+    g->only = p;
+    n->restoring = g;
+    gather(g);
+    for (size_t i = 0; i < sleepers_count(n); i++) {
+        struct sleeper_view s = sleepers_at(n, i);
+        add(g, s.id, s.epoch, false, false);
+    }
+    qsort(g->ones, g->count, sizeof *g->ones, by_id);
+    p->answered = false;
+    ask_peer(g, p);
+}
+
+void restored_housekeeping(struct node *n)
+{
+    for (struct peer *p = n->peers; p && !n->restoring; p = p->hh.next) {
+        if (p->unasked && p->up) {
+            ask_late(n, p);
+        }
+    }
+}
+
+void restored_row(struct node *n, struct span key)
+{
+    struct host_id id;
+    if (key.n == UNASKED_KEY && memcmp(key.p, UNASKED, sizeof UNASKED - 1) == 0) {
+        memcpy(id.b, key.p + key.n - HOST_ID_BYTES, HOST_ID_BYTES);
+        peer_intern(n, &id)->unasked = true;
+    }
+}
+
 static void go_on(struct restoring *g)
 {
-    if (g->asking == 0 && !g->writing && (g->late || all_answered(g->n))) {
+    if (g->only && g->asking == 0) {
+        late_answer(g);
+    } else if (g->asking == 0 && !g->writing && (g->late || all_answered(g->n))) {
         g->writing = true;
         write_some(g);
     }

@@ -467,10 +467,8 @@ static void route_elsewhere(struct route *r)
  * one. */
 static bool lives_elsewhere(const struct route *r, const struct agent *a)
 {
-    const struct location *l = location_find(r->n, &a->id);
     const char *op = r->call->op->name;
-    return l && l->epoch > a->epoch && !l->host->self && strcmp(op, "show") != 0 &&
-           strcmp(op, "dispose") != 0;
+    return location_has_other(r->n, a) && strcmp(op, "show") != 0 && strcmp(op, "dispose") != 0;
 }
 
 static void route_step(struct route *r)
@@ -486,7 +484,7 @@ static void route_step(struct route *r)
         route_fail(r, &why);
         return;
     }
-    if (a && a->status == AGENT_QUARANTINED && lives_elsewhere(r, a)) {
+    if (a && lives_elsewhere(r, a)) {
         r->id = a->id;
         r->has_id = true;
         route_elsewhere(r);

@@ -436,9 +436,13 @@ static void end_prepare(struct work *w, const struct run_result *r, struct store
     struct agent *a = w->agent;
     w->point = POINT_DISPOSE;
     (void)r;
-    watches_end(w, batch);
-    agent_end_rows(batch, &a->id, a->epoch); /* what it told others is still delivered */
-    location_write_end(n, batch, &a->id, a->epoch, n->self);
+    if (location_has_other(n, a)) { /* a mere copy: nothing has ended */
+        agent_delete_rows(batch, &a->id, a->epoch);
+    } else {
+        watches_end(w, batch);
+        agent_end_rows(batch, &a->id, a->epoch); /* what it told others is still delivered */
+        location_write_end(n, batch, &a->id, a->epoch, n->self);
+    }
     event_put(n, batch,
               &(struct event){.kind = "agent.dispose", .agent = &a->id, .type = a->type->name});
 }
@@ -463,11 +467,14 @@ static void end_done(struct work *w, gw_err err, const struct run_result *r,
     }
     if (err == GW_OK) {
         struct gw_error gone;
-        gw_fail(&gone, GW_EDISPOSED, "the agent was disposed");
+        bool copy = location_has_other(n, a);
+        gw_fail(&gone, GW_EDISPOSED, copy ? "this copy was removed" : "the agent was disposed");
         agent_set_status(n, a, AGENT_DISPOSED);
-        location_know(n, &id, epoch, n->self, true, true);
-        location_tell_home(n, &id, epoch, a->home, true);
-        topics_ended(n, &id);
+        if (!copy) {
+            location_know(n, &id, epoch, n->self, true, true);
+            location_tell_home(n, &id, epoch, a->home, true);
+            topics_ended(n, &id);
+        }
         agent_discard(n, a, &gone);
     }
     lifecycle_end(w, err, why, &id, epoch, "disposed");

@@ -202,6 +202,8 @@ void standing_boot_row(struct node *n, struct span key, struct span value)
         n->standing.restored = load_u64(value.p);
     } else if (span_is(key, "restoring") && n->held == HELD_NOT) {
         n->held = HELD_RESTORED;
+    } else {
+        restored_row(n, key);
     }
 }
 
@@ -324,9 +326,19 @@ static void turn_end(void *arg)
 void standing_durable(struct node *n, uint64_t number)
 {
     n->standing.durable = number; /* completions come in the order of submission */
-    if (!n->standing.due && n->ready && !n->ended) {
+    if (n->standing.talked && !n->standing.due && n->ready && !n->ended) {
         n->standing.due = true;
         n->env->defer(n->env->ctx, turn_end, n);
+    }
+}
+
+/* What it said of peers may be among what was lost with it. */
+void standing_undone(struct node *n)
+{
+    for (struct peer *p = n->peers; p; p = p->hh.next) {
+        if (p->heard.boot > 0) {
+            p->heard_dirty = n->standing.dirty = true;
+        }
     }
 }
 
@@ -348,7 +360,7 @@ void standing_tell(struct node *n, struct peer *p)
 
 void standing_talk(struct node *n, struct peer *p)
 {
-    p->talked = true;
+    p->talked = n->standing.talked = true;
     if (p->told < n->standing.durable && !n->standing.due && n->ready) {
         n->standing.due = true;
         n->env->defer(n->env->ctx, turn_end, n);
@@ -364,6 +376,8 @@ void standing_housekeeping(struct node *n)
         standing_tell(n, p);
         p->talked = false;
     }
+    n->standing.talked = false;
+    restored_housekeeping(n);
     if (n->standing.dirty) {
         struct store_batch *batch = store_batch_new();
         put_memory(n, batch);

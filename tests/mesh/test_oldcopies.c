@@ -176,6 +176,12 @@ static void test_old_store_is_noticed(void **state)
         mesh_assert(s.m, mesh_count(s.m, 0, &s.a) == 4);
         assert_int_equal(add(s.m, 0, &s.b), GW_OK);
         assert_int_equal(mesh_move(s.m, 2, &s.b, 2), GW_OK);
+        mesh_must(s.m, 0, NULL, "dispose", "{'agent': '%s'}", s.at); /* the copy */
+        mesh_run(s.m, 1000);
+        mesh_assert(s.m, mesh_count(s.m, 0, &s.a) == 4 && mesh_count(s.m, 2, &s.a) == 4);
+        mesh_crash(s.m, 0);
+        mesh_start_all(s.m);
+        mesh_assert(s.m, mesh_count(s.m, 0, &s.a) == 4);
         close_set(&s);
     }
 }
@@ -305,6 +311,39 @@ static void test_alone(void **state)
     mesh_part(s.m, 0, 2, false);
     expect_whole(&s);
     close_set(&s);
+}
+
+/* Who has an agent cannot be reached while the old copy is restored: both run, until they meet. */
+static void test_owner_out_of_reach(void **state)
+{
+    (void)state;
+    for (int restarted = 0; restarted < 2; restarted++) {
+        struct set s;
+        uint64_t epoch;
+        open_set(&s, 45, 3);
+        must_add(s.m, 0, &s.a);
+        make_backup(&s, 0, 46);
+        assert_int_equal(mesh_move(s.m, 0, &s.a, 1), GW_OK);
+        must_add(s.m, 1, &s.a);
+        mesh_run(s.m, 2000);
+        mesh_crash(s.m, 0);
+        mesh_part(s.m, 0, 1, true);
+        mesh_part(s.m, 1, 2, true);
+        put_back(&s, 0, true);
+        wait_for(s.m, 0, "restored");
+        wait_for(s.m, 0, "ok");
+        must_add(s.m, 0, &s.a);
+        if (restarted) {
+            mesh_crash(s.m, 0);
+            mesh_start(s.m, 0);
+            mesh_run(s.m, 1000);
+        }
+        expect_whole(&s);
+        mesh_assert(s.m, mesh_where(s.m, &s.a, &epoch) == 1 && epoch == 2);
+        mesh_assert(s.m, mesh_where(s.m, &s.b, NULL) == 0);
+        mesh_assert(s.m, mesh_count(s.m, 0, &s.a) == 2 && mesh_count(s.m, 2, &s.a) == 2);
+        close_set(&s);
+    }
 }
 
 static void test_both_restored(void **state)
@@ -638,6 +677,7 @@ int main(void)
         cmocka_unit_test(test_streams_go_on),
         cmocka_unit_test(test_twice_from_the_same_copy),
         cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_owner_out_of_reach),
         cmocka_unit_test(test_both_restored),
         cmocka_unit_test(test_staged_in_the_copy),
         cmocka_unit_test(test_restoring_is_broken_off),
