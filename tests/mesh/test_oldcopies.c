@@ -12,6 +12,7 @@
 #include "protocol/base/mp.h"
 #include "protocol/frame.h"
 #include "tests/mesh/actor.h"
+#include "tests/mesh/trap.h"
 
 struct set { /* A and B at h0, C at h1 */
     struct mesh *m;
@@ -432,43 +433,27 @@ static void test_staged_in_the_copy(void **state)
 
 /* Each commit of the restored host, and of its first moments, fails or is the last of its process.
  */
-struct breaking {
-    size_t at, seen;
-    commit_fate fate;
-    bool fired;
-};
-static commit_fate break_commit(void *arg, size_t host)
-{
-    struct breaking *b = arg;
-    if (host == 0 && !b->fired && b->seen++ == b->at) {
-        b->fired = true;
-        return b->fate;
-    }
-    return COMMIT_PASS;
-}
-
 static void test_restoring_is_broken_off(void **state)
 {
-    static const commit_fate fates[] = {COMMIT_CRASH_BEFORE, COMMIT_CRASH_AFTER};
+    static const commit_fate fates[] = {COMMIT_CRASH_BEFORE, COMMIT_CRASH_AFTER, COMMIT_FAIL};
     (void)state;
-    for (size_t f = 0; f < 2; f++) {
-        struct breaking b = {.fired = true};
-        for (size_t k = 0; k < 30 && b.fired; k++) {
+    for (size_t f = 0; f < 3; f++) {
+        struct trap t = {.fired = true};
+        for (size_t k = f == 2; k < 30 && t.fired;
+             k++) { /* a start whose first commit fails ends */
             struct set s;
             open_set(&s, 71 + k, 3);
             make_backup(&s, 0, k);
             relay(s.m, 0, s.at, s.ct, 2);
             assert_int_equal(mesh_move(s.m, 0, &s.b, 1), GW_OK);
             mesh_run(s.m, 2000);
-            b = (struct breaking){.at = k, .fate = fates[f]};
-            mesh_on_commit(s.m, break_commit, &b);
+            mesh_crash(s.m, 0);
+            t = (struct trap){.k = k, .fate = fates[f]};
+            trap_arm(&t, s.m);
             put_back(&s, 0, true);
             mesh_run(s.m, 5000);
-            if (!mesh_alive(s.m, 0)) {
-                if (k == 0 && f == 0) {
-                    mesh_put_back(s.m, 0, s.backup, true); /* nothing is known of the operator */
-                }
-                mesh_start(s.m, 0);
+            if (f == 0 && k == 0) { /* nothing is known of the word of the operator */
+                restart_restored(&s, 0);
             }
             wait_for(s.m, 0, "ok");
             mesh_on_commit(s.m, NULL, NULL);
@@ -478,7 +463,7 @@ static void test_restoring_is_broken_off(void **state)
             mesh_assert(s.m, mesh_count(s.m, 2, &s.c) == 4);
             close_set(&s);
         }
-        assert_false(b.fired); /* all were reached */
+        assert_false(t.fired); /* all were reached */
     }
 }
 
@@ -488,24 +473,19 @@ static void test_a_crash_is_no_old_copy(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 25; seed++) {
         struct set s;
-        struct breaking b = {.at = seed * 2, .fate = COMMIT_CRASH_BEFORE + seed % 2};
         open_set(&s, 100 + seed, 3);
-        mesh_on_commit(s.m, break_commit, &b);
-        for (int i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 4; i++) {
+            struct trap t = {
+                .k = seed / 2 + i * 3, .host = i % 3, .fate = COMMIT_CRASH_BEFORE + seed % 2};
+            trap_arm(&t, s.m);
             struct mesh_call *call =
-                mesh_ask(s.m, 1, "dispatch", "{'agent': '%s', 'to': 'h%d'}", s.at, i % 3);
+                mesh_ask(s.m, 1, "dispatch", "{'agent': '%s', 'to': 'h%zu'}", s.at, i % 3);
             (void)add(s.m, 1, &s.b);
             (void)mesh_wait(s.m, call, 3000);
             mesh_call_free(call);
-            mesh_crash(s.m, mesh_random(s.m, 3));
-            for (size_t h = 0; h < 3; h++) {
-                if (!mesh_alive(s.m, h)) {
-                    mesh_start(s.m, h);
-                }
-            }
-            mesh_run(s.m, 1000);
-            b.at += 5;
-            b.fired = false;
+            mesh_run(s.m, 2000);
+            mesh_crash(s.m, (seed + i) % 3);
+            mesh_heal(s.m);
         }
         expect_whole(&s);
         for (size_t i = 0; i < 3; i++) {
@@ -669,6 +649,38 @@ static void test_hostile_frames(void **state)
     close_set(&s);
 }
 
+static void test_hostile_hello(void **state)
+{
+    struct set s;
+    struct listening l = {0};
+    (void)state;
+    open_set(&s, 97, 2);
+    mesh_on_frame(s.m, listen, &l);
+    mesh_cut(s.m, 0, 1);
+    mesh_run(s.m, 5000);
+    mesh_on_frame(s.m, NULL, NULL);
+    for (int i = 0; i < 300; i++) {
+        struct buf frame = {0};
+        size_t at = frame_begin(&frame, FRAME_HELLO, 0, 3);
+        size_t from = frame.len;
+        buf_add(&frame, l.hello.data, l.hello.len);
+        for (size_t flips = mesh_random(s.m, 4); flips-- > 0;) {
+            frame.data[from + mesh_random(s.m, l.hello.len)] = (uint8_t)mesh_random(s.m, 256);
+        }
+        frame_end(&frame, at);
+        mesh_inject(s.m, 0, 1, &frame);
+        buf_free(&frame);
+        mesh_run(s.m, mesh_random(s.m, 100));
+    }
+    mesh_run(s.m, 70000); /* a peer that was dropped is dialled again */
+    mesh_crash(s.m, 0);
+    mesh_start_all(s.m);
+    mesh_run(s.m, 2000);
+    mesh_assert(s.m, stands(s.m, 1, "ok"));
+    buf_free(&l.hello);
+    close_set(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -686,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_forged_verdict),
         cmocka_unit_test(test_second_links),
         cmocka_unit_test(test_hostile_frames),
+        cmocka_unit_test(test_hostile_hello),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
