@@ -217,7 +217,8 @@ gw_err move_in_take(struct ticket_in *t, const struct ticket *ticket, size_t i, 
 /* Let the runner decode the state, on the other core, while the disk writes. */
 void move_in_probe(struct move_in *m, struct span parts);
 void move_in_put_arrived(struct move_in *m, struct store_batch *batch);
-/* Its rows go, and what the runner has of it. */
+/* Its rows go, and what the runner has of it. `gone` NULL: who submits the batch tries it again
+ * itself. */
 void move_in_put_dropped(struct move_in *m, struct leftovers *gone, struct store_batch *batch);
 struct agent *move_in_arrive(struct move_in *m);
 /* Out of its ticket; what is still being probed is freed when that ends. */

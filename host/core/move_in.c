@@ -235,7 +235,11 @@ void move_in_put_dropped(struct move_in *m, struct leftovers *gone, struct store
 {
     struct node *n = m->t->node;
     struct type *t = type_find(n, m->row.type);
-    leftovers_agent(gone, &m->agent, m->epoch, batch);
+    if (gone) {
+        leftovers_agent(gone, &m->agent, m->epoch, batch);
+    } else {
+        agent_delete_rows(batch, &m->agent, m->epoch);
+    }
     event_put(n, batch,
               &(struct event){.kind = "transfer.dropped",
                               .agent = &m->agent,

@@ -257,7 +257,7 @@ static void put_staged(struct node *n, struct one *o, struct move_in *m, uint64_
         return; /* not committed, as far as is known: QUERY goes on */
     }
     if (goes_elsewhere(o)) {
-        move_in_put_dropped(m, batch);
+        move_in_put_dropped(m, NULL, batch);
         return;
     }
     agent_move_rows(batch, &m->agent, m->epoch, above);
@@ -453,7 +453,7 @@ static void late_answer(struct restoring *g)
         struct store_batch *batch = store_batch_new();
         store_batch_del(batch, TABLE_META, unasked_key(p, raw));
         p->unasked = false;
-        node_commit(n, batch, NULL, NULL);
+        node_commit(n, batch, POINT_RESTORED_LATE, NULL, NULL);
     }
     p->answered = false;
 }

@@ -66,7 +66,7 @@ struct vhost {
     struct node *node; /* NULL: down */
     uint64_t life;     /* +1 at each start and crash */
     bool ready, stopped, dying;
-    bool start_spoilt; /* a fault hit a commit of its start: that may fail */
+    bool start_spoilt;                 /* a fault hit a commit of its start: that may fail */
     size_t rivals_taken, rivals_ended; /* env->peer_rival */
     struct buf rival_word;
     gw_err fatal;  /* on_fatal was called */
