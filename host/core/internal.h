@@ -949,6 +949,9 @@ void location_frame(struct node *n, struct peer *p, const struct frame *f); /* L
 void locations_link_up(struct node *n, struct peer *p);
 /* The host that the location names answered that the agent is not there. */
 void location_doubt(struct node *n, const gw_id *id);
+/* A host is said to have a higher epoch of an agent that is here, too: ask that host itself before
+ * anything is done to the copy here, which is quarantined if it is true. */
+void location_meet(struct node *n, struct peer *other, const gw_id *agent);
 /* Ask one host (operation `locate`); `agent` as people type it. on_answer once, with its REPLY. */
 void location_ask(struct node *n, struct peer *p, const char *agent,
                   void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg);

@@ -354,8 +354,7 @@ static void met(void *arg, gw_err err, const struct frame *f)
     gw_value_free(&about);
 }
 
-/* Ask that host itself before anything is done to the copy here. */
-static void meet(struct node *n, struct peer *other, const gw_id *agent)
+void location_meet(struct node *n, struct peer *other, const gw_id *agent)
 {
     char id[GW_ID_TEXT];
     struct meeting *t = xcalloc(1, sizeof *t);
@@ -454,7 +453,7 @@ static void take_entry(struct node *n, struct peer *p, const struct entry *e,
     struct peer *host = peer_find(n, &e->host);
     if (a && e->epoch > a->epoch && !e->disposed) {
         if (host && host->up && !host->self) {
-            meet(n, host, &e->id); /* two copies (H8) */
+            location_meet(n, host, &e->id); /* two copies (H8) */
         }
     } else if (a || host != p) {
         if (a && host == p && e->epoch < a->epoch) {

@@ -65,6 +65,15 @@ gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t st
         return gw_fail(why, GW_EREFUSED, "the agent is known here at epoch %llu, not below %llu",
                        (unsigned long long)fence, (unsigned long long)e->epoch);
     }
+    const struct agent *here = agent_find(n, &e->agent);
+    if (here && !BROKEN(2)) { /* an older copy: the two have not met so far (H8) */
+        struct peer *from = peer_find(n, &t->from);
+        if (from && from->up) {
+            location_meet(n, from, &e->agent);
+        }
+        return gw_fail(why, GW_ECONFLICT, "host \"%s\" has a copy of the agent at epoch %llu",
+                       n->name, (unsigned long long)here->epoch);
+    }
     struct move_in *other = move_in_find(n, &e->agent);
     if (other) { /* H2: ask about the one that is held */
         if (other->t->phase == IN_STAGED) {
@@ -104,6 +113,9 @@ static gw_err check_payload(const struct node *n, const struct ticket *ticket,
     }
     if (pay->mode == HANDOFF_CLONE && ticket->agent_count > 1) {
         return gw_fail(why, GW_ENOT_SUPPORTED, "a clone comes under a ticket of its own");
+    }
+    if (pay->mode == HANDOFF_CLONE && e->epoch != 1) {
+        return gw_fail(why, GW_EDECODE, "a clone begins at epoch 1");
     }
     if (handoff_store(NULL, pay, &e->agent, e->epoch, 0) != GW_OK) {
         return gw_fail(why, GW_EDECODE, "the payload holds rows that are none");

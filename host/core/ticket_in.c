@@ -346,7 +346,8 @@ static void answer_late(struct node *n, struct peer *p, uint64_t stream,
     buf_free(&unknown);
 }
 
-/* Which of the staged ones it names. H1: ticket, agent and epoch must be those. */
+/* Which of the staged ones it names. H1: ticket, agent and epoch must be those. One that an
+ * operator has brought back here meanwhile stays as it is: the other is its source's to keep. */
 static void match(struct ticket_in *t, const struct ticket_note *note)
 {
     struct move_in *m;
@@ -357,7 +358,8 @@ static void match(struct ticket_in *t, const struct ticket_note *note)
     t->unknown_count = 0;
     for (size_t i = 0; i < note->n; i++) {
         m = move_in_find(t->node, &note->agents[i].agent);
-        if (m && m->t == t && m->epoch == note->agents[i].epoch) {
+        bool staged = m && m->t == t && m->epoch == note->agents[i].epoch;
+        if (staged && (BROKEN(2) || !agent_find(t->node, &m->agent))) {
             m->dropping = false;
         } else if (agent_fence(t->node, &note->agents[i].agent) < note->agents[i].epoch) {
             put_unknown(&t->unknown, &t->unknown_count, &note->agents[i].agent,

@@ -392,14 +392,30 @@ void play_close(struct play *p)
 }
 
 /* --- the end --- */
+/* Whatever it was told before may put it to sleep once more. */
+static void read_history(struct play *p, const gw_id *agent, gw_value *ret)
+{
+    char id[GW_ID_TEXT];
+    gw_err err = GW_EINACTIVE;
+    (void)gw_id_text(agent, id);
+    for (size_t i = 0; i < 30; i++) {
+        err = mesh_op(p->m, 0, ret, "send", "{'agent': '%s', 'method': 'history'}", id);
+        if (err == GW_OK) {
+            return;
+        }
+        (void)mesh_op(p->m, 0, NULL, "activate", "{'agent': '%s'}", id);
+        mesh_run(p->m, 500);
+    }
+    mesh_fail(p->m, "agent %s does not tell its history: %s", id, gw_err_name(err));
+}
+
 static size_t count_lines(struct play *p, const struct sent *s)
 {
-    char mark[32], id[GW_ID_TEXT];
+    char mark[32];
     gw_value v = gw_nil();
     size_t n = 0;
     snprintf(mark, sizeof mark, "#%lld", (long long)s->number);
-    mesh_must(p->m, 0, &v, "send", "{'agent': '%s', 'method': 'history'}",
-              gw_id_text(&p->cast.agents[s->to], id));
+    read_history(p, &p->cast.agents[s->to], &v);
     const gw_value *log = gw_map_get(gw_map_get(&v, "reply"), "log");
     for (size_t i = 0; cast_item(log, i); i++) {
         n += strcmp(cast_text(log, i), mark) == 0;
@@ -435,8 +451,8 @@ void play_expect_whole(struct play *p)
     mesh_expect_whole(p->m);
     for (size_t i = 0; i < p->cast.agent_count; i++) {
         if (here(p, i)) {
-            mesh_must(p->m, i % p->hosts, NULL, "activate", "{'agent': '%s'}",
-                      gw_id_text(&p->cast.agents[i], id));
+            (void)mesh_op(p->m, i % p->hosts, NULL, "activate", "{'agent': '%s'}",
+                          gw_id_text(&p->cast.agents[i], id));
         }
     }
     mesh_run(p->m, 2000);

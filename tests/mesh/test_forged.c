@@ -545,8 +545,8 @@ static void test_forged_locate(void **state)
     scene_close(&s);
 }
 
-/* --- homes that are nowhere --- */
-static void payload_of(const struct host_id *home, struct buf *ret)
+/* --- what a member signs for --- */
+static void payload_of(const struct host_id *home, bool clone, struct buf *ret)
 {
     static const uint8_t zeros[20];
     struct buf row = {0};
@@ -565,14 +565,14 @@ static void payload_of(const struct host_id *home, struct buf *ret)
     mp_uint(&row, 0);
     mp_bin(&row, NULL, 0);
     mp_array(ret, 3);
-    mp_uint(ret, 0); /* a move */
+    mp_uint(ret, clone);
     mp_span(ret, buf_span(&row));
     mp_map(ret, 0);
     buf_free(&row);
 }
 
-struct answers {
-    size_t staged, refused;
+struct answers { /* RECEIPTs of a host for h2 */
+    size_t at, staged, refused;
 };
 static mesh_fate count_answers(void *arg, size_t from, size_t to, const struct frame *frame)
 {
@@ -581,7 +581,7 @@ static mesh_fate count_answers(void *arg, size_t from, size_t to, const struct f
     struct span body;
     uint8_t signature[64];
     size_t refused = 0;
-    if (frame->kind == FRAME_RECEIPT && from == 1 && to == 2 && mp_skip_n(&m, 3) == GW_OK &&
+    if (frame->kind == FRAME_RECEIPT && from == a->at && to == 2 && mp_skip_n(&m, 3) == GW_OK &&
         mp_read_bin(&m, &body) == GW_OK &&
         mp_read_fixed(&m, signature, sizeof signature) == GW_OK &&
         mp_read_array(&m, &refused) == GW_OK) {
@@ -591,29 +591,30 @@ static mesh_fate count_answers(void *arg, size_t from, size_t to, const struct f
     return FATE_PASS;
 }
 
-/* Ticket number i of h2 for h1, of an agent whose home is a host that nobody has heard of. */
-static void stage_stranger(struct mesh *m, uint8_t i)
+/* A ticket of h2: one agent, one payload. */
+static void stage_as_h2(struct mesh *m, size_t to, const gw_id *id, const gw_id *agent,
+                        uint64_t epoch, const struct host_id *home, bool clone)
 {
-    struct ticket_agent agent = {.epoch = 2, .type = "tally", .version = 1};
-    struct ticket ticket = {
-        .from = mesh_host_id(m, 2), .to = mesh_host_id(m, 1), .agents = &agent, .agent_count = 1};
-    struct host_id home = {{i, 1, 2, 3}};
+    struct ticket_agent one = {.agent = *agent, .epoch = epoch, .type = "tally", .version = 1};
+    struct ticket ticket = {.id = *id,
+                            .from = mesh_host_id(m, 2),
+                            .to = mesh_host_id(m, to),
+                            .agents = &one,
+                            .agent_count = 1};
     struct buf plain = {0}, body = {0}, sealed = {0}, frame = {0};
     uint8_t signature[64];
-    agent.agent.b[0] = ticket.id.b[0] = 0x7f;
-    agent.agent.b[15] = ticket.id.b[15] = i;
-    payload_of(&home, &plain);
+    payload_of(home, clone, &plain);
     struct span span = buf_span(&plain);
     assert_int_equal(ticket_seal(&ticket, &span, mesh_host_key(m, 2),
-                                 mesh_host_key(m, 1)->public_key, &body, signature, &sealed),
+                                 mesh_host_key(m, to)->public_key, &body, signature, &sealed),
                      GW_OK);
-    size_t at = frame_begin(&frame, FRAME_STAGE, 8000 + i, 3);
+    size_t at = frame_begin(&frame, FRAME_STAGE, 8000 + id->b[15], 3);
     mp_span(&frame, buf_span(&body));
     mp_bin(&frame, signature, sizeof signature);
     mp_array(&frame, 1);
     mp_span(&frame, buf_span(&sealed));
     frame_end(&frame, at);
-    mesh_inject(m, 2, 1, &frame);
+    mesh_inject(m, 2, to, &frame);
     buf_free(&plain);
     buf_free(&body);
     buf_free(&sealed);
@@ -621,18 +622,43 @@ static void stage_stranger(struct mesh *m, uint8_t i)
     mesh_run(m, 20);
 }
 
+/* Signed by h2 as its own, for an agent that lives at the very host that it is sent to. */
+static void test_ticket_for_an_agent_that_is_there(void **state)
+{
+    (void)state;
+    for (int clone = 0; clone < 2; clone++) {
+        for (uint64_t epoch = 1; epoch < 4; epoch++) {
+            struct scene s;
+            scene_open(&s, 73, 3);
+            struct answers answers = {.at = 0};
+            struct host_id home = mesh_host_id(s.m, 2);
+            gw_id ticket = {{9}};
+            mesh_on_frame(s.m, count_answers, &answers);
+            stage_as_h2(s.m, 0, &ticket, &s.agent, epoch, &home, clone);
+            mesh_assert(s.m, answers.staged == 0 || epoch == 1); /* a clone that it has made */
+            mesh_on_frame(s.m, NULL, NULL);
+            expect_still(&s, 0, 1);
+            scene_verify(&s);
+            scene_close(&s);
+        }
+    }
+}
+
 /* A host remembers the homes of agents for good: as many as it has room for, whoever names them,
  * and goes on to take agents whose homes it knows. */
 static void test_homes_that_are_nowhere(void **state)
 {
     (void)state;
-    struct answers answers = {0};
+    struct answers answers = {.at = 1};
     struct mesh *m = mesh_new(72, 3);
     mesh_set_limits(m, 1, (struct node_limits){.hosts_named = 5});
     mesh_start_all(m);
     mesh_on_frame(m, count_answers, &answers);
     for (uint8_t i = 0; i < 12; i++) {
-        stage_stranger(m, i);
+        struct host_id home = {{i, 1, 2, 3}};
+        gw_id id = {{0x7f}};
+        id.b[15] = i;
+        stage_as_h2(m, 1, &id, &id, 2, &home, false);
     }
     mesh_on_frame(m, NULL, NULL);
     mesh_assert(m, answers.staged >= 3 && answers.staged <= 5);
@@ -654,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_forged_receipts),
         cmocka_unit_test(test_forged_ticket),
         cmocka_unit_test(test_forged_locate),
+        cmocka_unit_test(test_ticket_for_an_agent_that_is_there),
         cmocka_unit_test(test_homes_that_are_nowhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
