@@ -2,9 +2,10 @@
  * node, upgrades to links and the frames behind them. Every request that is one gets an answer that
  * is one, and the host serves the next client.
  *
- * Input: the first byte is how many bytes are written at a time (in fours; 0: all of them); then
- * requests, one behind the other. In a request "Length: *" stands for the length of its body, which
- * goes to the next byte 0 (left out), or to the end. There is an agent with the alias "bob". */
+ * Input: the first byte is how many bytes are written at a time (in fours; 0: all of them), its
+ * highest bit whether the client is one more than there is room for; then requests, one behind the
+ * other. In a request "Length: *" stands for the length of its body, which goes to the next byte 0
+ * (left out), or to the end. There is an agent with the alias "bob". */
 #include "tests/fuzz/fuzz.h"
 
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include "tests/fuzz/door.h"
 
 #define SIZE_MOST   60000 /* what a socket holds unread */
+#define SURPLUS     0x80u
 #define TURNS_MOST  4000
 #define STREAM_MS   300 /* a stream is listened to for so long */
 #define ANSWER_MOST 400000
@@ -225,8 +227,8 @@ static void visit_host(struct visit *v, const uint8_t *data, size_t size)
     expand(data + 1, size - 1, &bytes);
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
     v->fd = fds[0];
-    conn_new(server, fds[1], true);
-    write_all(v, &bytes, data[0] * 4u);
+    conn_new(server, fds[1], true, data[0] & SURPLUS);
+    write_all(v, &bytes, (data[0] & ~SURPLUS) * 4u);
     finish(v);
     check_first_answer(v);
     buf_free(&bytes);
