@@ -119,6 +119,7 @@ help:
 	@echo 'make demo       the main job, end to end: three hosts, a survey, a kill -9'
 	@echo 'make test       everything; parts: test-model test-unit test-mesh test-system test-fuzz'
 	@echo 'make test-system-san  the system tests against a build with address and undefined sanitizers'
+	@echo 'make test-alloc the unit tests again and again, each time with another allocation that fails'
 	@echo 'make sim        SEEDS=1000 seeds of the simulated mesh; SEED=n that one alone'
 	@echo 'make network    MINUTES=10 five real hosts on a bad network; SEED=n that one alone'
 	@echo 'make failpoints real hosts that fail at each transaction and frame; ONLY=TEXT some of them'

@@ -3,6 +3,7 @@
 #   tests/run.sh KIND:PROGRAM...
 #     unit mesh thread  cmocka programs: its own counts
 #     sim               the same, 500 seeds of it
+#     alloc few         unit tests with failing allocations (tests/alloc/rerun.c), all or a few; counts tests
 #     system model      a bats file: its own counts; with SAN=... in the environment system tests drive that
 #                       build (tests/system/helpers.bash)
 #     san               a system test that drives the build with address and undefined sanitizers
@@ -15,7 +16,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 logs=build/test-logs
-limit_s() { case $1 in system | san) echo 300 ;; *) echo 180 ;; esac; }
+limit_s() { case $1 in system | san) echo 300 ;; alloc) echo 900 ;; *) echo 180 ;; esac; }
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:allocator_may_return_null=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
@@ -31,7 +32,7 @@ count() { grep -cE "$1" "$2" || true; }
 tell_failure() {
     case $1 in
     system | san | model | table) grep -A 25 '^not ok' "$2" | grep -v '^ok ' | head -n 120 ;;
-    unit | mesh | sim | thread)
+    unit | mesh | sim | thread | alloc | few)
         grep -E '^\[  (ERROR|FAILED)|^\[   LINE|^FAILED |ERROR: |SUMMARY: |: runtime error: |WARNING: Thread' "$2" | head -n 30
         grep -A 12 -E 'ERROR: |WARNING: Thread' "$2" | head -n 25
         grep -qE 'FAILED|ERROR: ' "$2" || tail -n 25 "$2"
@@ -49,6 +50,7 @@ run_one() {
     start=$(date +%s%N)
     case $kind in
     system | model) set -- bats --tap "$program" ;;
+    few) set -- env ALLOC=short "$program" ;;
     san) set -- env SAN=address,undefined bats --tap "$program" ;;
     table) set -- "$program" --lanes 6 --every 5 ;;
     fuzz) set -- "$program" "tests/fuzz/corpus/${name#fuzz/replay_}" ;;
@@ -59,7 +61,7 @@ run_one() {
     code=$?
     rm -rf "$tmp"
     case $kind in
-    unit | mesh | sim | thread)
+    unit | mesh | sim | thread | alloc | few)
         passed=$(sum '^\[  PASSED  \] ([0-9]+) test\(s\).*' "$log")
         failed=$(sum '^ *([0-9]+) FAILED TEST\(S\).*' "$log")
         skipped=$(sum '^\[  SKIPPED \] ([0-9]+) test\(s\).*' "$log")

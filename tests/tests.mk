@@ -23,16 +23,35 @@ FAIL_SRC := $(wildcard tests/failpoints/*.c)
 FAIL_BIN := $(B)/tests/failpoints/driver
 BENCH_SRC := $(wildcard tests/bench/*.c)
 BENCH_BIN := $(if $(BENCH_SRC),build/bench)
+ALLOC_LIB := $(patsubst %.c,$(B)/%.o,$(wildcard tests/alloc/*.c))
+# All unit tests but those whose subject is another process.
+ALLOC_SRC := $(filter-out %/test_runner.c %/test_runner_save.c,$(UNIT_SRC))
+ALLOC_BIN := $(ALLOC_SRC:tests/unit/%.c=$(B)/tests/alloc/%)
+# A few hundred of its runs are in make test.
+ALLOC_FEW := $(filter tests/unit/protocol/% tests/unit/agents/% %/test_client.c %/test_storage.c,$(ALLOC_SRC))
 # Tests of code with threads, run once more under the thread sanitizer.
 THREAD_BIN := $(filter %/test_storage %/test_runner %/test_runner_save %/test_client %/clients/test_tls,$(UNIT_BIN))
 
 # Programs that load plugins link the whole library: a plugin calls what only it needs.
-$(B)/tests/unit/agents/test_% $(B)/tests/unit/runner/test_%: WHOLE = -Wl,--whole-archive
+$(B)/tests/unit/agents/test_% $(B)/tests/alloc/agents/test_%: WHOLE = -Wl,--whole-archive
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(UNIT_LIB) $(B)/libgodwit.a
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(UNIT_LIB) $(WHOLE) $(B)/libgodwit.a -Wl,--no-whole-archive \
 	  $(LDLIBS) -lcmocka
+
+# The same tests with an allocator of ours behind the library alone: tests/alloc/rerun.c.
+ALLOC_CALLS := malloc calloc realloc strdup strndup vasprintf realpath scandir pthread_create fork
+$(B)/tests/alloc/libgodwit.a: $(B)/libgodwit.a
+	@mkdir -p $(@D)
+	@echo "  COPY  $@"
+	$(Q)objcopy $(foreach each,$(ALLOC_CALLS),--redefine-sym $(each)=failing_$(each)) $< $@
+
+$(B)/tests/alloc/%: $(B)/tests/unit/%.o $(ALLOC_LIB) $(B)/tests/alloc/libgodwit.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(ALLOC_LIB) $(WHOLE) $(B)/tests/alloc/libgodwit.a \
+	  -Wl,--no-whole-archive $(LDLIBS) -lcmocka
 
 $(B)/tests/mesh/test_%: $(B)/tests/mesh/test_%.o $(MESH_LIB) $(B)/libgodwit.a
 	@mkdir -p $(@D)
@@ -94,15 +113,17 @@ build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 
 .PRECIOUS: $(B)/%.o
 -include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/fuzz/*.c))
--include $(BENCH_SRC:%.c=$(B)/%.d) $(FAIL_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d)
+-include $(BENCH_SRC:%.c=$(B)/%.d) $(FAIL_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d) $(ALLOC_LIB:.o=.d)
 
 # Programs that tell one story under many seeds; without sanitizers, for their number.
 SIM_BIN := $(B)/tests/mesh/test_conversation $(B)/tests/mesh/test_world
 
 # What to build in a variant, by the sub-makes below.
-.PHONY: build-unit build-mesh build-sim build-replay build-thread build-system build-fuzz build-broken bench-run
+.PHONY: build-alloc build-alloc-few build-unit build-mesh build-sim build-replay build-thread build-system build-fuzz build-broken bench-run
 build-unit: $(UNIT_BIN) $(TEST_PLUGINS)
 build-mesh: $(MESH_BIN)
+build-alloc: $(ALLOC_BIN)
+build-alloc-few: $(ALLOC_FEW:tests/unit/%.c=$(B)/tests/alloc/%)
 build-replay: $(REPLAY_BIN)
 build-thread: $(THREAD_BIN) $(TEST_PLUGINS)
 build-sim: $(SIM_BIN)
@@ -118,6 +139,8 @@ BA := build/san-address-undefined
 RUN_UNIT = $(UNIT_SRC:%.c=unit:$(BA)/%)
 RUN_MESH = $(MESH_SRC:%.c=mesh:$(BA)/%)
 RUN_SIM = sim:build/plain/tests/mesh/test_world
+RUN_ALLOC = $(ALLOC_SRC:tests/unit/%.c=alloc:$(BA)/tests/alloc/%)
+RUN_ALLOC_FEW = $(ALLOC_FEW:tests/unit/%.c=few:$(BA)/tests/alloc/%)
 RUN_FUZZ = $(FUZZ_SRC:tests/fuzz/fuzz_%.c=fuzz:$(BA)/tests/fuzz/replay_%)
 RUN_THREAD = $(THREAD_BIN:$(B)/%=thread:build/san-thread/%)
 RUN_SYSTEM = $(patsubst %,system:%,$(sort $(filter-out $(if $(SAN),,%/sanitizers.bats),$(wildcard tests/system/*.bats))))
@@ -132,18 +155,18 @@ RUN_TABLE = table:tests/failpoints/run.sh
 RUN_LINT = $(addprefix lint:tests/lint/,layers.sh tables.sh headers.sh forbidden.sh words.sh docs.sh \
            failpoints.sh)
 
-.PHONY: test test-run test-model test-unit test-mesh test-fuzz test-system test-system-san check check-run fuzz cover
+.PHONY: test test-run test-model test-unit test-mesh test-fuzz test-system test-system-san test-alloc check check-run fuzz cover
 test:
 	$(Q)tools/deps.sh ensure build test
 	$(SUB) test-run
 
 test-run:
 	$(SUB) build-system build-sim
-	$(SUB) SAN=$(ASAN) build-unit build-mesh build-replay build-system
+	$(SUB) SAN=$(ASAN) build-unit build-mesh build-replay build-system build-alloc-few
 	$(SUB) SAN=thread build-thread
 	$(SUB) build-broken
 	$(Q)tests/run.sh $(RUN_LINT) $(RUN_MODEL) $(RUN_SIM) $(RUN_BROKEN) $(RUN_UNIT) $(RUN_MESH) $(RUN_FUZZ) $(RUN_THREAD) \
-	  $(RUN_TABLE) $(RUN_SAN) $(RUN_SYSTEM)
+	  $(RUN_ALLOC_FEW) $(RUN_TABLE) $(RUN_SAN) $(RUN_SYSTEM)
 
 test-model:
 	$(Q)tests/run.sh $(RUN_MODEL)
@@ -152,6 +175,11 @@ test-unit:
 	$(SUB) SAN=$(ASAN) build-unit
 	$(SUB) SAN=thread build-thread
 	$(Q)tests/run.sh $(RUN_UNIT) $(RUN_THREAD)
+
+# Each unit test once more for each place that allocates, which fails: tests/alloc/rerun.c.
+test-alloc:
+	$(SUB) SAN=$(ASAN) build-alloc
+	$(Q)tests/run.sh $(RUN_ALLOC)
 
 test-mesh:
 	$(SUB) build-sim

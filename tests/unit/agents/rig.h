@@ -44,7 +44,7 @@ static inline gw_value rig_map(const char *key, gw_value v)
 {
     gw_value map = {0};
     if (gw_map_set(&map, key, v) != GW_OK) {
-        abort();
+        fail();
     }
     return map;
 }
@@ -94,6 +94,7 @@ static inline gw_err rig_parse(const struct frame *f, struct rig_done *ret)
     GW_TRY(mp_skip(&m, &parts));
     if (!nil) {
         buf_add(&ret->parts, parts.p, parts.n);
+        assert_true(buf_ok(&ret->parts));
     }
     GW_TRY(mp_skip(&m, &actions));
     GW_TRY(value_unpack_span(actions, &ret->actions));
@@ -116,13 +117,13 @@ static inline void rig_commit(gw_value *store, const struct rig_done *d)
     }
     gw_value parts;
     if (value_unpack_span(buf_span(&d->parts), &parts) != GW_OK) {
-        abort();
+        fail();
     }
     for (size_t i = 0; i < parts.map.n; i++) {
         gw_value copy;
         if (gw_value_copy(&parts.map.items[i].value, &copy) != GW_OK ||
             gw_map_set(store, parts.map.items[i].key, copy) != GW_OK) {
-            abort();
+            fail();
         }
     }
     gw_value_free(&parts);
@@ -134,7 +135,7 @@ static inline void rig_commit(gw_value *store, const struct rig_done *d)
         }
         if (gw_value_copy(&store->map.items[i].value, &copy) != GW_OK ||
             gw_map_set(&kept, store->map.items[i].key, copy) != GW_OK) {
-            abort();
+            fail();
         }
     }
     gw_value_free(store);
@@ -155,7 +156,7 @@ static inline gw_value rig_small(const gw_value *store)
     gw_value v;
     if (!part || part->kind != GW_BYTES ||
         value_unpack_span((struct span){(const uint8_t *)part->s.p, part->s.n}, &v) != GW_OK) {
-        abort();
+        fail();
     }
     return v;
 }

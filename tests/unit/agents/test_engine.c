@@ -225,15 +225,17 @@ static gw_err odd_flood(struct gw_call *call)
 }
 static gw_err odd_ask(struct gw_call *call)
 {
-    gw_value reply, hosts;
+    GW_AUTO(gw_value_free) gw_value reply = gw_nil();
+    GW_AUTO(gw_value_free) gw_value hosts = gw_nil();
     gw_id made;
     GW_TRY(gw_ask(call, gw_arg_id(call, "whom"), "get", gw_nil(), &reply));
     GW_TRY(gw_create(call, "counter", rig_map("count", gw_int(3)), "beta", &made));
     GW_TRY(gw_hosts(call, &hosts));
     GW_TRY(gw_reply_int(call, "hosts", (int64_t)hosts.list.n));
-    gw_value_free(&hosts);
     GW_TRY(gw_reply_id(call, "made", made));
-    return gw_reply_value(call, "got", reply);
+    gw_value got = reply;
+    reply = gw_nil();
+    return gw_reply_value(call, "got", got);
 }
 static gw_err odd_where(struct gw_call *call)
 {
@@ -969,6 +971,7 @@ static void damaged_parts_are_refused(void **state)
          cut++) { /* every byte of the small part, the head of the large */
         struct buf bad = {0};
         buf_add(&bad, good.data, good.len);
+        assert_true(buf_ok(&bad));
         bad.data[cut] ^= 0xc1;
         struct mp m = mp_over(buf_span(&bad));
         if (mp_skip(&m, NULL) == GW_OK && mp_done(&m)) { /* else no frame could carry it */
@@ -1559,6 +1562,7 @@ static void malformed_run_is_answered(void **state)
         struct buf bad = {0}, out = {0};
         struct frame f;
         buf_add(&bad, good.data, good.len);
+        assert_true(buf_ok(&bad));
         bad.data[i] ^= 0xff;
         struct span s = buf_span(&bad);
         if (frame_take(&s, 100000, &f) == GW_OK && f.kind == FRAME_RUN) {

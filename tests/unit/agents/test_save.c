@@ -134,6 +134,7 @@ static void parts_of(struct buf *out, int64_t step)
     mp_map(out, 1);
     mp_str(out, "");
     mp_bin(out, small.data, small.len);
+    assert_true(buf_ok(out) && buf_ok(&small));
     buf_free(&small);
 }
 

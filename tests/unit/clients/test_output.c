@@ -27,6 +27,7 @@ static void expect_block(const char *text, bool align, const char *wanted)
     struct buf out = {0};
     output_add_block(&v, 0, align, &out);
     buf_add(&out, "", 1);
+    assert_true(buf_ok(&out));
     assert_string_equal((char *)out.data, wanted);
     buf_free(&out);
     gw_value_free(&v);

@@ -388,6 +388,7 @@ static void test_query_limit(void **state)
             buf_addf(&b, "p%d=1&", i);
         }
         buf_add(&b, "", 1);
+        assert_true(buf_ok(&b));
         assert_int_equal(route_query((char *)b.data, &args, &why), over ? GW_ETOO_BIG : GW_OK);
         gw_value_free(&args);
     }

@@ -106,6 +106,7 @@ static bool read_like(struct mp *m, const msgpack_object *want)
  * count announces, so it is not asked about counts that ours refuses. */
 static void compare(const uint8_t *p, size_t n)
 {
+    assert_non_null(p);
     struct mp m = over(p, n), again = m;
     struct span raw = {0};
     gw_err err = mp_skip(&m, &raw);

@@ -192,6 +192,7 @@ static void check(const char *signature, const char *json, bool text, const char
         assert_int_equal(json_write(&args, 0, &out), GW_OK);
     }
     buf_add(&out, "", 1);
+    assert_true(buf_ok(&out));
     assert_string_equal((char *)out.data, want);
     buf_free(&out);
     gw_value_free(&args);
