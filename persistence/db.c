@@ -8,17 +8,22 @@
 #include <unistd.h>
 
 #include "persistence/failpoint.h"
+#include "persistence/seal.h"
+#include "persistence/wal.h"
 #include "protocol/base/log.h"
 
 /* Kept at this size and written over again: an overwrite flushes faster than an append, and a full
  * disk still has room for deletes. */
 #define LOG_KEPT "4194304"
 
+static int layer; /* how its registration ended */
+
 /* Once per process, before SQLite starts: no bookkeeping of its memory under a global lock. */
 static void configure(void)
 {
     sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    layer = seal_register();
 }
 
 static int on_commit(void *arg, sqlite3 *handle, const char *name, int pages)
@@ -32,15 +37,15 @@ static int on_commit(void *arg, sqlite3 *handle, const char *name, int pages)
 gw_err db_damaged(const struct db *db, const char *what, struct gw_error *why)
 {
     gw_fail(why, GW_ECORRUPT, "\"%s\" is damaged: %s", db->path, what);
-    gw_hint(why, "restore it and the folder \"blobs\" beside it from a backup, or move both and "
-                 "\"store.db-wal\" away to start empty");
+    gw_hint(why, "restore it and the folder \"blobs\" beside it from a backup, or move both, "
+                 "\"store.db-wal\" and \"store.db-mark\" away to start empty");
     return GW_ECORRUPT;
 }
 
 static gw_err not_a_database(const struct db *db, struct gw_error *why)
 {
     gw_fail(why, GW_ECORRUPT, "\"%s\" is not a database", db->path);
-    gw_hint(why, "restore it from a backup, or move it away to start empty");
+    gw_hint(why, "restore it from a backup, or move it and \"store.db-mark\" away to start empty");
     return GW_ECORRUPT;
 }
 
@@ -100,9 +105,11 @@ gw_err db_open(struct db *db, const char *path, struct gw_error *why)
     if (!db->path) {
         return gw_fail(why, GW_ENOMEM, "out of memory");
     }
+    GW_TRY(wal_check(path, why));
+    GW_TRY(seal_check_head(path, why));
     GW_TRY(check_file(db, why));
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    int rc = sqlite3_open_v2(path, &db->handle, flags, NULL);
+    int rc = layer == SQLITE_OK ? sqlite3_open_v2(path, &db->handle, flags, SEAL_VFS) : layer;
     if (rc != SQLITE_OK) {
         return db_open_error(db, rc, why);
     }

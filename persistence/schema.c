@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "persistence/seal.h"
 #include "protocol/base/log.h"
 
 /* Without rowid the key is the tree itself: one page less to touch per row, and neighbours in key
@@ -23,6 +24,7 @@ static const struct step steps[] = {
      " h INTEGER NOT NULL, PRIMARY KEY(t, k)) WITHOUT ROWID;"},
     {"topics", KV("topics")},
     {"monitors", KV("watches")},
+    {"page checksums", ""}, /* seal_pages has been there */
 };
 #define STEPS ((int)(sizeof steps / sizeof steps[0]))
 
@@ -55,6 +57,8 @@ gw_err schema_check(struct db *db, int *ret_version, struct gw_error *why)
     GW_TRY(db_number(db, "PRAGMA user_version", &version, why));
     GW_TRY(db_number(db, "SELECT count(*) FROM sqlite_schema", &objects, why));
     if (application == 0 && version == 0 && objects == 0) {
+        seal_reserve(db->handle);
+        seal_begin(db->handle);
         *ret_version = 0;
         return GW_OK;
     }
@@ -69,6 +73,13 @@ gw_err schema_check(struct db *db, int *ret_version, struct gw_error *why)
     }
     if (version < 1) {
         return db_damaged(db, "its version number is not valid", why);
+    }
+    bool sealed = seal_reserved(db->handle) == SEAL_BYTES;
+    if (version >= SEAL_VERSION && !sealed) {
+        return db_damaged(db, "its pages have no room for checksums", why);
+    }
+    if (sealed) {
+        seal_begin(db->handle);
     }
     *ret_version = (int)version;
     return GW_OK;
@@ -106,8 +117,26 @@ static gw_err verify(struct db *db, struct gw_error *why)
     return GW_OK;
 }
 
+/* Write a store that an earlier build made anew, with room for a checksum in each page. Its pages
+ * go through the log, whole or not at all. */
+static gw_err seal_pages(struct db *db, struct gw_error *why)
+{
+    if (seal_reserved(db->handle) == SEAL_BYTES) {
+        return GW_OK; /* cut off after it */
+    }
+    log_info("store.schema", "file=\"%s\" gets checksums: all of it is written once", db->path);
+    seal_reserve(db->handle);
+    GW_TRY(db_run(db, "PRAGMA temp_store=FILE; VACUUM; PRAGMA temp_store=MEMORY", why));
+    seal_begin(db->handle);
+    db_checkpoint(db);
+    return GW_OK;
+}
+
 gw_err schema_upgrade(struct db *db, int version, struct gw_error *why)
 {
+    if (version > 0 && version < SEAL_VERSION) {
+        GW_TRY(seal_pages(db, why));
+    }
     if (version < STEPS) {
         GW_TRY(db_run(db, "BEGIN IMMEDIATE", why));
         gw_err err = run_steps(db, version, why);

@@ -58,7 +58,16 @@ static gw_err sweep(struct sqlite_store *s, struct gw_error *why)
         }
     }
     gw_err err = GW_OK;
-    if (!valid) {
+    bool damaged = (rc & 0xff) == SQLITE_CORRUPT;
+    if (damaged) {
+        for (int t = 0; t < TABLE_COUNT; t++) {
+            s->has_blobs[t] = true;
+        }
+        log_error("store.damaged",
+                  "file=\"%s\" table=blobs cannot be read whole: no file is removed, and the large "
+                  "values whose names are lost are not served",
+                  s->db.path);
+    } else if (!valid) {
         err = db_damaged(&s->db, "the name of a file in its table \"blobs\" is not valid", why);
     } else if (rc != SQLITE_DONE) {
         err = db_open_error(&s->db, rc, why);
@@ -66,7 +75,9 @@ static gw_err sweep(struct sqlite_store *s, struct gw_error *why)
         err = gw_fail(why, GW_ENOMEM, "out of memory");
     }
     sqlite3_finalize(stmt);
-    GW_TRY(err);
+    if (err || damaged) {
+        return err;
+    }
     size_t removed = 0, missing = 0;
     GW_TRY(blob_sweep(&s->blobs, (const char *)names.data, names.len / BLOB_NAME_BYTES, &removed,
                       &missing, why));

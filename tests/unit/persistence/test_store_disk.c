@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 
 #include "persistence/engine.h"
+#include "persistence/seal.h"
 #include "protocol/limits.h"
 #include "tests/unit/persistence/scratch.h"
 
@@ -128,12 +129,18 @@ static off_t file_size(const struct scratch *d, const char *name)
     return stat(scratch_path(d, name, path), &st) == 0 ? st.st_size : -1;
 }
 
-/* Change the database behind the store's back. */
+/* Change the database behind the store's back, but with the checksums of its pages. */
 static void with_sqlite(const struct scratch *d, const char *sql)
 {
     char path[256];
     sqlite3 *db;
-    assert_int_equal(sqlite3_open(scratch_path(d, "store.db", path), &db), SQLITE_OK);
+    const char *vfs = sqlite3_vfs_find(SEAL_VFS) ? SEAL_VFS : NULL;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    assert_int_equal(sqlite3_open_v2(scratch_path(d, "store.db", path), &db, flags, vfs),
+                     SQLITE_OK);
+    /* As the store does it: without memory that is shared with others. */
+    assert_int_equal(sqlite3_exec(db, "PRAGMA locking_mode=EXCLUSIVE", NULL, NULL, NULL),
+                     SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
@@ -333,8 +340,11 @@ static void refuses_an_empty_file_beside_blobs(void **state)
     store_close(store);
     char path[256];
     assert_int_equal(truncate(scratch_path(d, "store.db", path), 0), 0);
-    assert_refused(d->path, GW_ECORRUPT, "blobs");
-    assert_int_equal(unlink(scratch_path(d, "store.db", path)), 0);
+    assert_refused(d->path, GW_ECORRUPT, "missing or empty");
+    assert_int_equal(unlink(path), 0);
+    assert_refused(d->path, GW_ECORRUPT, "missing or empty");
+    assert_int_equal(unlink(scratch_path(d, "store.db-mark", path)), 0);
+    assert_refused(d->path, GW_ECORRUPT, "blobs"); /* without that trace of it, too */
     assert_refused(d->path, GW_ECORRUPT, "blobs");
     assert_int_equal(scratch_count(d, "blobs"), 1); /* still there to be restored with */
 }
