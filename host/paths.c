@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/trust/keyfile.h"
+
 /* Room for hosts/NAME/ and the longest file name below it. */
 #define ROOM_BYTES 128
 
@@ -69,10 +71,10 @@ gw_err paths_home(char ret[PATHS_MAX], struct gw_error *why)
 
 static gw_err make(const char *path, struct gw_error *why)
 {
-    if (mkdir(path, 0700) == 0) {
+    int e = mkdir(path, 0700) == 0 ? keyfile_keep_name(path) : errno;
+    if (e == 0) {
         return GW_OK;
     }
-    int e = errno;
     struct stat st;
     if (e == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
         return GW_OK;

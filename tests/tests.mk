@@ -21,6 +21,8 @@ TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 # The table of failpoints: real hosts that are made to fail.
 FAIL_SRC := $(wildcard tests/failpoints/*.c)
 FAIL_BIN := $(B)/tests/failpoints/driver
+# Libraries that are put under a host (LD_PRELOAD).
+PRELOAD := $(patsubst %.c,$(B)/%.so,$(wildcard tests/tools/preload/*.c))
 BENCH_SRC := $(wildcard tests/bench/*.c)
 BENCH_BIN := $(if $(BENCH_SRC),build/bench)
 ALLOC_LIB := $(patsubst %.c,$(B)/%.o,$(wildcard tests/alloc/*.c))
@@ -106,6 +108,11 @@ $(FAIL_BIN): $(FAIL_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(B)/tests/tools/preload/%.so: tests/tools/preload/%.c tests/tools/powerloss.h
+	@mkdir -p $(@D)
+	@echo "  SO    $@"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -shared -o $@ $<
+
 build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
@@ -127,7 +134,7 @@ build-alloc-few: $(ALLOC_FEW:tests/unit/%.c=$(B)/tests/alloc/%)
 build-replay: $(REPLAY_BIN)
 build-thread: $(THREAD_BIN) $(TEST_PLUGINS)
 build-sim: $(SIM_BIN)
-build-system: all $(TEST_PLUGINS) $(TOOL_BIN) $(FAIL_BIN)
+build-system: all $(TEST_PLUGINS) $(TOOL_BIN) $(FAIL_BIN) $(PRELOAD)
 build-fuzz: $(FUZZ_BIN)
 build-broken: $(BROKEN_BIN)
 bench-run: all $(BENCH_BIN) $(TEST_PLUGINS)
@@ -212,6 +219,13 @@ failpoints:
 	$(SUB) build-system
 	$(Q)SAN=$(SAN) tests/failpoints/run.sh --lanes 6 $(if $(ONLY),--only "$(ONLY)")
 
+# Power cuts, so many times as closely as in `make test`.
+.PHONY: powerloss
+powerloss:
+	$(Q)tools/deps.sh ensure build test
+	$(SUB) build-system
+	$(Q)GODWIT_POWERLOSS=$(or $(TIMES),20) bats tests/system/powerloss.bats
+
 test-fuzz:
 	$(SUB) SAN=$(ASAN) build-replay
 	$(Q)tests/run.sh $(RUN_FUZZ)
@@ -231,7 +245,7 @@ test-system: | $(filter test-unit test-mesh test-fuzz,$(MAKECMDGOALS))
 
 FORMAT_SRC = $(sort $(LIB_SRC) $(PLUGIN_SRC) host/main.c $(filter %.h,$(PUBLIC_H)) \
              $(wildcard protocol/*.h protocol/base/*.h persistence/*.h agents/*/*.h host/*.h host/*/*.h \
-             clients/*/*.h tests/*/*.[ch] tests/unit/*/*.[ch]))
+             clients/*/*.h tests/*/*.[ch] tests/unit/*/*.[ch] tests/tools/*/*.[ch]))
 check:
 	$(Q)tools/deps.sh ensure build test check
 	$(SUB) check-run

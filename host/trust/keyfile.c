@@ -43,7 +43,7 @@ static void close_fd(int *fd)
     }
 }
 
-static int sync_parent(const char *path)
+int keyfile_keep_name(const char *path)
 {
     char dir[KEYFILE_PATH_BYTES];
     const char *slash = strrchr(path, '/');
@@ -65,7 +65,10 @@ gw_err keyfile_mkdir(const char *path, struct gw_error *why)
 {
     struct stat st;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        return GW_OK;
+        /* Who made it may have ended before its name was durable. The folder above may be one that
+         * others made and that this user cannot open. */
+        int error = keyfile_keep_name(path);
+        return error == 0 || error == EACCES ? GW_OK : fail_errno(why, error, "flush", path);
     }
     char at[KEYFILE_PATH_BYTES];
     size_t n = strlen(path);
@@ -80,7 +83,7 @@ gw_err keyfile_mkdir(const char *path, struct gw_error *why)
         }
         char c = *p;
         *p = '\0';
-        int error = mkdir(at, 0700) == 0 ? sync_parent(at) : errno;
+        int error = mkdir(at, 0700) == 0 ? keyfile_keep_name(at) : errno;
         if (error && error != EEXIST) {
             return fail_errno(why, error, "make the directory", at);
         }
@@ -186,7 +189,7 @@ gw_err keyfile_write(const char *path, keyfile_kind kind, struct span content, s
         (void)unlink(part);
         return fail_errno(why, error, "write", path);
     }
-    error = sync_parent(path);
+    error = keyfile_keep_name(path);
     return error ? fail_errno(why, error, "write", path) : GW_OK;
 }
 
@@ -195,7 +198,7 @@ gw_err keyfile_remove(const char *path, struct gw_error *why)
     if (unlink(path) != 0) {
         return errno == ENOENT ? GW_ENOT_FOUND : fail_errno(why, errno, "remove", path);
     }
-    int error = sync_parent(path);
+    int error = keyfile_keep_name(path);
     return error ? fail_errno(why, error, "remove", path) : GW_OK;
 }
 

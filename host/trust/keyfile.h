@@ -13,9 +13,11 @@ typedef enum keyfile_kind { KEYFILE_PUBLIC, KEYFILE_SECRET } keyfile_kind;
 /* "dir/name" into a fixed array. GW_EARG when it does not fit. */
 gw_err keyfile_path(char ret[KEYFILE_PATH_BYTES], const char *dir, const char *name,
                     struct gw_error *why) GW_MUST_USE;
-/* Make a directory and its parents where they are missing, 0700. GW_EDENIED, GW_EDISK_FULL, GW_EIO.
- */
+/* Make a directory and its parents where they are missing, 0700; its name is durable. GW_EDENIED,
+ * GW_EDISK_FULL, GW_EIO. */
 gw_err keyfile_mkdir(const char *path, struct gw_error *why) GW_MUST_USE;
+/* Flush the folder that a name stands in: after a power cut it is there. 0 or an errno. */
+int keyfile_keep_name(const char *path);
 /* The whole file. GW_ENOT_FOUND when there is none (why untouched), GW_EDENIED when it cannot be
  * read or a secret is open to others, GW_ECORRUPT above LIMIT_KEY_FILE_BYTES. Free with
  * keyfile_wipe. */
