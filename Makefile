@@ -124,6 +124,7 @@ help:
 	@echo 'make network    MINUTES=10 five real hosts on a bad network; SEED=n that one alone'
 	@echo 'make failpoints real hosts that fail at each transaction and frame; ONLY=TEXT some of them'
 	@echo 'make powerloss  crash states of store and host, TIMES=20 times as many as in make test'
+	@echo 'make rot        damage at PLACES=64 places of each file of a host'
 	@echo 'make bench      figures, also in build/bench.json'
 	@echo 'make check      format, headers alone, layers, tables against docs, clang-tidy, -fanalyzer'
 	@echo 'make format     apply .clang-format'

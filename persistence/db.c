@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "persistence/failpoint.h"
@@ -76,6 +79,15 @@ gw_err db_open_error(struct db *db, int rc, struct gw_error *why)
     return GW_EIO;
 }
 
+/* The first transaction of a new file was cut off: SQLite undoes it with this. */
+static bool has_journal(const struct db *db)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int n = snprintf(path, sizeof path, "%s-journal", db->path);
+    return n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0 && st.st_size > 0;
+}
+
 /* Make the file, or see that it begins like a database: SQLite takes a file shorter than a page for
  * an empty one and writes over it. */
 static gw_err check_file(const struct db *db, struct gw_error *why)
@@ -94,7 +106,7 @@ static gw_err check_file(const struct db *db, struct gw_error *why)
     }
     close(fd);
     bool ours = n == 0 || (n == sizeof head && memcmp(head, "SQLite format 3", 16) == 0);
-    return ours ? GW_OK : not_a_database(db, why);
+    return ours || has_journal(db) ? GW_OK : not_a_database(db, why);
 }
 
 gw_err db_open(struct db *db, const char *path, struct gw_error *why)

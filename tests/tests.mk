@@ -219,12 +219,17 @@ failpoints:
 	$(SUB) build-system
 	$(Q)SAN=$(SAN) tests/failpoints/run.sh --lanes 6 $(if $(ONLY),--only "$(ONLY)")
 
-# Power cuts, so many times as closely as in `make test`.
-.PHONY: powerloss
+# Power cuts, so many times as closely as in `make test`; rotten bytes at so many places of each file.
+.PHONY: powerloss rot
 powerloss:
 	$(Q)tools/deps.sh ensure build test
 	$(SUB) build-system
 	$(Q)GODWIT_POWERLOSS=$(or $(TIMES),20) bats tests/system/powerloss.bats
+
+rot:
+	$(Q)tools/deps.sh ensure build test
+	$(SUB) build-system
+	$(Q)GODWIT_ROT=$(or $(PLACES),64) bats tests/system/rot.bats
 
 test-fuzz:
 	$(SUB) SAN=$(ASAN) build-replay

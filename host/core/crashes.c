@@ -2,6 +2,7 @@
  *
  *   crash --pause, from the last committed state--> next try ... --the N-th within T--> QUARANTINED
  *   QUARANTINED --activate--> active, counted anew
+ *   what the store holds of it is damaged --> QUARANTINED
  *
  * A crash counts when the agent was alone on its runner. One that happened beside others makes all
  * of them suspects at the second time: what they do next runs alone, as for messages that crashed
@@ -71,7 +72,8 @@ gw_err crashes_refuse(const struct agent *a, struct gw_error *why)
         return GW_ECORRUPT;
     }
     gw_fail(why, GW_EQUARANTINED, "the agent is quarantined: %.200s", a->fault);
-    gw_hint(why, "it keeps its last committed state; `godwit activate` lets it go on");
+    gw_hint(why, "it is kept as it was last committed; `godwit activate` lets it go on, when the "
+                 "cause is mended");
     return GW_EQUARANTINED;
 }
 
@@ -93,7 +95,9 @@ static void enter_prepare(struct work *w, const struct run_result *r, struct sto
     free(a->fault);
     a->fault = xstrdup((const char *)w->args.data);
     agent_put_row(batch, a, AGENT_QUARANTINED, a->pending, a->intent);
-    watches_crashed(w, batch);
+    if (agent_live(a)->known || !a->watches) { /* who watches is told under a number */
+        watches_crashed(w, batch);
+    }
     event_put(
         w->node, batch,
         &(struct event){
@@ -108,7 +112,13 @@ static void enter_done(struct work *w, gw_err err, const struct run_result *r,
     struct gw_error refused;
     char id[GW_ID_TEXT];
     (void)r, (void)why;
-    if (err != GW_OK) { /* rolled back, or the agent is leaving: the next crash sees to it */
+    if (err == GW_ECORRUPT && w->blind) {
+        log_error("agent.quarantined",
+                  "agent=%s that it is cannot be written: it is until this "
+                  "host ends",
+                  gw_id_text(&a->id, id));
+        watches_crashed_undo(a);
+    } else if (err != GW_OK) { /* rolled back, or it is leaving: the next time sees to it */
         if (a->crashes) {
             a->crashes->entering = false;
         }
@@ -126,16 +136,29 @@ static void enter_done(struct work *w, gw_err err, const struct run_result *r,
     work_refuse_callers(a, &refused);
 }
 
-static void quarantine(struct node *n, struct agent *a, unsigned after, int64_t within_ms)
+/* The text of its fault is in w->args. */
+static void quarantine(struct work *w)
 {
-    struct work *w = change(n, a);
-    buf_addf(&w->args, "its handlers crashed %u times within %lld s; the last time: %s", after,
-             (long long)(within_ms / 1000), a->crashes->last);
     buf_add(&w->args, "", 1);
     w->prepare = enter_prepare;
     w->done = enter_done;
-    a->crashes->entering = true;
+    w->agent->crashes->entering = true;
     work_push(w, true);
+}
+
+void crashes_damaged(struct node *n, const gw_id *agent, const char *what)
+{
+    struct agent *a = agent_find(n, agent);
+    bool here = a && (a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE);
+    if (!here || a->move || a->unborn || crashes_of(n, a)->entering) {
+        return;
+    }
+    agent_live(a);
+    struct work *w = change(n, a);
+    w->blind = true;
+    buf_addf(&w->args, "%s: what the store of host \"%s\" holds of it is damaged, see its log",
+             what, n->name);
+    quarantine(w);
 }
 
 static void release_prepare(struct work *w, const struct run_result *r, struct store_batch *batch)
@@ -214,7 +237,10 @@ static void count(struct node *n, struct agent *a, const char *what)
     (void)snprintf(c->last, sizeof c->last, "%s", what);
     bool here = a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE;
     if (c->count >= after && here && !a->move && !c->entering) {
-        quarantine(n, a, after, within_ms);
+        struct work *w = change(n, a);
+        buf_addf(&w->args, "its handlers crashed %u times within %lld s; the last time: %s", after,
+                 (long long)(within_ms / 1000), c->last);
+        quarantine(w);
     } else if (c->count > 1) {
         rest(n, c);
     }

@@ -208,6 +208,16 @@ static void give(struct follower *f, struct span key, struct span value)
     gw_value_free(&event);
 }
 
+static void follower_fail(struct follower *f, gw_err err)
+{
+    struct op_call *call = f->call;
+    struct gw_error why;
+    gw_fail(&why, err, "the events from number %llu on cannot be read: %s",
+            (unsigned long long)f->next_seq, gw_err_text(err));
+    follower_free(f);
+    op_fail(call, &why);
+}
+
 static void have_events(void *arg, gw_err err, const struct storage_row *rows, size_t count)
 {
     struct follower *f = arg;
@@ -215,7 +225,9 @@ static void have_events(void *arg, gw_err err, const struct storage_row *rows, s
         give(f, rows[i].key, rows[i].value); /* may tell that the caller is gone */
     }
     f->busy = false;
-    if (f->gone || err != GW_OK || f->left == 0 || (count < READ_AT_ONCE && !f->follow)) {
+    if (err != GW_OK && !f->gone) {
+        follower_fail(f, err);
+    } else if (f->gone || f->left == 0 || (count < READ_AT_ONCE && !f->follow)) {
         follower_end(f);
     } else if (count == READ_AT_ONCE) {
         read_more(f);

@@ -83,7 +83,9 @@ static void accepted(void *arg, gw_err err)
         s->accepting = false;
         s->mark = err == GW_OK ? c->seq : c->before;
     }
+    struct node *n = c->n;
     struct op_call *call = c->call;
+    gw_id agent = c->agent;
     bool unwanted = c->unwanted;
     const char *method = gw_map_str(&call->args, "method", "");
     if (watches_is_message(method)) {
@@ -96,6 +98,9 @@ static void accepted(void *arg, gw_err err)
     free(c);
     if (err != GW_OK) {
         gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
+        if (err == GW_ECORRUPT) {
+            crashes_damaged(n, &agent, "a message for it cannot be written");
+        }
         op_fail(call, &why);
     } else {
         answer_accepted(call, unwanted);
@@ -262,7 +267,7 @@ static bool ended_here(struct node *n, const gw_id *id, uint64_t epoch)
     return l && l->disposed && l->durable && l->host->self && l->fence == epoch;
 }
 
-static void load_row(struct node *n, const struct storage_row *row)
+void inbox_loaded_row(struct node *n, const struct storage_row *row)
 {
     gw_id id;
     bool posted = poster_boot(n, row);
@@ -300,34 +305,48 @@ struct loading {
     gw_id id; /* not all */
 };
 
+void inbox_loaded(struct node *n)
+{
+    struct agent *a, *next;
+    live_know_done(n->poster.live);
+    n->loading = false;
+    HASH_ITER (hh, n->agents, a, next) {
+        itinerary_loaded(a);
+        if (a->live && !TAILQ_EMPTY(&a->live->queue)) {
+            if (!a->unborn) { /* a resident that is being made: the host waits for it */
+                starts_add(n, a, false);
+            }
+            work_pump(n, a);
+        }
+    }
+    starts_go(n);
+}
+
 static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t count)
 {
     struct loading g = *(struct loading *)arg;
     struct node *n = g.n;
-    struct agent *a, *next;
+    struct agent *a;
     free(arg);
+    if (err == GW_ECORRUPT && g.all) {
+        salvage_begin(n);
+        return;
+    }
     if (err != GW_OK) {
         log_error("store.read", "error=%s timers and mail of %s wait for the next start",
                   gw_err_name(err), g.all ? "all agents" : "an agent");
     }
     for (size_t i = 0; err == GW_OK && i < count; i++) {
-        load_row(n, &rows[i]);
+        inbox_loaded_row(n, &rows[i]);
     }
     if (g.all) {
-        live_know_done(n->poster.live);
-        n->loading = false;
-        HASH_ITER (hh, n->agents, a, next) {
-            itinerary_loaded(a);
-            if (a->live && !TAILQ_EMPTY(&a->live->queue)) {
-                if (!a->unborn) { /* a resident that is being made: the host waits for it */
-                    starts_add(n, a, false);
-                }
-                work_pump(n, a);
-            }
-        }
-        starts_go(n);
+        inbox_loaded(n);
     } else if ((a = agent_find(n, &g.id))) {
         a->loading = false;
+        if (err == GW_ECORRUPT) {
+            crashes_damaged(n, &g.id, "its timers and mail cannot be read");
+            return;
+        }
         itinerary_loaded(a);
         work_pump(n, a);
         if ((a = agent_find(n, &g.id))) {

@@ -253,6 +253,7 @@ struct work {
     bool no_commit;  /* a snapshot: its result goes to done() at once, nothing is written */
     bool only_known; /* ends once requests and streams are known, nothing is run */
     bool direct;     /* has no handler: goes from the queue to its transaction, past the runner */
+    bool blind;      /* direct, also when requests, streams and numbers cannot be read */
     uint64_t inbox;  /* number of the durable inbox row it stands for; 0 = none */
     struct carry carry;
     LIST_ENTRY(work) dated; /* node->dated, while somebody waits for it until its deadline */
@@ -470,6 +471,7 @@ struct node {
     size_t sub_count;
     uint64_t topics_clock;
     struct agent poster; /* sends the publications of people and tools */
+    bool poster_damaged; /* its numbers cannot be read: it sends nothing */
     uint64_t next_stream;
     uint64_t asks_count;                       /* numbers given; of walks, too (send.c) */
     struct debtor *debtors;                    /* later.c: agents whose callers wait for answers */
@@ -1116,6 +1118,11 @@ void inbox_load(struct node *n, const gw_id *id, uint64_t epoch);
 void inbox_put(struct agent *a, struct work *w, struct store_batch *batch);
 void inbox_del(const struct agent *a, uint64_t number, struct store_batch *batch);
 void op_accept(struct node *node, struct op_call *call);
+/* salvage.c: at boot, when timers and mail of all agents cannot be read together: of each alone.
+ * Who cannot be read is quarantined. Then inbox_loaded. */
+void salvage_begin(struct node *n);
+void inbox_loaded_row(struct node *n, const struct storage_row *row);
+void inbox_loaded(struct node *n); /* all of them are read, as far as they can be */
 
 /* ---- dead.c ---- */
 /* The message of w is given up: its letter, into the transaction that takes it from the inbox. */
@@ -1205,6 +1212,9 @@ bool crashes_pause(struct node *n, const struct agent *a, const struct work *w);
 /* Let a quarantined agent go on. */
 void crashes_release(struct node *n, struct agent *a, struct op_call *call);
 void crashes_forget(struct node *n, struct agent *a); /* in memory */
+/* What the store holds of it is damaged (GW_ECORRUPT): it is quarantined. Of one that is leaving:
+ * after the move has been aborted. */
+void crashes_damaged(struct node *n, const gw_id *agent, const char *what);
 /* GW_EQUARANTINED, GW_ECORRUPT. */
 gw_err crashes_refuse(const struct agent *a, struct gw_error *why);
 

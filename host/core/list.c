@@ -543,6 +543,12 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     struct out o = {0}, mailbox = {0};
     char id[HOST_ID_TEXT];
     free(s);
+    if (err == GW_ECORRUPT && a && a->status == AGENT_QUARANTINED) {
+        err = GW_OK; /* what is known of it, without its state */
+        count = 0;
+    } else if (err == GW_ECORRUPT && a) {
+        crashes_damaged(n, &a->id, "it cannot be read");
+    }
     if (err != GW_OK || !a) {
         struct gw_error why;
         gw_fail(&why, err == GW_OK ? GW_EAGENT_NOT_FOUND : err, "the agent cannot be read: %s",

@@ -264,11 +264,29 @@ static struct move_out *next_move(struct ticket_out *t, const gw_id *agent)
     return m;
 }
 
+static void read_rows(struct ticket_out *t, struct move_out *one, size_t count, bool states);
+
+/* The rows of several agents: one of them is damaged, it is not known which. */
+static void read_each(struct ticket_out *t, const struct reading *g)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        struct move_out *m = next_move(t, &g->agents[i]);
+        if (m) {
+            read_rows(t, m, 1, g->states);
+        }
+    }
+}
+
 static void rows_read(void *arg, gw_err err, const struct storage_row *rows, size_t count)
 {
     struct reading *g = arg;
     struct ticket_out *t = ticket_out_find(g->n, &g->ticket);
     if (!t || t->phase != OUT_FREEZING) {
+        free(g);
+        return;
+    }
+    if (err == GW_ECORRUPT && g->count > 1) {
+        read_each(t, g);
         free(g);
         return;
     }
@@ -287,6 +305,9 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
             m->reading = false;
             gw_fail(&why, err, "the agent cannot be read from the store: %s", gw_err_text(err));
             move_out_abort(m, &why);
+            if (err == GW_ECORRUPT) {
+                crashes_damaged(g->n, &g->agents[i], "it cannot be read");
+            }
         }
         at = end;
     }

@@ -172,6 +172,11 @@ static void boot_failed(struct node *n, gw_err err, const char *what)
 {
     struct gw_error why;
     gw_fail(&why, err, "%s: %s", what, gw_err_text(err));
+    if (err == GW_ECORRUPT) {
+        gw_hint(&why,
+                "its log says which file is damaged, and where; restore the folder of this host "
+                "from a backup");
+    }
     n->cfg.on_ready(n->env->ctx, err, &why);
 }
 

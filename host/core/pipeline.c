@@ -269,6 +269,9 @@ void pipeline_settle(struct node *n, struct agent *a)
     if (a && a->live) {
         a->live->broken = GW_OK;
         a->live->settling = false;
+        if (err == GW_ECORRUPT) {
+            crashes_damaged(n, &id, "its transaction cannot be written");
+        }
         intent_run(n, a);
     }
     if (a && agent_find(n, &id) == a) {

@@ -146,6 +146,13 @@ void op_publish(struct node *n, struct op_call *call)
         call_again_later(n, call);
         return;
     }
+    if (n->poster_damaged) {
+        gw_fail(&why, GW_ECORRUPT, "host \"%s\" cannot read what was published there before",
+                n->name);
+        gw_hint(&why, "its log says which file is damaged; publish on another host meanwhile");
+        op_fail(call, &why);
+        return;
+    }
     struct work *w = work_new(n, &n->poster, HOOK_NONE);
     if (args && args->kind != GW_NIL) {
         value_pack(args, &w->args);

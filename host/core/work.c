@@ -280,6 +280,21 @@ void live_know_done(struct live *live)
     live->known = true;
 }
 
+/* The current work cannot have what it needs. What was accepted stays. */
+static void unreadable(struct work *w, const struct gw_error *why)
+{
+    struct node *n = w->node;
+    gw_id id = w->agent->id;
+    if (why->code != GW_ECORRUPT || !work_waits(w)) {
+        work_fail(w, why);
+    } else {
+        work_requeue(w);
+    }
+    if (why->code == GW_ECORRUPT) {
+        crashes_damaged(n, &id, "it cannot be read");
+    }
+}
+
 static void have_read(void *arg, gw_err err, const struct storage_row *rows, size_t n)
 {
     struct work *w = arg;
@@ -287,7 +302,7 @@ static void have_read(void *arg, gw_err err, const struct storage_row *rows, siz
     struct gw_error why;
     if (err != GW_OK) {
         gw_fail(&why, err, "the state of the agent cannot be read: %s", gw_err_text(err));
-        work_fail(w, &why);
+        unreadable(w, &why);
         return;
     }
     struct storage_row *all = unsaved_over(w->agent, rows, n, &n);
@@ -369,7 +384,7 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
     }
     gw_fail(&why, err == GW_OK ? GW_ECORRUPT : err,
             "the recorded answer of this request cannot be read");
-    work_fail(w, &why);
+    unreadable(w, &why);
 }
 
 static void answer_recorded(struct work *w)
@@ -397,7 +412,8 @@ void work_go_on(struct work *w)
         work_pump(w->node, a);
         return;
     }
-    if (w->direct && (live->known || !a->watches)) { /* who watches it is told under a number */
+    if (w->direct &&
+        (live->known || !a->watches || w->blind)) { /* who watches it is told under a number */
         w->result = (struct run_result){.err = GW_OK};
         commit_result(w);
         return;

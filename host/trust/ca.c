@@ -130,6 +130,14 @@ static gw_err read_key(const char *path, EVP_PKEY **ret, struct gw_error *why)
     return GW_OK;
 }
 
+static gw_err hint_of_mesh(struct gw_error *why)
+{
+    gw_hint(why,
+            "restore it from a backup; ca.crt can also be copied from another host of the mesh, "
+            "operator.crt removed: it is made anew");
+    return GW_ECORRUPT;
+}
+
 static gw_err read_cert(const char *path, keyfile_kind kind, X509 **ret, struct gw_error *why)
 {
     GW_AUTO(buf_free) struct buf pem = {0};
@@ -138,9 +146,11 @@ static gw_err read_cert(const char *path, keyfile_kind kind, X509 **ret, struct 
         *ret = NULL;
         return err == GW_ENOT_FOUND ? GW_OK : err;
     }
-    return certs_read(buf_span(&pem), ret) == GW_OK
-               ? GW_OK
-               : gw_fail(why, GW_ECORRUPT, "the certificate file \"%s\" is damaged", path);
+    if (certs_read(buf_span(&pem), ret) != GW_OK) {
+        gw_fail(why, GW_ECORRUPT, "the certificate file \"%s\" is damaged", path);
+        return hint_of_mesh(why);
+    }
+    return GW_OK;
 }
 
 /* --- making --- */
@@ -193,12 +203,14 @@ static gw_err check(struct ca *ca, const char *cert_path, int64_t now_ms, struct
 {
     struct gw_error fault;
     if (ca_mesh_id(ca->cert, ca->mesh_id, &fault) != GW_OK) {
-        return gw_fail(why, GW_ECORRUPT, "\"%s\" is damaged: %s", cert_path, fault.text);
+        gw_fail(why, GW_ECORRUPT, "\"%s\" is damaged: %s", cert_path, fault.text);
+        return hint_of_mesh(why);
     }
     if (X509_verify(ca->cert, X509_get0_pubkey(ca->cert)) != 1 ||
         (ca->key && EVP_PKEY_eq(X509_get0_pubkey(ca->cert), ca->key) != 1)) {
         ERR_clear_error();
-        return gw_fail(why, GW_ECORRUPT, "\"%s\" and its key do not belong together", cert_path);
+        gw_fail(why, GW_ECORRUPT, "\"%s\" and its key do not belong together", cert_path);
+        return hint_of_mesh(why);
     }
     if (now_ms >= certs_until_ms(ca->cert)) {
         return gw_fail(why, GW_EEXPIRED, "the CA of this mesh (\"%s\") has expired", cert_path);

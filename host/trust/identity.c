@@ -158,8 +158,11 @@ static gw_err check_cert(const char *path, const struct identity *i, const struc
     }
     certs_host_uri(ca->mesh_id, &i->id, uri);
     if (certs_check_own(i->cert, i->tls_key, ca->cert, uri, &fault) != GW_OK) {
-        return gw_fail(why, GW_ECORRUPT, "\"%s\" does not fit the keys beside it: %s", path,
-                       fault.text);
+        gw_fail(why, GW_ECORRUPT, "\"%s\" does not fit the keys beside it: %s", path, fault.text);
+        gw_hint(why,
+                "restore the three from a backup; where the keys are right, remove it: a new one "
+                "is issued for them");
+        return GW_ECORRUPT;
     }
     return GW_OK;
 }
