@@ -301,7 +301,7 @@ static int seal_delete(sqlite3_vfs *vfs, const char *path, int sync_dir)
         struct wal_mark m;
         snprintf(db, sizeof db, "%.*s", (int)(len - 4), path);
         wal_mark_open(&m, db);
-        int failed = wal_mark_clear(&m);
+        bool failed = m.fd < 0 ? errno != ENOSPC && errno != EDQUOT : wal_mark_clear(&m) != 0;
         wal_mark_close(&m);
         if (failed) {
             return SQLITE_IOERR_DELETE;

@@ -106,10 +106,7 @@ void wal_mark_set(struct wal_mark *m, const uint8_t salts[8], uint32_t frames)
 int wal_mark_clear(struct wal_mark *m)
 {
     m->frames = 0;
-    if (m->fd >= 0 && (!mark_write(m) || !mark_write(m) || fdatasync(m->fd) != 0)) {
-        return -1;
-    }
-    return 0;
+    return mark_write(m) && mark_write(m) && fdatasync(m->fd) == 0 ? 0 : -1;
 }
 
 /* --- the log --- */
@@ -260,10 +257,10 @@ static gw_err check_frames(struct wal *w, struct gw_error *why)
 }
 
 /* What is behind the last commit is of no use to anybody; with it gone, what a next power cut
- * leaves is not mixed up with it. */
-static gw_err cut_rest(struct wal *w, struct gw_error *why)
+ * leaves is not mixed up with it. Without a mark it may be the log of another program. */
+static gw_err cut_rest(struct wal *w, const struct wal_mark *m, struct gw_error *why)
 {
-    if (w->complete < w->frames && read_frame(w, w->complete + 1) &&
+    if (m->number > 0 && w->complete < w->frames && read_frame(w, w->complete + 1) &&
         memcmp(w->frame + 8, w->header + 16, 8) == 0) {
         log_info("store.cut", "file=\"%s\" frames=%u are of a commit that was cut off", w->path,
                  w->frames - w->complete);
@@ -289,7 +286,7 @@ static gw_err check_log(struct wal *w, const struct wal_mark *m, struct gw_error
         return GW_OK;
     }
     GW_TRY(check_frames(w, why));
-    return cut_rest(w, why);
+    return cut_rest(w, m, why);
 }
 
 static gw_err missing(const struct wal *w, const struct wal_mark *m, struct gw_error *why)

@@ -35,7 +35,8 @@ struct wal_mark {
  * GW_ECORRUPT; GW_EIO, GW_ENOMEM. */
 gw_err wal_check(const char *db_path, struct gw_error *why) GW_MUST_USE;
 
-/* Open or make the mark. A mark that cannot be had or written is none: only the watch is weaker. */
+/* Open or make the mark; fd < 0 with errno: it cannot be had. One that is not written only makes
+ * the watch weaker. */
 void wal_mark_open(struct wal_mark *m, const char *db_path);
 void wal_mark_close(struct wal_mark *m);
 /* `frames` of the log with these salts are on the disk. */

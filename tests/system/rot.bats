@@ -165,3 +165,40 @@ harm() {
         [[ ! "$outcomes" =~ :[0-9] ]]
     done
 }
+
+@test "a damaged agent does not leave, its neighbours do; mended, it goes on" {
+    rm -rf "$work/home"
+    cp -a "$work/stopped" "$work/home"
+    export GODWIT_HOME=$work/home
+    plugin=$(plugin blob)
+    first=${ids[$COUNTERS]}
+    # The smaller one of the two files is that of the first.
+    file=$(ls -rS "$work"/home/hosts/alpha/blobs/* | head -n 1)
+    cp "$file" "$work/whole"
+    "$(tool rot)" flip "$file" 1 2
+    start_host alpha --plugin "$plugin"
+    start_host beta --plugin "$plugin" --peer "${URL[alpha]}"
+    wait_until 10 alive_count alpha 2
+    run "$GODWIT" --json -H alpha drain --to beta
+    echo "$output"
+    wait_until 10 moves_empty alpha
+    equal "$(field '[.agents[].agent] | join(" ")' -H alpha agents --status quarantined)" "$first"
+    contains "$(field .fault -H alpha show "$first")" "is damaged"
+    equal "$(gw -H alpha events --kind agent.quarantined | jq -r .agent)" "$first"
+    equal "$(field '.agents | length' -H beta agents)" $((${#ids[@]} - 1))
+    run "$GODWIT" -H alpha dispatch "$first" beta
+    [ "$status" -eq 6 ]
+    run "$GODWIT" -H alpha clone "$first" beta
+    [ "$status" -ne 0 ]
+    # Activated as it is, it is quarantined again; with its file back it goes on.
+    gw -H alpha activate "$first" >/dev/null
+    run "$GODWIT" -H alpha send "$first" verify
+    [ "$status" -ne 0 ]
+    equal "$(field '.agents | length' -H alpha agents --status quarantined)" 1
+    cp "$work/whole" "$file"
+    gw -H alpha activate "$first" >/dev/null
+    equal "$(field .reply.whole -H alpha send "$first" verify)" true
+    gw -H alpha dispatch "$first" beta >/dev/null
+    equal "$(field .reply.whole -H beta send "$first" verify)" true
+    for host in alpha beta; do kill_host "$host"; done
+}

@@ -78,7 +78,7 @@ static void ack(const char *text)
 
 /* ---- the workload ---- */
 
-#define BATCHES    150
+#define BATCHES    105
 #define LARGE_EACH 9  /* a large value in each ninth batch, in one of four places */
 #define IDLE_EACH  40 /* idle work: checkpoints when the log is long enough */
 
