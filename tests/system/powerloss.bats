@@ -4,6 +4,7 @@
 load helpers
 
 setup() {
+    plain_only "what goes through the symbols of the C library"
     system_setup
     # Nothing here waits for a disk: the states are files that are written and thrown away.
     fast=$(mktemp -d /dev/shm/gw-XXXXXX 2>/dev/null) || fast=$(mktemp -d)
@@ -18,7 +19,7 @@ teardown() {
     rm -rf "$fast"
 }
 
-recorded() { LD_PRELOAD=$root/build/plain/tests/tools/preload/record.so "$@"; }
+recorded() { LD_PRELOAD=$built/tests/tools/preload/record.so "$@"; }
 check() { "$(tool powerloss)" check "$fast/record" "$fast/scratch" "$@"; }
 
 @test "a store keeps what it acknowledged in every crash state" {

@@ -15,6 +15,8 @@
  * nothing; all but one; one alone; all names and no bytes, and the other way; one write torn; any
  * parts by lot.
  *
+ * (One file, since a tool is one: record, disk, states, checks are its four parts.)
+ *
  * What has to hold: the store opens; what is in it is what some whole transaction left, none older
  * than what was durable at the last acknowledgement; the acknowledged rows are there; no file is
  * left over; opening it again finds the same. */
