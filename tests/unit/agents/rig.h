@@ -2,8 +2,14 @@
 #ifndef TESTS_UNIT_AGENTS_RIG_H
 #define TESTS_UNIT_AGENTS_RIG_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "agents/sdk/engine.h"
 #include "protocol/value.h"

@@ -65,7 +65,8 @@ static inline void scratch_remove(struct scratch *d)
 /* Path of a file in the folder; `ret` holds 256 bytes. Returns ret. */
 static inline char *scratch_path(const struct scratch *d, const char *name, char ret[256])
 {
-    snprintf(ret, 256, "%s/%s", d->path, name);
+    assert_true(strlen(d->path) < 128 && strlen(name) < 128);
+    snprintf(ret, 256, "%.127s/%.127s", d->path, name);
     return ret;
 }
 
