@@ -154,7 +154,8 @@ static void make_dir(char dir[64])
 
 static void remove_dir(const char *dir)
 {
-    static const char *const names[] = {"store.db", "store.db-wal", "store.db-shm", "store.lock"};
+    static const char *const names[] = {"store.db", "store.db-wal", "store.db-shm", "store.db-mark",
+                                        "store.lock"};
     char path[128];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
