@@ -23,14 +23,15 @@
 #include "protocol/base/log.h"
 
 #define WAL_MAGIC  0x377f0682u /* and 1 when the words of the checksum are big-endian */
-#define MARK_MAGIC "gwmark01"
 #define SLOT_BYTES 40
 #define SLOT_APART 64
 
 /* --- the mark --- */
+static const uint8_t mark_magic[8] = {'g', 'w', 'm', 'a', 'r', 'k', '0', '1'};
+
 static void slot_pack(const struct wal_mark *m, uint8_t ret[SLOT_BYTES])
 {
-    memcpy(ret, MARK_MAGIC, 8);
+    memcpy(ret, mark_magic, sizeof mark_magic);
     store_u64(ret + 8, m->number);
     memcpy(ret + 16, m->salts, 8);
     store_u64(ret + 24, (uint64_t)m->frames << 32);
@@ -40,7 +41,8 @@ static void slot_pack(const struct wal_mark *m, uint8_t ret[SLOT_BYTES])
 static bool slot_read(int fd, off_t at, struct wal_mark *ret)
 {
     uint8_t slot[SLOT_BYTES];
-    if (pread(fd, slot, sizeof slot, at) != SLOT_BYTES || memcmp(slot, MARK_MAGIC, 8) != 0 ||
+    if (pread(fd, slot, sizeof slot, at) != SLOT_BYTES ||
+        memcmp(slot, mark_magic, sizeof mark_magic) != 0 ||
         load_u64(slot + 32) != XXH3_64bits(slot, 32)) {
         return false;
     }
@@ -106,7 +108,12 @@ void wal_mark_set(struct wal_mark *m, const uint8_t salts[8], uint32_t frames)
 int wal_mark_clear(struct wal_mark *m)
 {
     m->frames = 0;
-    return mark_write(m) && mark_write(m) && fdatasync(m->fd) == 0 ? 0 : -1;
+    for (int slot = 0; slot < 2; slot++) { /* an older one would be believed if this one rots */
+        if (!mark_write(m)) {
+            return -1;
+        }
+    }
+    return fdatasync(m->fd);
 }
 
 /* --- the log --- */
