@@ -9,12 +9,14 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
+#include "protocol/base/log.h"
 #include "protocol/limits.h"
 #include "protocol/text.h"
 #include "protocol/value.h"
@@ -365,9 +367,27 @@ static gw_err convert(const json_t *json, struct numbers *numbers, gw_value *ret
     return GW_EARG;
 }
 
+/* Jansson 2.14 writes to wild addresses once its lexer has been without memory: the process ends
+ * before that. */
+static void *allocate(size_t n)
+{
+    void *p = malloc(n);
+    if (!p) {
+        log_die("memory", "out of memory for %zu bytes of JSON; stopping", n);
+    }
+    return p;
+}
+
+static void set_allocator(void)
+{
+    json_set_alloc_funcs(allocate, free);
+}
+
 static gw_err parse(const struct scan *s, gw_value *ret)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     json_error_t at;
+    pthread_once(&once, set_allocator);
     json_t *json = json_loadb(s->copy ? s->copy : s->text, s->n,
                               JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
     if (!json) {

@@ -12,7 +12,6 @@
 
 #include <dirent.h>
 #include <event2/event.h>
-#include <jansson.h>
 #include <sqlite3.h>
 
 #include "protocol/base/buf.h"
@@ -266,7 +265,6 @@ struct failing *failing_init(void)
         fputs("sqlite3_config\n", stderr);
         exit(1);
     }
-    json_set_alloc_funcs(failing_malloc, free);
     event_set_mem_functions(failing_malloc, failing_realloc, free);
     tests_buf = strstr(program_invocation_short_name, "test_buf");
     shared = f;

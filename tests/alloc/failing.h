@@ -1,7 +1,7 @@
 /* The allocator that the library gets in place of libc's when its tests are run again with failing
  * allocations (rerun.c). tests.mk renames malloc and its like in a copy of libgodwit.a, so that it
- * counts what Godwit allocates, and what SQLite, jansson and libevent allocate for it; tests and
- * cmocka keep libc's. Any thread; counts are shared with forked processes. */
+ * counts what Godwit allocates (also for jansson), and what SQLite and libevent allocate for it;
+ * tests and cmocka keep libc's. Any thread; counts are shared with forked processes. */
 #ifndef TESTS_ALLOC_FAILING_H
 #define TESTS_ALLOC_FAILING_H
 
