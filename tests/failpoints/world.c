@@ -11,11 +11,11 @@
 
 #include "protocol/json.h"
 
-#define READY_MS   10000
-#define ATTEMPT_MS 3000
-#define SLICE_MS   5
-#define NOTICE_MS  40
-#define LOOK_MS    1000
+#define ATTEMPT_MS   3000
+#define SLICE_MS     5
+#define NOTICE_MS    40
+#define LOOK_MS      1000
+#define EXIT_REFUSED 6 /* a port or a name that is in use */
 
 int64_t world_now_ms(void)
 {
@@ -64,6 +64,7 @@ static void begin_host(struct world *w, size_t host)
     struct gw_error why;
     snprintf(h->fail, sizeof h->fail, "%s%s%s", SPEED_TEXT, h->then ? "," : "",
              h->then ? h->then : "");
+    h->items = h->then;
     h->then = NULL;
     h->lives++;
     w->mesh.hosts[host].fail = h->fail;
@@ -82,7 +83,12 @@ static void ended(struct world *w, size_t host, int status)
     bool gave_up =
         WIFEXITED(status) && WEXITSTATUS(status) == 1 && (full || strstr(h->fail, "eio"));
     bool orderly = WIFEXITED(status) && WEXITSTATUS(status) == 0 && h->sleeps;
-    if (!killed && !gave_up && !orderly) {
+    /* While it was down, its port went to a connection of some other process: it tries again. */
+    bool waits =
+        WIFEXITED(status) && WEXITSTATUS(status) == EXIT_REFUSED && w->mesh.hosts[host].ready >= 0;
+    if (waits) {
+        h->then = h->items;
+    } else if (!killed && !gave_up && !orderly) {
         world_fault(w, "host \"%s\" has ended, status 0x%x", name, (unsigned)status);
     }
     w->mesh.hosts[host].pid = 0;
@@ -142,9 +148,8 @@ static void look_at(struct world *w, size_t host)
         mesh_pause(&w->mesh, host, false);
         h->stopped_ms = 0;
     }
-    if (m->ready >= 0 && h->stopped_ms == 0 &&
-        mesh_is_ready(&w->mesh, host, 0) == GW_EUNREACHABLE) {
-        mesh_hang_up(&w->mesh, host); /* its end is seen above */
+    if (m->ready >= 0 && h->stopped_ms == 0) {
+        (void)!mesh_is_ready(&w->mesh, host, 0); /* one that has ended is seen above */
     }
 }
 

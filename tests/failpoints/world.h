@@ -14,10 +14,11 @@ enum role { SOURCE, DEST, HOME };
 #define SPEED_TEXT "speed=20"
 
 struct world_host {
-    char fail[256];   /* $GODWIT_FAIL of this life */
-    const char *then; /* further items of its next life; NULL: none */
-    bool hold;        /* it stays down until world_heal */
-    bool sleeps;      /* it may end by SIGTERM: the story does that */
+    char fail[256];    /* $GODWIT_FAIL of this life */
+    const char *items; /* of them, without the speed; NULL: none */
+    const char *then;  /* those of its next life */
+    bool hold;         /* it stays down until world_heal */
+    bool sleeps;       /* it may end by SIGTERM: the story does that */
     unsigned lives;
     unsigned deaths;              /* in this case */
     int64_t stopped_ms, asked_ms; /* stands still since; last look whether that was noticed */
