@@ -32,7 +32,8 @@ struct seal_file {
     struct wal_mark mark;
     uint8_t salts[8];
     uint32_t frames;    /* up to the last commit that was written whole */
-    uint32_t pending;   /* up to the one that is being written */
+    uint32_t pending;   /* up to the one that is to be flushed */
+    uint32_t ending;    /* the last frame of a commit, whose page is still to be written */
     sqlite3_file *real; /* behind this struct */
 };
 
@@ -137,6 +138,11 @@ static int log_read(sqlite3_file *base, void *data, int n, sqlite3_int64 at)
     return real_of(base)->pMethods->xRead(real_of(base), data, n, at);
 }
 
+static uint32_t frame_of(sqlite3_int64 at)
+{
+    return (uint32_t)((at - WAL_HEADER_BYTES) / WAL_FRAME_BYTES) + 1;
+}
+
 static int log_write(sqlite3_file *base, const void *data, int n, sqlite3_int64 at)
 {
     struct seal_file *f = (struct seal_file *)base;
@@ -144,11 +150,14 @@ static int log_write(sqlite3_file *base, const void *data, int n, sqlite3_int64 
     int rc = f->real->pMethods->xWrite(f->real, data, n, at);
     if (rc != SQLITE_OK) {
         f->pending = f->frames;
+        f->ending = 0;
     } else if (at == 0 && n >= WAL_HEADER_BYTES) {
         memcpy(f->salts, p + 16, sizeof f->salts);
         f->frames = f->pending = 0;
-    } else if (n == WAL_FRAME_HEADER_BYTES && load_u32(p + 4) != 0) {
-        f->pending = (uint32_t)((at - WAL_HEADER_BYTES) / WAL_FRAME_BYTES) + 1;
+    } else if (n == WAL_FRAME_HEADER_BYTES) { /* then its page */
+        f->ending = load_u32(p + 4) != 0 ? frame_of(at) : 0;
+    } else if (n == PAGE && f->ending > 0 && frame_of(at) == f->ending) {
+        f->pending = f->ending;
     }
     return rc;
 }
