@@ -88,7 +88,9 @@ static void on_stopped(void *ctx)
     links_close(h);
     server_close(h->server);
     h->server = NULL;
-    event_base_loopexit(h->base, &tv); /* answers that are queued leave */
+    if (event_base_loopexit(h->base, &tv) != 0) { /* answers that are queued leave */
+        event_base_loopbreak(h->base);
+    }
 }
 
 /* Another process is this host: no orderly stop, whose last words would be those of a copy. Not

@@ -174,15 +174,19 @@ static void show_output(void)
     printf("%.*s\n", (int)(n > 0 ? n : 0), text);
 }
 
-/* Which has no way to say that it failed (types.h), and may say it where a test looks for it. */
-static bool in_gw_strf(void)
+/* These end the process when there is no memory (types.h, output.h), and may say so where a test
+ * looks for it. */
+static bool in_function_that_ends(void)
 {
-    char name[100] = "";
-    for (size_t i = 0; i < 4 && failing->calls[i] && strcmp(name, "gw_strf") != 0; i++) {
+    char name[100];
+    for (size_t i = 0; i < FAILING_CALLS_MAX && failing->calls[i]; i++) {
         __sanitizer_symbolize_pc((void *)(failing->calls[i] - 1), "%f", name, /* NOLINT */
                                  sizeof name);
+        if (strcmp(name, "gw_strf") == 0 || strcmp(name, "output_text") == 0) {
+            return true;
+        }
     }
-    return strcmp(name, "gw_strf") == 0;
+    return false;
 }
 
 /* Whether the process said before its end that it cannot go on (log_die, xcalloc). */
@@ -198,7 +202,7 @@ static bool ended_orderly(int status)
         close(fd);
     }
     text[n > 0 ? n : 0] = '\0';
-    return strstr(text, "out of memory") || strstr(text, "store.failed") || in_gw_strf();
+    return strstr(text, "out of memory") || strstr(text, "store.failed") || in_function_that_ends();
 }
 
 /* NULL: the run is in order. */

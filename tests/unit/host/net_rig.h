@@ -38,7 +38,7 @@ static RIG_UNUSED int64_t now_ms(void)
 static RIG_UNUSED void turn(void)
 {
     struct timeval tv = {.tv_usec = 10000};
-    event_base_loopexit(base, &tv);
+    assert_int_equal(event_base_loopexit(base, &tv), 0);
     event_base_loop(base, EVLOOP_ONCE);
 }
 
