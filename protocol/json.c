@@ -369,7 +369,7 @@ static gw_err convert(const json_t *json, struct numbers *numbers, gw_value *ret
 
 /* Jansson 2.14 writes to wild addresses once its lexer has been without memory: the process ends
  * before that. */
-static void *allocate(size_t n)
+static void *json_allocate(size_t n)
 {
     void *p = malloc(n);
     if (!p) {
@@ -380,7 +380,7 @@ static void *allocate(size_t n)
 
 static void set_allocator(void)
 {
-    json_set_alloc_funcs(allocate, free);
+    json_set_alloc_funcs(json_allocate, free);
 }
 
 static gw_err parse(const struct scan *s, gw_value *ret)
