@@ -428,36 +428,6 @@ void agent_set_status(struct node *n, struct agent *a, agent_status status)
     }
 }
 
-void agent_quarantine(struct node *n, struct agent *a, const struct peer *other, uint64_t epoch)
-{
-    char id[GW_ID_TEXT];
-    struct gw_error why;
-    if ((a->status == AGENT_QUARANTINED && !a->fault) || a->status == AGENT_DISPOSED || a->move) {
-        return; /* a move ends first: the next meeting sees what came of it */
-    }
-    free(a->fault); /* nothing releases this one */
-    a->fault = NULL;
-    gw_fail(
-        &why, GW_ECORRUPT,
-        "host \"%s\" has this agent at epoch %llu, this copy is of epoch %llu: it is quarantined",
-        peer_label(other), (unsigned long long)epoch, (unsigned long long)a->epoch);
-    log_error("agent.quarantined", "agent=%s %s", gw_id_text(&a->id, id), why.text);
-    struct store_batch *batch = store_batch_new();
-    agent_put_row(batch, a, AGENT_QUARANTINED, a->pending, NULL);
-    location_write(batch, &a->id, epoch, other);
-    location_know(n, &a->id, epoch, peer_intern(n, &other->id), false, true);
-    event_put(n, batch,
-              &(struct event){.kind = "agent.quarantined",
-                              .agent = &a->id,
-                              .type = a->type->name,
-                              .peer = other,
-                              .text = why.text});
-    node_commit(n, batch, POINT_AGENT_COPIES, NULL, NULL);
-    agent_set_status(n, a, AGENT_QUARANTINED);
-    tells_forget(n, &a->id);
-    work_refuse_queued(n, a, &why);
-}
-
 uint64_t agent_fence(struct node *n, const gw_id *id)
 {
     const struct agent *a = find_awake(n, id);

@@ -454,6 +454,7 @@ struct node {
     struct move_in *moves_in;   /* those under tickets_in, by agent */
     struct leftover *leftovers; /* leftovers.c */
     struct leftovers *left;
+    LIST_HEAD(yielding_list, yielding) yielding; /* copies.c */
     size_t cloning;  /* local clones that are being written */
     struct created { /* keys of create and clone */
         UT_hash_handle hh;
@@ -507,6 +508,7 @@ struct node {
     struct env_timer *timers_alarm;
     int64_t clock_offset_ms;    /* wall clock less monotonic clock, when last compared */
     int64_t clock_set_us;       /* monotonic: when that was last seen to change, or the start */
+    bool timers_unwritten;      /* a row does not know of that yet */
     struct follower *followers; /* events.c */
     struct log_line *log_lines; /* events.c: the last lines of agents */
     size_t log_head, log_count;
@@ -584,8 +586,6 @@ void agent_move_rows(struct store_batch *batch, const gw_id *id, uint64_t from, 
 void agent_delete_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);
 /* The same but for its outbox: it has ended, and what it told others is still delivered. */
 void agent_end_rows(struct store_batch *batch, const gw_id *id, uint64_t epoch);
-/* Another copy of a higher epoch is alive (H8): this one is kept, and does not run any more. */
-void agent_quarantine(struct node *n, struct agent *a, const struct peer *other, uint64_t epoch);
 /* Highest epoch known here of an agent; 0 = none (H2, I2). */
 uint64_t agent_fence(struct node *n, const gw_id *id);
 /* By id, unique ending (4 or more characters) or alias, among those that live here. GW_EAMBIGUOUS
@@ -951,9 +951,6 @@ void location_frame(struct node *n, struct peer *p, const struct frame *f); /* L
 void locations_link_up(struct node *n, struct peer *p);
 /* The host that the location names answered that the agent is not there. */
 void location_doubt(struct node *n, const gw_id *id);
-/* A host is said to have a higher epoch of an agent that is here, too: ask that host itself before
- * anything is done to the copy here, which is quarantined if it is true. */
-void location_meet(struct node *n, struct peer *other, const gw_id *agent);
 /* Ask one host (operation `locate`); `agent` as people type it. on_answer once, with its REPLY. */
 void location_ask(struct node *n, struct peer *p, const char *agent,
                   void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg);
@@ -992,6 +989,15 @@ bool move_out_takes_type(const struct peer *to, const char *type);
 bool move_in_holds(struct node *n, const gw_id *agent); /* staged here: answer `arriving` */
 /* The value of a recorded answer (TABLE_REQUESTS): the dispatch that m is. */
 void dispatch_answer_pack(const struct move_out *m, struct buf *out);
+
+/* ---- copies.c ---- */
+/* `other` is said to have a higher epoch of an agent that is here, too (H8). If it says so itself,
+ * the copy here is kept, and does not run any more. */
+void copies_meet(struct node *n, struct peer *other, const gw_id *agent);
+/* The copy here gives way to the one of `epoch` at `other`; one that is moving does not yet. */
+void copies_yield(struct node *n, struct agent *a, struct peer *other, uint64_t epoch);
+void copies_housekeeping(struct node *n);
+void copies_free(struct node *n);
 
 /* ---- leftovers.c: deletions that nobody waits for, and that come for certain ---- */
 struct leftovers; /* those of one transaction */

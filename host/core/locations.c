@@ -4,9 +4,7 @@
  * the home's directory in one; what others merely told us is kept as a hint in memory only. LOCATE
  * tells the home of an agent who has it. The word that an agent has ended is forgotten after
  * LIMIT_ENDED_MS, or hosts would remember each agent that ever was; docs/decisions.md says why that
- * is safe. When it turns out that two hosts have one (an operator
- * ended a move by his word, H8), the lower epoch gives way: who has it asks the other host itself,
- * and quarantines its copy. */
+ * is safe. (When it turns out that two hosts have one: copies.c.) */
 #include "host/core/handoff.h"
 #include "host/core/sleepers.h"
 #include "host/core/timers.h"
@@ -313,7 +311,7 @@ void locations_link_up(struct node *n, struct peer *p)
     buf_free(&t.entries);
 }
 
-/* ---- two copies ---- */
+/* ---- what others say ---- */
 
 void location_ask(struct node *n, struct peer *p, const char *agent,
                   void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
@@ -328,38 +326,6 @@ void location_ask(struct node *n, struct peer *p, const char *agent,
     mp_nil(&frame);
     frame_end(&frame, at);
     peer_request(n, p, stream, &frame, LOCATE_TIMEOUT_MS, on_answer, arg);
-}
-
-struct meeting { /* a host is said to have a higher epoch of an agent that is here, too */
-    struct node *n;
-    struct peer *other;
-    gw_id agent;
-};
-
-static void met(void *arg, gw_err err, const struct frame *f)
-{
-    struct meeting t = *(struct meeting *)arg;
-    uint32_t code;
-    gw_value about = gw_nil();
-    struct host_id host;
-    struct mp m = f ? f->rest : (struct mp){0};
-    free(arg);
-    struct agent *a = err == GW_ECANCELLED ? NULL : agent_find(t.n, &t.agent);
-    if (a && err == GW_OK && mp_read_u32(&m, &code) == GW_OK && code == GW_OK &&
-        value_unpack(&m, &about) == GW_OK &&
-        host_id_parse(gw_map_str(&about, "host_id", ""), &host) == GW_OK &&
-        host_id_equal(&host, &t.other->id) && gw_map_int(&about, "epoch", 0) > (int64_t)a->epoch) {
-        agent_quarantine(t.n, a, t.other, (uint64_t)gw_map_int(&about, "epoch", 0));
-    }
-    gw_value_free(&about);
-}
-
-void location_meet(struct node *n, struct peer *other, const gw_id *agent)
-{
-    char id[GW_ID_TEXT];
-    struct meeting *t = xcalloc(1, sizeof *t);
-    *t = (struct meeting){n, other, *agent};
-    location_ask(n, other, gw_id_text(agent, id), met, t);
 }
 
 /* `p` has an older copy than is known here, or its word was overtaken: tell it who has the newer
@@ -453,7 +419,7 @@ static void take_entry(struct node *n, struct peer *p, const struct entry *e,
     struct peer *host = peer_find(n, &e->host);
     if (a && e->epoch > a->epoch && !e->disposed) {
         if (host && host->up && !host->self) {
-            location_meet(n, host, &e->id); /* two copies (H8) */
+            copies_meet(n, host, &e->id); /* two copies (H8) */
         }
     } else if (a || host != p) {
         if (a && host == p && e->epoch < a->epoch) {

@@ -69,7 +69,7 @@ gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t st
     if (here && !BROKEN(2)) { /* an older copy: the two have not met so far (H8) */
         struct peer *from = peer_find(n, &t->from);
         if (from && from->up) {
-            location_meet(n, from, &e->agent);
+            copies_meet(n, from, &e->agent);
         }
         return gw_fail(why, GW_ECONFLICT, "host \"%s\" has a copy of the agent at epoch %llu",
                        n->name, (unsigned long long)here->epoch);

@@ -313,6 +313,7 @@ static void housekeeping(void *arg)
     sleepers_housekeeping(n);
     locations_housekeeping(n);
     leftovers_housekeeping(n);
+    copies_housekeeping(n);
     stuck_housekeeping(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
 }
@@ -562,6 +563,7 @@ void node_free(struct node *n)
     events_free(n);
     dead_free(n);
     leftovers_free(n);
+    copies_free(n);
     locations_free(n);
     types_free(n);
     peers_free(n);

@@ -444,7 +444,7 @@ static void late_answer(struct restoring *g)
         if (a->move) {
             all = false; /* it is asked again */
         } else {
-            agent_quarantine(n, a, o->host, o->known); /* of two at one epoch ours */
+            copies_yield(n, a, o->host, o->known); /* of two at one epoch ours */
         }
     }
     restored_free(n);

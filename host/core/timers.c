@@ -17,9 +17,10 @@
  * Clocks. An elapsed timer counts monotonic time. Its row holds the time left and the wall time of
  * writing; when it is read again, what passed since is taken from the wall clock (a clock that went
  * back counts as nothing). A running host compares its two clocks each second and writes these rows
- * anew when the wall clock has jumped, so that only a jump while the host is down can be taken for
- * time that passed. A ticket holds the time left, to be counted from when it is stored at the
- * destination. A wall timer is compared with the wall clock of the host where it is. */
+ * anew when the wall clock has jumped, until they are durable, so that only a jump while the host
+ * is down can be taken for time that passed. A ticket holds the time left, to be counted from when
+ * it is stored at the destination. A wall timer is compared with the wall clock of the host where
+ * it is. */
 #include "host/core/timers.h"
 
 #include <stdlib.h>
@@ -621,19 +622,32 @@ static int64_t offset_ms(const struct node *n)
     return node_now_ms(n) - timers_mono(n) / 1000;
 }
 
+static void jump_written(void *arg, gw_err err)
+{
+    struct node *n = arg;
+    n->timers_unwritten |= err != GW_OK;
+}
+
 void timers_housekeeping(struct node *n)
 {
     int64_t offset = offset_ms(n), jump = apart(n->clock_offset_ms, offset);
-    bool left_out = false;
-    if (jump > -JUMP_MS && jump < JUMP_MS) {
+    bool set = jump <= -JUMP_MS || jump >= JUMP_MS;
+    if (!set && !n->timers_unwritten) {
         return;
     }
-    n->clock_set_us = timers_mono(n);
+    if (set) {
+        n->clock_offset_ms = offset;
+        n->clock_set_us = timers_mono(n);
+        log_info("timers.clock",
+                 "jump_ms=%lld the wall clock was set; timers by elapsed time go on as they were",
+                 (long long)jump);
+    }
+    n->timers_unwritten = false;
     struct store_batch *batch = store_batch_new();
     for (struct agent *a = n->agents; a; a = a->hh.next) {
         for (struct timer *t = a->timers ? a->timers->first : NULL; t; t = t->next) {
             if (t->held || t->firing || (a->move && a->move->t->phase >= OUT_COMMITTING)) {
-                left_out = true; /* a transaction about it is on its way: in a second */
+                n->timers_unwritten = true; /* a transaction about it is on its way: in a second */
                 continue;
             }
             if (t->wall) {
@@ -643,14 +657,8 @@ void timers_housekeeping(struct node *n)
             }
         }
     }
-    if (!left_out) {
-        n->clock_offset_ms = offset;
-    }
     if (store_batch_count(batch) > 0) {
-        log_info("timers.clock",
-                 "jump_ms=%lld the wall clock was set; timers by elapsed time go on as they were",
-                 (long long)jump);
-        node_commit(n, batch, POINT_TIMER_CLOCK, NULL, NULL);
+        node_commit(n, batch, POINT_TIMER_CLOCK, jump_written, n);
     } else {
         store_batch_free(batch);
     }

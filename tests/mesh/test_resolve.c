@@ -259,6 +259,40 @@ static void test_two_copies_meet(void **state)
     finish(&s, 0);
 }
 
+/* The host whose copy gives way has a full disk when the two meet: the copy stays quarantined over
+ * a restart, although nobody is there then who could say so again. */
+static void test_full_disk_where_they_meet(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct losing l;
+    gw_value v = gw_nil();
+    doubt(&s, &l, 86, FRAME_COMMITTED);
+    mesh_assert(s.m, mesh_where(s.m, &s.agent, NULL) == 1);
+    mesh_crash(s.m, 1);
+    mesh_crash(s.m, 0);
+    mesh_start(s.m, 0);
+    mesh_run(s.m, 10000);
+    mesh_excuse(s.m, &s.agent);
+    assert_int_equal(resolve(s.m, 0, ticket_at(s.m, 0), false), GW_OK);
+    mesh_part(s.m, 0, 1, true);
+    mesh_part(s.m, 1, 2, true);
+    mesh_start(s.m, 1);
+    mesh_run(s.m, 5000);
+    mesh_fill_disk(s.m, 1, 60000);
+    mesh_part(s.m, 0, 1, false);
+    mesh_run(s.m, 70000);
+    mesh_part(s.m, 0, 1, true);
+    mesh_crash(s.m, 1);
+    mesh_start(s.m, 1);
+    mesh_run(s.m, 5000);
+    mesh_must(s.m, 1, &v, "show", "{'agent': '%s'}", s.id);
+    assert_string_equal(gw_map_str(&v, "status", ""), "quarantined");
+    gw_value_free(&v);
+    mesh_on_frame(s.m, NULL, NULL);
+    finish(&s, 0);
+}
+
 /* Refused when a third host has seen it beyond this move. */
 static void test_refused_when_somebody_knows(void **state)
 {
@@ -321,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_refused_when_somebody_knows),
         cmocka_unit_test(test_activated_at_the_destination),
         cmocka_unit_test(test_two_copies_meet),
+        cmocka_unit_test(test_full_disk_where_they_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

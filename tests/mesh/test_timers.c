@@ -627,6 +627,26 @@ static void test_clock_is_set(void **state)
     }
 }
 
+/* The disk is full when the clock is set: the rows learn of it all the same, before a crash takes
+ * the jump for time that passed. */
+static void test_clock_is_set_and_the_disk_full(void **state)
+{
+    (void)state;
+    struct stage s;
+    stage_open(&s, 14);
+    tell(&s, "once", "'name': 'elapsed', 'ms': 20000, 'by': 1");
+    mesh_fill_disk(s.m, 0, 2500);
+    mesh_set_clock(s.m, 0, YEARS_10_MS);
+    mesh_run(s.m, 5000);
+    mesh_crash(s.m, 0);
+    mesh_start_all(s.m);
+    mesh_run(s.m, 10000);
+    expect_fired(&s, 0);
+    mesh_run(s.m, 8000);
+    expect_fired(&s, 1);
+    stage_close(&s);
+}
+
 static void test_limit(void **state)
 {
     (void)state;
@@ -819,6 +839,7 @@ int main(void)
         cmocka_unit_test(test_failing_handler),
         cmocka_unit_test(test_runner_crashes),
         cmocka_unit_test(test_clock_is_set),
+        cmocka_unit_test(test_clock_is_set_and_the_disk_full),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_end_and_clone),
         cmocka_unit_test(test_count_over_all),
