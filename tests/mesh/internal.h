@@ -76,11 +76,12 @@ struct vhost {
     int64_t slept_us;        /* of its monotonic clock: the machine was asleep */
     int64_t full_until_us;   /* its disk is full before */
     struct store *store;
-    int64_t storage_free_us;   /* when the storage thread has nothing left to do */
-    int64_t storage_stall_us;  /* nothing is applied before */
-    int64_t storage_told_us;   /* time of the last completion */
-    int64_t read_slow_us;      /* more for each read */
-    struct vrunner runners[2]; /* of the plugin, of the built-in types */
+    STAILQ_HEAD(, request) storage; /* virtual_env.c: not applied yet, in their order */
+    int64_t storage_free_us;        /* when the storage thread has nothing left to do */
+    int64_t storage_stall_us;       /* nothing is applied before */
+    int64_t storage_told_us;        /* time of the last completion */
+    int64_t read_slow_us;           /* more for each read */
+    struct vrunner runners[2];      /* of the plugin, of the built-in types */
     const struct gw_type *const *types;
     size_t type_count;
     const struct node_builtin *builtins;
@@ -173,6 +174,7 @@ void mesh_figure_add(figure f);
 void venv_init(struct vhost *h);
 bool venv_is_timer(void (*run)(void *arg)); /* what a timer of a host puts into the queue */
 void venv_free_timers(struct vhost *h);
+void venv_drop_storage(struct vhost *h);
 /* ---- virtual_runner.c ---- */
 void vrunner_start(void *ctx, size_t index);
 void vrunner_send(void *ctx, size_t index, struct buf *frame);

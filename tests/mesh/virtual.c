@@ -84,6 +84,8 @@ static struct randombytes_implementation seeded = {
     .implementation_name = seeded_name, .random = seeded_random, .buf = seeded_buf};
 
 /* --- the queue: a binary heap by (time, number) --- */
+#define IN_TIME (1ULL << 63) /* in the number of what was not put off */
+
 static bool earlier(const struct mesh_event *a, const struct mesh_event *b)
 {
     return a->at_us != b->at_us ? a->at_us < b->at_us : a->number < b->number;
@@ -104,8 +106,7 @@ static void sift_up(struct mesh *m, size_t i)
     }
 }
 
-void mesh_push(struct mesh *m, struct vhost *host, int64_t at_us, void (*run)(void *arg),
-               void (*drop)(void *arg), void *arg)
+static void insert(struct mesh *m, struct mesh_event e)
 {
     if (m->heap_count == m->heap_cap) {
         m->heap_cap = m->heap_cap ? m->heap_cap * 2 : 256;
@@ -113,14 +114,29 @@ void mesh_push(struct mesh *m, struct vhost *host, int64_t at_us, void (*run)(vo
         gw_assert(m->heap);
     }
     size_t i = m->heap_count++;
-    m->heap[i] = (struct mesh_event){.at_us = at_us < m->now_us ? m->now_us : at_us,
-                                     .number = ++m->next_number,
-                                     .host = host,
-                                     .life = host ? host->life : 0,
-                                     .run = run,
-                                     .drop = drop,
-                                     .arg = arg};
+    m->heap[i] = e;
     sift_up(m, i);
+}
+
+void mesh_push(struct mesh *m, struct vhost *host, int64_t at_us, void (*run)(void *arg),
+               void (*drop)(void *arg), void *arg)
+{
+    insert(m, (struct mesh_event){.at_us = at_us < m->now_us ? m->now_us : at_us,
+                                  .number = IN_TIME + ++m->next_number,
+                                  .host = host,
+                                  .life = host ? host->life : 0,
+                                  .run = run,
+                                  .drop = drop,
+                                  .arg = arg});
+}
+
+/* Until its host goes on: what waits keeps its order, and comes before all that is due only then.
+ */
+static void put_off(struct mesh *m, struct mesh_event e)
+{
+    e.at_us = e.host->stands_until_us;
+    e.number = ++m->next_number;
+    insert(m, e);
 }
 
 static struct mesh_event pop(struct mesh *m)
@@ -196,8 +212,8 @@ bool mesh_step(struct mesh *m)
         }
         return true;
     }
-    if (e.host && mesh_stands(e.host)) { /* numbers keep the order of what waits */
-        mesh_push(m, e.host, e.host->stands_until_us, e.run, e.drop, e.arg);
+    if (e.host && mesh_stands(e.host)) {
+        put_off(m, e);
         return true;
     }
     m->events++;
@@ -535,6 +551,7 @@ void mesh_start(struct mesh *m, size_t host)
     struct vhost *h = &m->hosts[host];
     gw_assert(!h->node);
     h->life++;
+    STAILQ_INIT(&h->storage);
     h->ready = h->stopped = h->dying = h->start_spoilt = false;
     h->storage_free_us = h->storage_told_us = h->storage_stall_us = m->now_us;
     rng_seed(h->rng, m->seed ^ (host << 32) ^ (h->life << 40) ^ 0x4057ull);
@@ -610,6 +627,7 @@ static void end_host(struct vhost *h)
     vcall_host_down(h);
     vrunner_reset(h);
     venv_free_timers(h);
+    venv_drop_storage(h);
     h->life++;
     h->ready = h->dying = false;
     h->stands_until_us = 0;

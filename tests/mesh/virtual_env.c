@@ -154,6 +154,7 @@ struct row_copy {
     struct buf key, value;
 };
 struct request {
+    STAILQ_ENTRY(request) link; /* in host->storage */
     struct vhost *host;
     struct store_batch *batch; /* NULL: a read */
     storage_done done;
@@ -250,14 +251,15 @@ static void read_apply(struct request *r)
     r->row_count = r->err == GW_OK ? r->row_count : 0;
 }
 
-/* Where a crash separates what is kept from what is lost. */
-static void request_apply(void *arg)
+/* The oldest: an event each, but whatever delays some of them keeps the order. Here a crash
+ * separates what is kept from what is lost. */
+static void storage_turn(void *arg)
 {
-    struct request *r = arg;
-    struct vhost *h = r->host;
+    struct vhost *h = arg;
     struct mesh *m = h->mesh;
-    if (m->now_us < h->storage_stall_us) { /* numbers keep the order of those that wait together */
-        mesh_push(m, h, h->storage_stall_us, request_apply, request_drop, r);
+    struct request *r = STAILQ_FIRST(&h->storage);
+    if (m->now_us < h->storage_stall_us) {
+        mesh_push(m, h, h->storage_stall_us, storage_turn, NULL, h);
         return;
     }
     if (!r->batch) {
@@ -274,7 +276,7 @@ static void request_apply(void *arg)
             mesh_note(m, "%s: its disk sleeps", h->name);
             r->delayed = true;
             h->storage_stall_us = m->now_us + SLOW_US;
-            mesh_push(m, h, h->storage_stall_us, request_apply, request_drop, r);
+            mesh_push(m, h, h->storage_stall_us, storage_turn, NULL, h);
             return;
         }
         if (fate == COMMIT_IO_ERROR) {
@@ -284,7 +286,6 @@ static void request_apply(void *arg)
         }
         if (fate == COMMIT_CRASH_BEFORE) {
             mesh_note(m, "%s: its commit is lost", h->name);
-            request_drop(r);
             mesh_crash(m, h->index);
             return;
         }
@@ -299,11 +300,11 @@ static void request_apply(void *arg)
         mesh_note(m, "%s commits %zu: %s", h->name, store_batch_count(r->batch),
                   gw_err_name(r->err));
         if (fate == COMMIT_CRASH_AFTER) {
-            request_drop(r);
             mesh_crash(m, h->index);
             return;
         }
     }
+    STAILQ_REMOVE_HEAD(&h->storage, link);
     int64_t at = m->now_us + mesh_between(m, 5, 60);
     h->storage_told_us = at > h->storage_told_us ? at : h->storage_told_us + 1;
     mesh_push(m, h, h->storage_told_us, request_tell, request_drop, r);
@@ -321,7 +322,17 @@ static void request_submit(struct request *r, int64_t low_us, int64_t high_us)
         h->storage_free_us = m->now_us;
     }
     h->storage_free_us += mesh_between(m, low_us, high_us);
-    mesh_push(m, h, h->storage_free_us, request_apply, request_drop, r);
+    STAILQ_INSERT_TAIL(&h->storage, r, link);
+    mesh_push(m, h, h->storage_free_us, storage_turn, NULL, h);
+}
+
+void venv_drop_storage(struct vhost *h)
+{
+    struct request *r;
+    while ((r = STAILQ_FIRST(&h->storage))) {
+        STAILQ_REMOVE_HEAD(&h->storage, link);
+        request_drop(r);
+    }
 }
 
 static void commit(void *ctx, struct store_batch *batch, storage_done done, void *arg)
