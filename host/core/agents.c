@@ -534,7 +534,7 @@ void agent_rest(struct agent *a)
 {
     struct live *live = a->live;
     if (a->status == AGENT_INACTIVE && live && !live->pumping && !live->held &&
-        pipeline_rests(live) && TAILQ_EMPTY(&live->queue)) {
+        live->arriving == 0 && pipeline_rests(live) && TAILQ_EMPTY(&live->queue)) {
         live_free(live);
         a->live = NULL;
     }

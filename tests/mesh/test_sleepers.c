@@ -269,6 +269,42 @@ static void test_home_is_told(void **state)
     mesh_free(m);
 }
 
+/* It is told something while the disk sleeps, for longer than sleepers stay in memory. */
+static commit_fate sleep_once(void *arg, size_t host)
+{
+    bool *on = arg;
+    (void)host;
+    commit_fate fate = *on ? COMMIT_SLOW : COMMIT_PASS;
+    *on = false;
+    return fate;
+}
+
+static void test_told_on_a_slow_disk(void **state)
+{
+    (void)state;
+    struct mesh *m = actor_mesh(5, 1);
+    char text[GW_ID_TEXT];
+    bool slow = false;
+    mesh_on_commit(m, sleep_once, &slow);
+    gw_id id = mesh_create(m, 0, "actor");
+    mesh_must(m, 0, NULL, "deactivate", "{'agent': '%s'}", gw_id_text(&id, text));
+    mesh_run(m, 5000);
+    assert_int_equal(sleepers_count(mesh_node(m, 0)), 1);
+    slow = true;
+    struct mesh_call *call =
+        mesh_ask(m, 0, "send",
+                 "{'agent': '%s', 'method': 'add', 'args': {'number': 7}, 'tell': true}", text);
+    mesh_run(m, 4500);
+    assert_false(call->done);
+    mesh_run(m, 3000);
+    assert_true(call->done && call->err == GW_OK);
+    assert_int_equal(actor_lines(m, 0, &id, "#7"), 1);
+    mesh_call_free(call);
+    mesh_heal(m);
+    mesh_expect_whole(m);
+    mesh_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_what_stays_out),
         cmocka_unit_test(test_nobody_can_tell),
         cmocka_unit_test(test_home_is_told),
+        cmocka_unit_test(test_told_on_a_slow_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
