@@ -2,7 +2,7 @@
 # Run test programs, one line each, and end with the one line "N passed, N failed[, N skipped]".
 #   tests/run.sh KIND:PROGRAM...
 #     unit mesh thread  cmocka programs: its own counts
-#     sim               the same, 500 seeds of it
+#     sim               the same, 500 seeds of it, which have to reach all of host/core/reach.def
 #     alloc few         unit tests with failing allocations (tests/alloc/rerun.c), all or a few; counts tests
 #     system model      a bats file: its own counts; with SAN=... in the environment system tests drive that
 #                       build (tests/system/helpers.bash)
@@ -54,7 +54,7 @@ run_one() {
     san) set -- env SAN=address,undefined bats --tap "$program" ;;
     table) set -- "$program" --lanes 6 --every 5 ;;
     fuzz) set -- "$program" "tests/fuzz/corpus/${name#fuzz/replay_}" ;;
-    sim) set -- env SEEDS=500 "$program" ;;
+    sim) set -- env SEEDS=500 REACH=all "$program" ;;
     *) set -- "$program" ;;
     esac
     TMPDIR=$tmp timeout -k 5 "$(limit_s "$kind")" "$@" >"$log" 2>&1 </dev/null

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 void commit_parts(struct store_batch *batch, const gw_id *agent, uint64_t epoch, struct span parts)
 {
     struct mp m = mp_over(parts);
@@ -256,6 +258,7 @@ void commit_undo(struct work *w)
 void commit_fail(struct work *w, gw_err err)
 {
     struct gw_error why;
+    REACH(RESULT_FAILED);
     gw_fail(&why, err, "the result could not be written and was rolled back: %s", gw_err_text(err));
     gw_hint(&why,
             err == GW_EDISK_FULL ? "make room on the disk of host \"%s\" and send it again"

@@ -11,6 +11,8 @@
 
 #include <sodium.h>
 
+#include "host/core/reach.h"
+
 /* ---- remembered keys ---- */
 
 #define CREATED_KEY_BYTES (GW_ID_BYTES + 8 + REQUEST_KEY_BYTES)
@@ -412,6 +414,7 @@ static void forward_created(void *arg, gw_err err)
     }
     if (err != GW_OK) {
         struct op_call *call = s->call;
+        REACH(CREATE_ROLLED_BACK);
         created_drop(s->n, s->created);
         free(s);
         gw_fail(&why, err, "the request could not be written: %s", gw_err_text(err));
@@ -437,6 +440,7 @@ static void create_there(struct node *n, struct op_call *call, struct peer *to,
     struct sending *s = xcalloc(1, sizeof *s);
     *s = (struct sending){.n = n, .call = call, .to = to, .created = again};
     if (again) { /* written by an earlier try: the same id to the same host */
+        REACH(CREATE_AGAIN);
         again->in_flight = true;
         forward_created(s, GW_OK);
         return;
@@ -464,6 +468,7 @@ void op_create(struct node *n, struct op_call *call)
     }
     struct created *c = created_find(n, key);
     if (c && c->done) {
+        REACH(CREATE_TWICE);
         answer_created(call, &c->agent, NULL, c->type, peer_label(c->host));
         return;
     }

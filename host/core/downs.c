@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 /* ---- the message for on_down ---- */
 
 static void down_handled(struct work *w, gw_err err, const struct run_result *r,
@@ -85,6 +87,7 @@ static void down_written(struct node *n, const gw_id *agent, uint64_t epoch, str
     struct watch *watch = a ? watch_find(a, WATCH_OUT, NULL, &ref) : NULL;
     if (watch && watch->firing == w->inbox) {
         watch->firing = 0;
+        REACH_IF(err != GW_OK, DOWN_ROLLED_BACK);
         if (err == GW_OK && !watch->gone) {
             watch_drop(n, watch);
         } /* gone: the handler that ends it drops it */

@@ -12,6 +12,7 @@
  * or arrive meanwhile go, too, but each is sent only a few times, for it may come back by itself.
  */
 #include "host/core/handoff.h"
+#include "host/core/reach.h"
 #include "host/core/sleepers.h"
 
 #include <stdlib.h>
@@ -144,6 +145,7 @@ static void failed(struct drain *d, struct leaving *l, const struct gw_error *wh
 {
     bool again = l->tries < TRIES_MAX && !d->gone;
     if (may_go_elsewhere(why->code) && again) {
+        REACH(DRAIN_AGAIN);
         l->alone |=
             why->code == GW_EBUSY; /* its neighbours could not wait for it, or a host is full */
         enqueue(d, l, true);
@@ -356,6 +358,7 @@ static void give_up_departed(struct drain *d, int64_t now_us)
         struct leaving *l = m->arg;
         if (m->done == moved && l->drain == d && t->phase == OUT_DEPARTED &&
             now_us - l->sent_us >= SETTLE_US) {
+            REACH(DRAIN_UNCONFIRMED);
             m->done = NULL;
             m->arg = NULL;
             d->in_flight--;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "host/core/broken.h"
+#include "host/core/reach.h"
 
 static void inbox_done(struct work *w, gw_err err, const struct run_result *r,
                        const struct gw_error *why)
@@ -97,6 +98,7 @@ static void accepted(void *arg, gw_err err)
     }
     free(c);
     if (err != GW_OK) {
+        REACH(ACCEPT_ROLLED_BACK);
         gw_fail(&why, err, "the message could not be written: %s", gw_err_text(err));
         if (err == GW_ECORRUPT) {
             crashes_damaged(n, &agent, "a message for it cannot be written");
@@ -185,6 +187,7 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
         return;
     }
     if (a->move || a->status == AGENT_QUARANTINED) {
+        REACH(ACCEPT_FROZEN);
         gw_fail(&why, GW_EBUSY, "the agent does not accept messages now");
         if (watches_refuse_quarantined(a, method, args_of(call))) {
             (void)crashes_refuse(a, &why);
@@ -201,8 +204,10 @@ static void accept_local(struct node *n, struct op_call *call, struct agent *a)
     uint64_t mark = s ? s->mark : 0;
     bool loading = a->loading || n->loading; /* what it is subscribed to is not known yet */
     if ((s && s->accepting) || a->unborn || agent_is_ending(a) || loading) {
+        REACH(ACCEPT_WAITS);
         call_again_later(n, call); /* H6: nothing is acknowledged that is not durable */
     } else if ((uint64_t)seq <= mark) {
+        REACH(ACCEPTED_BEFORE);
         answer_accepted(call, false);
     } else if ((uint64_t)seq > mark + 1 && since < seq) {
         gw_fail(&why, GW_EGAP, "message %lld comes before message %llu", (long long)seq,

@@ -11,6 +11,7 @@
  * coming up. */
 #include "host/core/handoff.h"
 #include "host/core/itinerary.h"
+#include "host/core/reach.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -216,6 +217,7 @@ static void taken_out(void *arg, gw_err err)
     struct agent *a = agent_find(n, &t->agent);
     bool here = a && a->epoch == t->epoch && a->status != AGENT_DISPOSED;
     if (err != GW_OK && here && a->status != AGENT_INACTIVE) {
+        REACH(WISH_ROLLED_BACK);
         set_wishes(a, buf_span(&t->list), 0, 0); /* it still stands on disk: tried again */
         a->pending &= ~t->hooks;
         work_hold_agent(n, a);
@@ -302,6 +304,7 @@ static void stays(struct node *n, struct agent *a, uint64_t number, const char *
                   const struct gw_error *why)
 {
     struct work *w = NULL;
+    REACH(WISH_FAILED);
     if (a->live && a->live->known && intents_has_method(a->type, "on_dispatch_failed")) {
         w = work_new(n, a, HOOK_METHOD);
         w->method = xstrdup("on_dispatch_failed");
@@ -339,6 +342,7 @@ static bool try_again(struct node *n, struct agent *a, gw_err err)
         !(early && (err == GW_EUNREACHABLE || err == GW_EREFUSED))) {
         return false;
     }
+    REACH(WISH_AGAIN);
     a->wish_tries += passes;
     a->intent_busy = false;
     n->wishes_wait = true; /* intents_retry */

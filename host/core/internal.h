@@ -455,8 +455,8 @@ struct node {
     struct leftover *leftovers; /* leftovers.c */
     struct leftovers *left;
     LIST_HEAD(yielding_list, yielding) yielding; /* copies.c */
-    size_t cloning;  /* local clones that are being written */
-    struct created { /* keys of create and clone */
+    size_t cloning;                              /* local clones that are being written */
+    struct created {                             /* keys of create and clone */
         UT_hash_handle hh;
         uint8_t key[REQUEST_KEY_BYTES];
         int64_t at_ms;

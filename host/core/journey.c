@@ -13,6 +13,7 @@
  * Going home is a last stop, at the host_id of home, that waits. */
 #include "host/core/itinerary.h"
 #include "host/core/handoff.h"
+#include "host/core/reach.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -307,6 +308,7 @@ static void step_done(struct work *w, gw_err err, const struct run_result *r,
         message->inbox = step->inbox;
         work_push(message, false);
     } else if (it && err != GW_OK && !n->stopping) {
+        REACH(STEP_ROLLED_BACK);
         it->next_us = n->env->mono_us(n->env->ctx) + RETRY_FIRST_US;
         n->itineraries_wait = true;
     }
@@ -352,6 +354,7 @@ static void missed(struct node *n, struct agent *a, gw_err err, const struct gw_
     bool passes = err == GW_ECONFLICT || err == GW_EARRIVING || err == GW_EPENDING;
     bool early = now - n->ready_us < GRACE_US && (err == GW_EUNREACHABLE || err == GW_EREFUSED);
     it->bound = false;
+    REACH(STOP_MISSED);
     if (passes || early) {
         it->next_us = now + RETRY_FIRST_US;
     } else if (s->policy == STOP_WAIT || (s->policy == STOP_RETRY && it->tries < s->retries)) {

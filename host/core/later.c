@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 #define POLL_MS 20000 /* well below the time-out of a call between hosts */
 
 struct waiting {
@@ -269,6 +271,7 @@ static void waited(void *arg)
     struct waiting *t = arg;
     struct gw_error why;
     if (call_is_hop(t->call)) {
+        REACH(ANSWER_PENDING);
         gw_fail(&why, GW_EPENDING, "the agent answers later");
     } else {
         gw_fail(&why, GW_ETIMEOUT, "the agent did not answer in time");
@@ -407,6 +410,7 @@ void later_gone(struct node *n, const gw_id *agent)
     }
     while ((t = LIST_FIRST(&d->callers))) {
         LIST_REMOVE(t, link);
+        REACH(CALLER_FOLLOWS);
         t->debtor = NULL;
         LIST_INSERT_HEAD(&n->orphaned, t, link);
     }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "host/core/handoff.h"
+#include "host/core/reach.h"
 
 #define SWEPT_AT_ONCE 1000
 
@@ -106,6 +107,7 @@ static void swept(void *arg, gw_err err)
         if (err == GW_OK) {
             forget(l);
         } else {
+            REACH(LEFTOVER_ROLLED_BACK);
             join(l, g->n->left);
         }
     }
@@ -127,6 +129,7 @@ void leftovers_commit(struct leftovers *g, struct store_batch *batch, commit_poi
 void leftovers_clear(struct node *n, const gw_id *id, uint64_t epoch, struct store_batch *batch)
 {
     if (n->leftovers && find(n, id, epoch)) {
+        REACH(LEFTOVER_CLEARED);
         agent_delete_rows(batch, id, epoch);
     }
 }
@@ -153,6 +156,7 @@ void leftovers_housekeeping(struct node *n)
         if (!l->message && move_in_holds(n, &l->key.agent)) {
             continue;
         }
+        REACH(LEFTOVER_SWEPT);
         g = g ? g : leftovers_new(n);
         batch = batch ? batch : store_batch_new();
         join(l, g);

@@ -6,6 +6,7 @@
  * LIMIT_ENDED_MS, or hosts would remember each agent that ever was; docs/decisions.md says why that
  * is safe. (When it turns out that two hosts have one: copies.c.) */
 #include "host/core/handoff.h"
+#include "host/core/reach.h"
 #include "host/core/sleepers.h"
 #include "host/core/timers.h"
 
@@ -335,6 +336,7 @@ static void correct(struct node *n, struct peer *p, const gw_id *id, uint64_t fe
     struct location *l = location_find(n, id);
     struct peer *host = agent_find(n, id) ? n->self : l ? l->host : NULL;
     if (host && host != p && !(l && l->disposed)) {
+        REACH(LOCATION_CORRECTED);
         struct buf frame = {0};
         size_t at = frame_begin(&frame, FRAME_LOCATE, 0, 1);
         mp_array(&frame, 1);
@@ -380,6 +382,7 @@ static void written(void *arg, gw_err err)
     for (size_t i = 0; err != GW_OK && i < rows->count; i++) {
         struct location *l = location_find(rows->n, &rows->ids[i]);
         if (l && l->durable) {
+            REACH(FENCE_ROLLED_BACK);
             l->unwritten = rows->n->locations_unwritten = true;
         }
     }
@@ -401,6 +404,7 @@ static void write_again(struct node *n)
     for (l = n->locations; l && rows->count < WRITTEN_AT_ONCE; l = l->hh.next) {
         if (l->unwritten) {
             write_row(batch, &l->agent, l->fence, l->host, l->disposed, l->ended_ms);
+            REACH(FENCE_WRITTEN_AGAIN);
             l->unwritten = false;
             rows->ids[rows->count++] = l->agent;
         }

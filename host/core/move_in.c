@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "host/core/broken.h"
+#include "host/core/reach.h"
 
 struct probe { /* outlives a move that is dropped meanwhile */
     struct ticket_in *t;
@@ -62,6 +63,7 @@ gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t st
     }
     uint64_t fence = agent_fence(n, &e->agent);
     if (e->epoch > LIMIT_EPOCH || (e->epoch <= fence && !BROKEN(2))) {
+        REACH(FENCE_REFUSED);
         return gw_fail(why, GW_EREFUSED, "the agent is known here at epoch %llu, not below %llu",
                        (unsigned long long)fence, (unsigned long long)e->epoch);
     }
@@ -79,6 +81,7 @@ gw_err move_in_admit(struct node *n, const struct ticket *t, size_t i, size_t st
         if (other->t->phase == IN_STAGED) {
             n->env->timer_start(n->env->ctx, other->t->timer, 0);
         }
+        REACH(HELD_BY_ANOTHER);
         return gw_fail(why, GW_ECONFLICT, "another ticket holds the agent here");
     }
     GW_TRY(agents_room(n, coming, why));
@@ -178,6 +181,7 @@ static void probed(struct work *w, gw_err err, const struct gw_error *why)
     if (m) {
         m->probe = NULL;
     }
+    REACH_IF(err == GW_ECRASHED, PROBE_LOST);
     if (m && err == GW_OK) {
         m->incarnation = p->agent.type->runner->incarnation;
     } else if (m && err != GW_ECANCELLED && (err != GW_ECRASHED || m->clone)) {

@@ -6,6 +6,7 @@
  * by a piece of work that waits its turn, and what on_dispatch did exists only in the ticket. */
 #include "host/core/handoff.h"
 #include "host/core/itinerary.h"
+#include "host/core/reach.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +169,7 @@ void move_out_end(struct move_out *m)
         TAILQ_REMOVE(&parked, w, link);
         w->agent = &shell;
         if (w->call) {
+            REACH(CALL_FOLLOWS);
             node_call(n, w->call);
         } else if (!w->inbox && w->hook != HOOK_RUN) {
             struct gw_error why;
@@ -379,9 +381,11 @@ static void snapshot(struct work *w, gw_err err, const struct run_result *r,
         }
     }
     if (!m) {
+        REACH(SNAPSHOT_LATE);
         return; /* aborted while the hook ran */
     }
     if (err != GW_OK) {
+        REACH(SNAPSHOT_FAILED);
         move_out_abort(m, why);
         return;
     }

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "host/core/reach.h"
+
 #define CRASH_ATTEMPTS 3 /* work that must be done is given up after so many crashes */
 
 /* Nil, or a map of what changed: half of one must not be written. */
@@ -112,6 +114,7 @@ static void lost_work(struct work *w, const char *reason, bool alone)
     bool again = work_waits(w) && !w->node->stopping;
     w->attempts += !beside && (w->attempts < CRASH_ATTEMPTS - 1 || alone);
     if (again && !w->killed && w->attempts < CRASH_ATTEMPTS) {
+        REACH(RUNNER_LOST);
         if (w->attempts == CRASH_ATTEMPTS - 1 && !w->suspect_of) {
             w->suspect_of = w->agent->type->runner;
             w->suspect_of->suspects++;
@@ -132,6 +135,7 @@ static void lost_work(struct work *w, const char *reason, bool alone)
         commit_result(w);
         return;
     }
+    REACH(RUNNER_LOST_CALL);
     work_fail(w, &why);
 }
 

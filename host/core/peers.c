@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 /* ---- the table of members ---- */
 
 struct peer *peer_find(struct node *n, const struct host_id *id)
@@ -404,6 +406,7 @@ static void went_down(struct node *n, struct peer *p, const char *why)
     }
     HASH_ITER (hh, n->requests, r, next) {
         if (r->peer == p) {
+            REACH(REQUEST_LOST);
             HASH_DEL(n->requests, r);
             n->env->timer_free(n->env->ctx, r->timer);
             r->on_answer(r->arg, GW_EUNREACHABLE, NULL);
@@ -473,6 +476,7 @@ static void answered(struct node *n, struct peer *p, const struct frame *f)
     struct request *r = NULL;
     HASH_FIND(hh, n->requests, &f->stream, sizeof f->stream, r);
     if (!r || r->peer != p) {
+        REACH(ANSWER_LATE);
         return; /* late: its request has ended by time-out */
     }
     HASH_DEL(n->requests, r);
@@ -596,6 +600,7 @@ static void request_late(void *arg)
 {
     struct request *r = arg;
     struct node *n = r->node;
+    REACH_IF(!r->unsent, REQUEST_LATE);
     HASH_DEL(n->requests, r);
     n->env->timer_free(n->env->ctx, r->timer);
     r->on_answer(r->arg, r->unsent ? GW_EUNREACHABLE : GW_ETIMEOUT, NULL);
@@ -616,6 +621,8 @@ static void request(struct node *n, struct peer *p, bool can, uint64_t stream, s
     if (!r->unsent) {
         n->env->peer_send(n->env->ctx, &p->id, frame);
         standing_talk(n, p);
+    } else {
+        REACH(REQUEST_UNSENT);
     }
     buf_free(frame);
 }

@@ -23,6 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 struct held_call { /* of a handler that runs, behind the transaction that it has seen */
     STAILQ_ENTRY(held_call) link;
     struct op_call *call;
@@ -189,6 +191,7 @@ void pipeline_durable(void *arg, gw_err err)
         return;
     }
     if (live->broken == GW_OK) {
+        REACH(HANDLER_ROLLED_BACK);
         live->broken = err;
         TAILQ_FOREACH (o, &live->committing, link) {
             let_go(n, &o->calls, err); /* so that the handler that waits for them can end */
@@ -220,6 +223,7 @@ static void undo_all(struct node *n, struct live *live, struct work_queue *faile
 {
     struct work *w;
     bool held = false;
+    REACH_IF(live->committing_count > 1, HANDLER_VOID);
     TAILQ_FOREACH_REVERSE(w, &live->committing, work_queue, link)
     {
         commit_undo(w);
@@ -227,6 +231,7 @@ static void undo_all(struct node *n, struct live *live, struct work_queue *faile
     while ((w = TAILQ_LAST(&live->committing, work_queue))) {
         take_off(live, w);
         if (again(w)) {
+            REACH(HANDLER_AGAIN);
             held |= w->written;
             work_requeue(w);
         } else {

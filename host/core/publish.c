@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 #include "host/core/topics.h"
 
 #define POSTER_ZEROS 6
@@ -68,6 +70,7 @@ static void published(void *arg, gw_err err)
         tells_committed(w);
         answer_published(p->call, p->topic, (int64_t)p->subscribers);
     } else {
+        REACH(POST_ROLLED_BACK);
         tells_rolled_back(w);
         if (seen) {
             request_forget(w->agent->live, seen);

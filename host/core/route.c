@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 #define AGAIN_MS        20
 #define CALL_TIMEOUT_MS 30000
 #define RESEND_US       5000000LL /* a keyed call is sent again for so long when its host is lost */
@@ -130,6 +132,7 @@ static void lost_host(struct route *r, gw_err err)
     bool keyed = gw_map_str(&r->call->args, "key", NULL) != NULL;
     int64_t since_us = r->call->waits_since_us ? r->call->waits_since_us : r->began_us;
     if (err == GW_EUNREACHABLE && keyed && n->env->mono_us(n->env->ctx) - since_us < RESEND_US) {
+        REACH(CALL_AGAIN);
         struct op_call *call = r->call; /* its key makes a second run harmless */
         free(r);
         call_again_later(n, call);
@@ -139,6 +142,7 @@ static void lost_host(struct route *r, gw_err err)
         stale_host(r, r->to);
         return;
     }
+    REACH(CALL_LOST);
     gw_fail(&why, err, "host \"%s\" %s", peer_label(r->to),
             err == GW_ETIMEOUT ? "did not answer in time" : "cannot be reached");
     gw_hint(&why,
@@ -343,6 +347,7 @@ static void forwarded(void *arg, gw_err err, const struct frame *f)
         struct peer *host = peer_of_about(n, &value);
         uint64_t epoch = (uint64_t)gw_map_int(&value, "epoch", 0);
         gw_value_free(&value);
+        REACH(CALL_MOVED);
         r->redirects++;
         if (host && !host->self) {
             location_know(n, &r->id, epoch, host, false, false);
@@ -351,11 +356,13 @@ static void forwarded(void *arg, gw_err err, const struct frame *f)
         return;
     }
     if (err == GW_EPENDING && gw_map_str(&r->call->args, "key", NULL)) {
+        REACH(CALL_PENDING);
         gw_value_free(&value);
         ask_again(r);
         return;
     }
     if (err == GW_ESTOPPING && gw_map_str(&r->call->args, "key", NULL)) {
+        REACH(CALL_STOPPING);
         gw_value_free(&value);
         lost_host(r, GW_EUNREACHABLE); /* in a moment; perhaps it comes back */
         return;
@@ -505,6 +512,7 @@ static void route_step(struct route *r)
         r->has_id = true;
     }
     if (r->has_id && move_in_holds(n, &r->id)) {
+        REACH(CALL_ARRIVING);
         struct op_call *call = r->call;
         bool hop = call_is_hop(call);
         free(r);

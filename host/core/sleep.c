@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *why)
 {
     char id[GW_ID_TEXT];
@@ -306,6 +308,7 @@ static void sleep_done(struct work *w, gw_err err, const struct run_result *r,
     if (err == GW_OK) {
         fell_asleep(n, a);
     } else {
+        REACH(SLEEP_FAILED);
         set_policy(a, s->no_wake_before, s->at_start_before);
         err = refused(w, err, why, &said);
         why = err == GW_EREFUSED ? &said : why;
@@ -371,6 +374,7 @@ static void wake_done(struct work *w, gw_err err, const struct run_result *r,
     (void)r;
     a->waking = false;
     if (err != GW_OK) {
+        REACH(WAKE_FAILED);
         set_policy(a, w->sleep->no_wake_before, w->sleep->at_start_before);
     }
     timers_wake_settled(n, a, NULL, 0, err == GW_OK);

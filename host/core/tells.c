@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 #define RETRY_FIRST_MS 200
 #define RETRY_MAX_MS   10000
 #define RETRY_BUSY_MS  1000 /* the longest pause before a full mailbox */
@@ -184,6 +186,7 @@ static void try_later(struct stream *s, bool busy)
 {
     struct node *n = s->n;
     int64_t ms = pause_ms(++s->tries);
+    REACH(TELL_AGAIN);
     s->timer = n->env->timer_new(n->env->ctx, retry, s);
     n->env->timer_start(n->env->ctx, s->timer, busy && ms > RETRY_BUSY_MS ? RETRY_BUSY_MS : ms);
 }
@@ -213,6 +216,7 @@ static void answered(void *arg)
     const char *method = gw_map_str(&s->call.args, "method", "");
     s->on_way = false;
     if (!s->box) {
+        REACH(TELL_ORPHANED);
         LIST_REMOVE(s, orphan);
         stream_free(s);
     } else if (err == GW_OK) {
@@ -459,6 +463,7 @@ void tells_rolled_back(struct work *w)
          w->tells > 0 && (box = box_find(n, &a->id)) && (t = TAILQ_LAST(&box->fresh, fresh_tells));
          w->tells--) {
         struct stream *s = t->stream;
+        REACH(TELL_ROLLED_BACK);
         stream_of(a->live, &s->target, true)->mark--;
         tell_free(t);
         settle(n, s);
@@ -501,6 +506,7 @@ void tells_link_up(struct node *n)
     for (struct outbox *box = n->outboxes; box; box = box->hh.next) {
         for (struct stream *s = box->streams; s; s = s->hh.next) {
             if (s->timer) {
+                REACH(TELL_LINK_UP);
                 s->tries = 0;
                 n->env->timer_start(n->env->ctx, s->timer, 0);
             }

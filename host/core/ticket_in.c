@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "host/core/broken.h"
+#include "host/core/reach.h"
 
 static const char *const phase_names[IN_PHASES] = {[IN_STORING] = "storing",
                                                    [IN_STAGED] = "staged",
@@ -170,6 +171,7 @@ static void drop_marked(struct ticket_in *t)
 {
     struct move_in *m, *next;
     if (t->phase == IN_STORING) {
+        REACH(DROP_WAITS);
         return;
     }
     struct store_batch *batch = store_batch_new();
@@ -219,13 +221,16 @@ static void query_answer(void *arg, gw_err err, const struct frame *f)
         return;
     }
     t->silent = err != GW_OK;
+    REACH_IF(t->silent, QUERY_UNANSWERED);
     n->env->timer_start(n->env->ctx, t->timer, HANDOFF_QUERY_MS);
     if (err == GW_OK && f->kind == FRAME_QUERY_ANSWER && mp_read_id(&r, &ticket) == GW_OK &&
         gw_id_equal(&ticket, &t->id) && mp_read_u32(&r, &code) == GW_OK) {
         if (code == GW_ECANCELLED) {
+            REACH(STAGED_IN_VAIN);
             drop_all(t);
         } else if (code == GW_OK && mp_read_bin(&r, &body) == GW_OK &&
                    mp_read_fixed(&r, signature, sizeof signature) == GW_OK) {
+            REACH(COMMIT_ASKED_FOR);
             take_commit(n, t->from, 0, body, signature);
         }
     }
@@ -312,6 +317,7 @@ static void activated(void *arg, gw_err err)
     struct ticket_in *t = arg;
     struct node *n = t->node;
     if (err != GW_OK) {
+        REACH(ARRIVAL_ROLLED_BACK);
         t->phase =
             IN_STAGED; /* rolled back for certain (disk full): still staged, COMMIT comes again */
         n->env->timer_start(n->env->ctx, t->timer, HANDOFF_QUERY_MS);
@@ -337,6 +343,7 @@ static void answer_late(struct node *n, struct peer *p, uint64_t stream,
 {
     struct buf unknown = {0};
     size_t count = 0;
+    REACH(COMMIT_LATE);
     for (size_t i = 0; i < note->n; i++) {
         if (agent_fence(n, &note->agents[i].agent) < note->agents[i].epoch) {
             put_unknown(&unknown, &count, &note->agents[i].agent, note->agents[i].epoch);
@@ -405,6 +412,7 @@ static void take_commit(struct node *n, struct peer *p, uint64_t stream, struct 
         t->commit_stream = stream;
     }
     if (t->phase != IN_STAGED) {
+        REACH(COMMIT_TWICE);
         return; /* storing: cannot be; committing: answered when durable (H4); resolving: it comes
                    again */
     }
@@ -487,6 +495,7 @@ static void stored(void *arg, gw_err err)
     struct ticket_in *t = arg;
     t->store_err = err;
     t->stored = true;
+    REACH_IF(err != GW_OK, STAGING_ROLLED_BACK);
     staged_when_whole(t);
 }
 
@@ -616,6 +625,7 @@ static void take_ticket(struct node *n, struct peer *p, struct ticket *ticket,
     struct gw_error why;
     if (t && t->from == p) { /* a repeat: the receipt was lost */
         t->stage_stream = stream;
+        REACH(STAGE_TWICE);
         if (t->phase == IN_STAGED) {
             receipt(t);
         }
@@ -623,6 +633,7 @@ static void take_ticket(struct node *n, struct peer *p, struct ticket *ticket,
         gw_fail(&why, GW_ECONFLICT, "another host has given a ticket of this name");
         send_refusal(n, p, stream, &ticket->id, &why);
     } else if (is_made(n, ticket)) {
+        REACH(CLONE_TWICE);
         struct ticket_note note = {.ticket = ticket->id, .n = 1};
         note.agents[0].agent = ticket->agents[0].agent;
         note.agents[0].epoch = 1;
@@ -749,6 +760,7 @@ static void take_abort(struct node *n, struct peer *p, const struct frame *f)
         }
     }
     if (t && may_abort(t, p)) {
+        REACH(ABORTED);
         drop_marked(t);
     }
 }
@@ -778,6 +790,7 @@ void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const stru
 {
     struct ticket_in *t = ticket_in_find(n, &row->ticket);
     if (!t) {
+        REACH(STAGED_AT_START);
         t = make(n, &row->ticket, peer_intern(n, &row->peer));
         t->phase = IN_STAGED;
         t->stored = true;

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "host/core/broken.h"
+#include "host/core/reach.h"
 
 static const char *const phase_names[OUT_PHASES] = {
     [OUT_OFFERING] = "offering",     [OUT_FREEZING] = "freezing",   [OUT_STAGING] = "staging",
@@ -180,6 +181,7 @@ void ticket_out_abort(struct ticket_out *t, const struct gw_error *why)
     n->env->timer_stop(n->env->ctx, t->timer);
     ticket_out_hold(t);
     if (t->staged_sent && t->count > 0) {
+        REACH(ABORT_TOLD);
         struct buf frame = {0};
         size_t at = frame_begin(&frame, FRAME_ABORT, 0, 2);
         mp_id(&frame, &t->id);
@@ -214,6 +216,7 @@ static void abort_refused(struct ticket_out *t, struct mp reasons)
         m = find_move(t, &r.agent);
         if (m && m->out) {
             struct gw_error why;
+            REACH(AGENT_REFUSED);
             (void)refused(t, r.why.code, r.why.text, &why);
             move_out_abort(m, &why);
         }
@@ -315,6 +318,7 @@ static void commit_answer(void *arg, gw_err err, const struct frame *f)
         mp_read_u32(&r, &code) != GW_OK || !gw_id_equal(&ticket, &t->id) ||
         mp_read_text_or_nil(&r, reason, sizeof reason) != GW_OK ||
         (code != GW_OK && code != GW_EUNKNOWN)) {
+        REACH(COMMIT_UNANSWERED);
         n->env->timer_start(n->env->ctx, t->timer, HANDOFF_RETRY_MS);
         return;
     }
@@ -361,6 +365,7 @@ static void departed(void *arg, gw_err err)
     struct move_out *m;
     if (err != GW_OK) {
         struct gw_error why;
+        REACH(DEPARTURE_ROLLED_BACK);
         gw_fail(&why, err, "the departure could not be written and was rolled back: %s",
                 gw_err_text(err));
         ticket_out_abort(t, &why);
@@ -466,6 +471,7 @@ static gw_err read_receipt(struct ticket_out *t, const struct frame *f, struct m
         return bad;
     }
     if (code != GW_OK) {
+        REACH(TICKET_REFUSED);
         return refused(t, gw_err_from_wire(code), reason, why);
     }
     if (mp_read_bin(&r, &body) != GW_OK ||
@@ -488,12 +494,14 @@ static void stage_answer(void *arg, gw_err err, const struct frame *f)
         return;
     }
     if (err == GW_ETIMEOUT && t->to->up && ++t->tries < HANDOFF_STAGE_TRIES) {
+        REACH(STAGE_AGAIN);
         send_stage(t);
         return;
     }
     if (err == GW_OK) {
         err = read_receipt(t, f, &reasons, &why);
     } else {
+        REACH(STAGE_LOST);
         gw_fail(&why, err, "host \"%s\" %s", peer_label(t->to),
                 err == GW_ETIMEOUT ? "did not answer in time" : "was lost on the way");
         gw_hint(&why, "the agent goes on here; send it again when the host is back");
@@ -695,8 +703,10 @@ static void offer_answer(void *arg, gw_err err, const struct frame *f)
         return;
     }
     if (err == GW_OK) {
+        REACH(OFFER_REFUSED);
         (void)refused(t, gw_err_from_wire(code), reason, &why);
     } else {
+        REACH(OFFER_LOST);
         gw_fail(&why, err, "host \"%s\" does not answer the offer", peer_label(t->to));
     }
     ticket_out_abort(t, &why);
@@ -745,6 +755,7 @@ static void not_quiet(struct ticket_out *t, struct move_out *m)
     struct gw_error why;
     char text[160] = "it has left";
     const struct agent *a = move_out_source(m);
+    REACH(NOT_QUIET);
     if (a) {
         stuck_describe(a, text, sizeof text);
     }
@@ -762,6 +773,7 @@ static void timer_fired(void *arg)
         if (t->to->up) {
             send_commit(t);
         } else {
+            REACH(COMMIT_WAITS);
             t->node->env->timer_start(t->node->env->ctx, t->timer, HANDOFF_RETRY_MS);
         }
     } else if (t->phase == OUT_FREEZING) {
@@ -791,6 +803,7 @@ void ticket_out_link(struct node *n, struct peer *p, bool up)
     struct ticket_out *t, *next;
     HASH_ITER (hh, n->tickets_out, t, next) {
         if (t->to == p && up && t->phase == OUT_DEPARTED) {
+            REACH(COMMIT_LINK_UP);
             n->env->timer_start(n->env->ctx, t->timer, 0);
         }
     }
@@ -801,6 +814,7 @@ void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const str
 {
     struct ticket_out *t = ticket_out_find(n, &row->ticket);
     if (!t) {
+        REACH(DEPARTED_AT_START);
         t = make(n, &row->ticket, peer_intern(n, &row->peer));
         t->phase = OUT_DEPARTED;
         t->begun_us = 0;
@@ -847,13 +861,17 @@ void ticket_out_query(struct node *n, struct peer *p, const struct frame *f)
         return;
     }
     struct ticket_out *t = ticket_out_find(n, &id);
+    REACH_IF(!t, QUERY_DEAD);
     if (t && t->to == p && asks_for(t, &q)) {
         struct ticket_note note;
         code = BROKEN(3) && t->phase == OUT_COMMITTING ? GW_ECANCELLED : GW_EPENDING;
         note_of(t, &note);
         if (t->phase == OUT_DEPARTED &&
             note_sign(NOTE_COMMIT, &note, &n->cfg.key, &body, signature) == GW_OK) {
+            REACH(QUERY_DEPARTED);
             code = GW_OK;
+        } else {
+            REACH(QUERY_PENDING);
         }
     }
     size_t at = frame_begin(&frame, FRAME_QUERY_ANSWER, f->stream, 4);

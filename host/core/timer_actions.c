@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 #define ACTIONS_MAX (2 * LIMIT_TIMERS_PER_AGENT)
 
 /* ---- actions of handlers ---- */
@@ -236,6 +238,7 @@ void timers_rolled_back(struct work *w)
         if (!t->held) {
             continue;
         }
+        REACH(TIMER_ACTION_ROLLED_BACK);
         t->held = false;
         if (t->waiting && t->period_ms == 0) {
             timer_drop(w->node, t); /* fired meanwhile, for once */

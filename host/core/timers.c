@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "host/core/handoff.h"
+#include "host/core/reach.h"
 
 #define RETRY_US     1000000LL
 #define JUMP_MS      1000            /* clocks that differ less drift, they do not jump */
@@ -362,6 +363,7 @@ static void fired(void *arg, gw_err err)
     if (t && t->firing == f->w->inbox) {
         t->firing = 0;
         if (err != GW_OK) {
+            REACH(TIMER_ROLLED_BACK);
             t->wake_us = timers_mono(n) + RETRY_US; /* rolled back: as if it had not been due yet */
             timer_settle(n, t);
         } else if (t->period_ms == 0 && !t->held) {
@@ -625,7 +627,10 @@ static int64_t offset_ms(const struct node *n)
 static void jump_written(void *arg, gw_err err)
 {
     struct node *n = arg;
-    n->timers_unwritten |= err != GW_OK;
+    if (err != GW_OK) {
+        REACH(CLOCK_JUMP_ROLLED_BACK);
+        n->timers_unwritten = true;
+    }
 }
 
 void timers_housekeeping(struct node *n)
@@ -636,6 +641,7 @@ void timers_housekeeping(struct node *n)
         return;
     }
     if (set) {
+        REACH(CLOCK_JUMP);
         n->clock_offset_ms = offset;
         n->clock_set_us = timers_mono(n);
         log_info("timers.clock",

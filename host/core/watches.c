@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 /* ---- rows: [kind, lost, host or empty, since] ---- */
 
 static struct span key_of(uint8_t raw[ROW_KEY_BYTES + WATCH_KEY_BYTES], const gw_id *agent,
@@ -400,6 +402,7 @@ void watches_rolled_back(struct work *w)
     while (next_wish(&m, &x, &err)) {
         struct watch *watch = err == GW_OK ? monitor_of(w->agent, &x.ref) : NULL;
         if (watch && watch->fresh) {
+            REACH(WATCH_ROLLED_BACK);
             watch_drop(w->node, watch);
         } else if (watch) {
             watch->gone = false;

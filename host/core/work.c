@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/core/reach.h"
+
 /* Those of a window of messages: the blocks are larger than what malloc keeps at hand. Sanitizers
  * are to see every end of one. */
 #ifdef __SANITIZE_ADDRESS__
@@ -367,6 +369,7 @@ static void recorded_read(void *arg, gw_err err, const struct storage_row *rows,
     struct work *w = arg;
     struct gw_error why;
     if (w->agent->live->broken != GW_OK) {
+        REACH(REQUEST_VOID);
         work_requeue(w);
         work_pump(w->node, w->agent);
         return;
@@ -429,11 +432,13 @@ void work_go_on(struct work *w)
     }
     const struct seen_request *seen = w->has_key ? request_find(live, w->key) : NULL;
     if (seen && seen->owed && w->call) {
+        REACH(REQUEST_OWED);
         w->later = true; /* its caller waits with the others */
         work_finish(w, GW_OK, &w->result, NULL);
         return;
     }
     if (seen) {
+        REACH(REQUEST_ANSWERED);
         answer_recorded(w);
         return;
     }

@@ -55,6 +55,11 @@ compare 'event kind' docs/events.md host/core/events.def "$rows" "$(first_column
 written=$(grep -hE '\.kind = |^ +: .*"(message|hook)\.' host/core/*.c | grep -oE '"[a-z]+\.[a-z]+"' | tr -d '"')
 compare 'event kind' 'host/core/*.c' host/core/events.def "$rows" "$written"
 
+# Branches that tests have to reach: their table, and the places that count them.
+rows=$(sed -nE 's/^REACH_POINT\(([A-Z_]+), .*/\1/p' host/core/reach.def)
+used=$(grep -ohE '\bREACH(_IF)?\([^;]*\);' host/core/*.c | sed -nE 's/.*[( ]([A-Z_]+)\);$/\1/p')
+compare 'branch' 'host/core/*.c' host/core/reach.def "$rows" "$used"
+
 # Metrics with their kind: | `godwit_links_up` | gauge | ... |
 rows=$(sed -nE 's/^    \{"(godwit_[a-z_]+)", (COUNTER|GAUGE|HISTOGRAM),.*/\1 \L\2/p' host/core/metrics.c)
 lines=$(sed -nE 's/^\| `([a-z_]+)` \| ([a-z]+) \|.*/\1 \2/p' docs/metrics.md)

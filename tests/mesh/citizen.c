@@ -265,24 +265,14 @@ static const struct gw_method methods[] = {
     .on_retract = on_retract, .on_clone = on_clone, .on_deactivate = on_deactivate,                \
     .on_activate = on_activate, .on_timer = on_timer, .on_down = on_down
 
-const struct gw_type citizen_type = {
-    .abi = GW_ABI,
-    .size = sizeof(struct gw_type),
-    .name = "citizen",
-    .version = 1,
-    .state_size = sizeof(struct citizen),
-    GW_FIELDS(fields),
-    GW_METHODS(methods),
-    HOOKS,
-};
-const struct gw_type settler_type = {
-    .abi = GW_ABI,
-    .size = sizeof(struct gw_type),
-    .name = "settler",
-    .version = 1,
-    .state_size = sizeof(struct citizen),
-    GW_FIELDS(fields),
-    GW_METHODS(methods),
-    HOOKS,
-};
+#define TYPE(name_, version_)                                                                      \
+    {                                                                                              \
+        .abi = GW_ABI, .size = sizeof(struct gw_type), .name = (name_), .version = (version_),     \
+        .state_size = sizeof(struct citizen), GW_FIELDS(fields), GW_METHODS(methods), HOOKS,       \
+    }
+const struct gw_type citizen_type = TYPE("citizen", 1);
+const struct gw_type settler_type = TYPE("settler", 1);
+static const struct gw_type newer_citizen_type = TYPE("citizen", 2);
+static const struct gw_type newer_settler_type = TYPE("settler", 2);
 const struct gw_type *const citizen_types[2] = {&citizen_type, &settler_type};
+const struct gw_type *const citizen_newer_types[2] = {&newer_citizen_type, &newer_settler_type};

@@ -23,5 +23,7 @@
 extern const struct gw_type citizen_type;
 extern const struct gw_type settler_type; /* the same under another name: what creates make */
 extern const struct gw_type *const citizen_types[2];
+extern const struct gw_type
+    *const citizen_newer_types[2]; /* both in version 2, with the same state */
 
 #endif

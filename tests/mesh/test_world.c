@@ -3,14 +3,18 @@
  *
  *   SEEDS=N   so many seeds (default 20)         SEED=n   this one alone
  *   FIRST=n   the first of them (default 1)      MESH_TRACE=1   all that happens
+ *   REACH=all fails when they have not reached each branch of host/core/reach.def
  * A failure prints the command that repeats it. `make sim SEEDS=1000` runs many, on all cores. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
+#include "host/core/reach.h"
 #include "tests/mesh/seeds.h"
 #include "tests/mesh/world.h"
 
@@ -31,10 +35,29 @@ static void one_life(uint64_t seed)
     world_free(w);
 }
 
+/* How often each branch was reached that only a fault reaches, as figures (tests/sim.sh). */
+static void expect_reached(void)
+{
+    size_t missed = 0;
+    bool all = getenv("REACH") != NULL;
+    for (reach r = 0; r < REACH_COUNT; r++) {
+        printf("figure %s (%s): %llu\n", reach_what(r), reach_name(r),
+               (unsigned long long)reach_counts[r]);
+    }
+    for (reach r = 0; all && r < REACH_COUNT; r++) {
+        if (reach_counts[r] == 0) {
+            printf("FAILED never reached: %s (%s)\n", reach_name(r), reach_what(r));
+            missed++;
+        }
+    }
+    assert_int_equal(missed, 0);
+}
+
 static void test_random_lives(void **state)
 {
     (void)state;
     seeds_each(SEEDS, one_life);
+    expect_reached();
 }
 
 int main(void)

@@ -49,6 +49,9 @@ struct world *world_new(uint64_t seed)
         mesh_set_types(w->m, i, citizen_types, 2);
     }
     w->troubles = (unsigned)mesh_random(w->m, 1u << TROUBLE_SORTS);
+    for (size_t i = 0; i < w->hosts && world_has(w, TROUBLE_TYPES); i += 2) {
+        mesh_set_types(w->m, i, citizen_newer_types, 2);
+    }
     w->agents = 2 + mesh_random(w->m, WORLD_AGENTS - 1);
     mesh_let_linger(w->m);
     if (world_has(w, TROUBLE_CLOCKS)) {

@@ -54,7 +54,9 @@ enum {
     TROUBLE_DISKS = 1 << 7,   /* full, slow, failing */
     TROUBLE_RUNNERS = 1 << 8, /* die */
     TROUBLE_STOPS = 1 << 9,   /* hosts are stopped in good order */
-    TROUBLE_SORTS = 10
+    TROUBLE_TYPES =
+        1 << 10, /* hosts have different versions of the types: moves are offered first */
+    TROUBLE_SORTS = 11
 };
 
 struct fences; /* world_fences.c */
@@ -68,7 +70,9 @@ struct world {
     struct mesh_call *wishes[WORLD_WISHES]; /* not answered yet, or not freed */
     size_t wish_count;
     unsigned troubles;
-    unsigned often; /* of 10,000 frames, so many meet a fate */
+    unsigned often;           /* of 10,000 frames, or commits, so many meet a fate */
+    unsigned full;            /* of 10,000 commits, so many are rolled back */
+    bool asleep[WORLD_HOSTS]; /* the next commit finds the disk asleep */
     unsigned runner_deaths[WORLD_HOSTS];
     bool follows[WORLD_AGENTS]; /* the topic, of the mesh */
     struct fences *fences;
@@ -89,6 +93,8 @@ void world_live(struct world *w, size_t steps); /* deeds, wishes, faults */
 size_t world_host(struct world *w); /* any */
 void deed_any(struct world *w);     /* a new one, or one again */
 void wish_any(struct world *w);
+/* All agents are to go to this host, which gets something to write. */
+void deeds_rush(struct world *w, size_t host);
 /* Ask it, again under the same key; `via`: unless it is bound to a host. */
 void deed_ask(struct world *w, struct deed *d, size_t via);
 /* Whether it is acknowledged, looked at anew. */

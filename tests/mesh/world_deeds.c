@@ -136,10 +136,10 @@ static bool has_deed(const struct world *w, deed_kind kind, size_t to)
     return false;
 }
 
-/* The give of a want, the hush of an alarm, if there is one without. */
+/* The give of a want, the hush of an alarm, of the last one that is without. */
 static struct deed *answer_to(struct world *w, deed_kind kind, deed_kind of)
 {
-    for (size_t i = 0; i < w->deed_count; i++) {
+    for (size_t i = w->deed_count; i-- > 0;) {
         if (w->deeds[i].kind == of && !has_deed(w, kind, i)) {
             return new_deed(w, kind, w->deeds[i].agent, i);
         }
@@ -151,7 +151,7 @@ static deed_kind any_kind(struct world *w)
 {
     static const uint8_t weights[DEED_KINDS] = {
         [DEED_NOTE] = 20,   [DEED_TELL] = 10,    [DEED_RELAY] = 22, [DEED_WANT] = 6,
-        [DEED_GIVE] = 6,    [DEED_ALARM] = 6,    [DEED_HUSH] = 3,   [DEED_WATCH] = 3,
+        [DEED_GIVE] = 6,    [DEED_ALARM] = 6,    [DEED_HUSH] = 5,   [DEED_WATCH] = 3,
         [DEED_POST] = 3,    [DEED_ANNOUNCE] = 8, [DEED_SPOIL] = 4,  [DEED_CREATE] = 3,
         [DEED_DISPOSE] = 2,
     };
@@ -184,22 +184,7 @@ static struct deed *deed_new(struct world *w)
     }
 }
 
-void deed_any(struct world *w)
-{
-    struct deed *d = NULL;
-    if (w->deed_count > 0 && mesh_random(w->m, 4) == 0) {
-        d = &w->deeds[mesh_random(w->m, w->deed_count)];
-        (void)deed_settle(w, d);
-    } else if (w->deed_count < WORLD_DEEDS - 16) { /* room for gives in the end */
-        d = deed_new(w);
-    }
-    if (d) {
-        deed_ask(w, d, world_host(w));
-    }
-}
-
-/* ---- wishes ---- */
-
+/* Its answer may be anything, but has to come. */
 static void keep(struct world *w, struct mesh_call *call)
 {
     size_t kept = 0;
@@ -214,6 +199,27 @@ static void keep(struct world *w, struct mesh_call *call)
     mesh_assert(w->m, kept < WORLD_WISHES);
     w->wishes[w->wish_count++] = call;
 }
+
+void deed_any(struct world *w)
+{
+    struct deed *d = NULL;
+    if (w->deed_count > 0 && mesh_random(w->m, 4) == 0) {
+        d = &w->deeds[mesh_random(w->m, w->deed_count)];
+        (void)deed_settle(w, d);
+    } else if (w->deed_count < WORLD_DEEDS - 16) { /* room for gives in the end */
+        d = deed_new(w);
+    }
+    if (d) {
+        deed_ask(w, d, world_host(w));
+        if (d->fixed == NOBODY && mesh_random(w->m, 8) == 0) { /* twice at once, two ways */
+            keep(w, d->call);
+            d->call = NULL;
+            deed_ask(w, d, world_host(w));
+        }
+    }
+}
+
+/* ---- wishes ---- */
 
 static void wish(struct world *w, const char *agent, const char *op, const char *more)
 {
@@ -282,6 +288,23 @@ void wish_any(struct world *w)
         wish_journey(w, agent);
     } else {
         wish(w, agent, "show", "");
+    }
+}
+
+void deeds_rush(struct world *w, size_t host)
+{
+    char more[40];
+    (void)snprintf(more, sizeof more, ", 'to': 'h%zu'", host);
+    for (size_t i = 0; i < w->agents; i++) {
+        wish(w, w->text[i], "dispatch", more);
+    }
+    if (mesh_random(w->m, 2)) {
+        keep(w, mesh_ask(w->m, world_host(w), "drain", "{'to': 'h%zu'}", host));
+    }
+    if (w->deed_count < WORLD_DEEDS - 16) {
+        struct deed *d = new_deed(w, DEED_POST, NOBODY, NOBODY);
+        d->fixed = host;
+        deed_ask(w, d, host);
     }
 }
 

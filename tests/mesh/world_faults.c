@@ -34,18 +34,26 @@ static void back_later(struct world *w, size_t host)
     mesh_at(w->m, ms * 1000, host_back, free, b);
 }
 
+static void runner_dies(void *arg)
+{
+    struct back b = *(struct back *)arg;
+    free(arg);
+    mesh_crash_runner(b.w->m, b.host);
+}
+
 /* ---- at frames and commits ---- */
 
 static mesh_fate fate_of_frame(void *arg, size_t from, size_t to, const struct frame *frame)
 {
     struct world *w = arg;
-    if (mesh_random(w->m, 10000) >= w->often) {
+    bool repeats = frame->kind >= FRAME_OFFER && frame->kind <= FRAME_LOCATE;
+    bool hard = repeats && world_has(w, TROUBLE_FRAMES);
+    if (mesh_random(w->m, 10000) >= w->often * (hard ? 3 : 1)) {
         return FATE_PASS;
     }
     /* A link is a stream: it loses, doubles, delays no frame by itself. The six requests of moves
      * are made for a harder life and get it. */
-    bool repeats = frame->kind >= FRAME_OFFER && frame->kind <= FRAME_LOCATE;
-    if (repeats && world_has(w, TROUBLE_FRAMES) && mesh_random(w->m, 2)) {
+    if (hard && mesh_random(w->m, 4)) {
         static const mesh_fate fates[] = {FATE_LOSE, FATE_TWICE, FATE_LATE};
         return fates[mesh_random(w->m, 3)];
     }
@@ -69,6 +77,16 @@ static mesh_fate fate_of_frame(void *arg, size_t from, size_t to, const struct f
 static commit_fate fate_of_commit(void *arg, size_t host)
 {
     struct world *w = arg;
+    if (w->asleep[host]) {
+        w->asleep[host] = false;
+        return COMMIT_SLOW;
+    }
+    if (mesh_random(w->m, 10000) < w->full) { /* this one alone: there is room again at once */
+        if (!mesh_ready(w->m, host)) {
+            back_later(w, host);
+        }
+        return COMMIT_FAIL;
+    }
     if (mesh_random(w->m, 10000) >= w->often) {
         return COMMIT_PASS;
     }
@@ -87,12 +105,31 @@ static commit_fate fate_of_commit(void *arg, size_t host)
     return COMMIT_PASS;
 }
 
+/* A runner dies of what it was given to run, perhaps after many seconds. */
+static bool fate_of_run(void *arg, size_t host, const struct frame *frame)
+{
+    struct world *w = arg;
+    if (frame->kind != FRAME_RUN || !world_has(w, TROUBLE_RUNNERS) ||
+        w->runner_deaths[host] >= RUNNER_DEATHS || mesh_random(w->m, 100)) {
+        return false;
+    }
+    struct back *b = calloc(1, sizeof *b);
+    gw_assert(b);
+    *b = (struct back){w, host};
+    w->runner_deaths[host]++;
+    mesh_at(w->m, mesh_between(w->m, 1, mesh_random(w->m, 3) ? 300 : 9000000), runner_dies, free,
+            b);
+    return true;
+}
+
 void faults_begin(struct world *w)
 {
-    static const unsigned often[] = {0, 10, 40, 150};
+    static const unsigned often[] = {0, 10, 40, 150}, full[] = {0, 100, 400, 1500};
     w->often = often[mesh_random(w->m, 4)];
+    w->full = world_has(w, TROUBLE_DISKS) ? full[mesh_random(w->m, 4)] : 0;
     mesh_on_frame(w->m, fate_of_frame, w);
     mesh_on_commit(w->m, fate_of_commit, w);
+    mesh_on_runner(w->m, fate_of_run, w);
     for (size_t i = 0; i < w->hosts; i++) {
         fences_look(w, i);
     }
@@ -113,6 +150,11 @@ static void stop(struct world *w, size_t host)
     const struct vhost *h = &w->m->hosts[host];
     if (mesh_alive(w->m, host) && mesh_ready(w->m, host) && !mesh_stands(h) &&
         h->full_until_us <= mesh_now_us(w->m)) {
+        if (mesh_random(w->m, 2)) { /* it takes its time, while agents are on their way to it */
+            w->asleep[host] = true;
+            deeds_rush(w, host);
+            mesh_run(w->m, (int64_t)mesh_random(w->m, 4));
+        }
         mesh_stop(w->m, host);
         back_later(w, host);
     }
@@ -166,12 +208,17 @@ static void pause_host(struct world *w, size_t host)
 {
     if (mesh_alive(w->m, host)) {
         int64_t ms = mesh_random(w->m, 2) ? 60000 : mesh_between(w->m, 1, 20000);
+        if (mesh_random(w->m, 4) == 0) { /* moves to it are given up before it hears of them */
+            deeds_rush(w, host);
+            ms = mesh_between(w->m, 31000, 44000);
+        }
         mesh_pause(w->m, host, ms, mesh_random(w->m, 3) == 0);
     }
 }
 
 static void trouble_disk(struct world *w, size_t host)
 {
+    w->asleep[host] = mesh_random(w->m, 4) == 0;
     mesh_fill_disk(w->m, host,
                    mesh_random(w->m, 3) ? mesh_between(w->m, 1, 2000)
                                         : mesh_between(w->m, 1, 30000));
@@ -208,6 +255,9 @@ void fault_any(struct world *w)
     case TROUBLE_PAUSES: pause_host(w, host); break;
     case TROUBLE_CLOCKS:
         mesh_set_clock(w->m, host, mesh_between(w->m, -10 * YEAR_MS, 10 * YEAR_MS));
+        if (world_has(w, TROUBLE_DISKS) && mesh_random(w->m, 2)) {
+            trouble_disk(w, host);
+        }
         break;
     case TROUBLE_CRASHES: crash(w, host); break;
     case TROUBLE_DISKS: trouble_disk(w, host); break;
