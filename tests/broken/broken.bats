@@ -27,5 +27,5 @@ is_caught() {
 }
 
 @test "without H6 a parked message is acknowledged and lost: caught" {
-    is_caught 6 test_world 'I4: agent'
+    is_caught 6 test_world 'agent'
 }
