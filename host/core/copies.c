@@ -58,7 +58,8 @@ void copies_yield(struct node *n, struct agent *a, struct peer *other, uint64_t 
         peer_label(other), (unsigned long long)epoch, (unsigned long long)a->epoch);
     log_error("agent.quarantined", "agent=%s %s", gw_id_text(&a->id, id), why.text);
     struct yielding *y = xcalloc(1, sizeof *y);
-    *y = (struct yielding){.n = n, .agent = a->id, .epoch = a->epoch, .other = other, .above = epoch};
+    *y = (struct yielding){
+        .n = n, .agent = a->id, .epoch = a->epoch, .other = other, .above = epoch};
     (void)span_text((struct span){(const uint8_t *)why.text, strlen(why.text)}, y->text,
                     sizeof y->text);
     write_row(y, a);
