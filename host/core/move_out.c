@@ -60,7 +60,7 @@ void move_out_free(struct move_out *m)
     struct work *w;
     while ((w = TAILQ_FIRST(&m->parked))) {
         TAILQ_REMOVE(&m->parked, w, link);
-        work_free(w);
+        work_drop(w);
     }
     buf_free(&m->parts);
     buf_free(&m->rows);

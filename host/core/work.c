@@ -634,7 +634,7 @@ void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *
     }
 }
 
-static void drop(struct work *w)
+void work_drop(struct work *w)
 {
     if (w->arg_heap) {
         free(w->arg);
@@ -649,18 +649,18 @@ void work_drop_all(struct agent *a)
     for (w = TAILQ_FIRST(&live->queue); w; w = next) {
         next = TAILQ_NEXT(w, link);
         mailbox_remove(live, w);
-        drop(w);
+        work_drop(w);
     }
     while ((w = TAILQ_FIRST(&live->committing))) {
         TAILQ_REMOVE(&live->committing, w, link);
-        drop(w);
+        work_drop(w);
     }
     if (live->suspended) {
-        drop(live->suspended);
+        work_drop(live->suspended);
         live->suspended = NULL;
     }
     if (live->current) {
-        drop(live->current);
+        work_drop(live->current);
         live->current = NULL;
     }
 }
