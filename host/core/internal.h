@@ -1101,6 +1101,9 @@ bool tells_fit(struct work *w, struct gw_error *why);
  * ones are told in their order, the others from the last one. */
 void tells_committed(struct work *w);
 void tells_rolled_back(struct work *w);
+/* Of a transaction that no other one behind it has built on: the oldest go. Their numbers are not
+ * given again, for those behind may be durable. */
+void tells_rolled_back_alone(struct work *w);
 void tells_forget(struct node *n, const gw_id *sender); /* it has left, its outbox with it */
 void tells_link_up(struct node *n);
 void tells_free(struct node *n);

@@ -71,7 +71,7 @@ static void published(void *arg, gw_err err)
         answer_published(p->call, p->topic, (int64_t)p->subscribers);
     } else {
         REACH(POST_ROLLED_BACK);
-        tells_rolled_back(w);
+        tells_rolled_back_alone(w);
         if (seen) {
             request_forget(w->agent->live, seen);
         }

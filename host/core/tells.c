@@ -470,6 +470,20 @@ void tells_rolled_back(struct work *w)
     }
 }
 
+void tells_rolled_back_alone(struct work *w)
+{
+    struct node *n = w->node;
+    struct outbox *box;
+    struct tell *t;
+    for (; w->tells > 0 && (box = box_find(n, &w->agent->id)) && (t = TAILQ_FIRST(&box->fresh));
+         w->tells--) {
+        struct stream *s = t->stream;
+        REACH(TELL_ROLLED_BACK);
+        tell_free(t);
+        stream_send(s); /* those behind it are of others */
+    }
+}
+
 /* ---- life ---- */
 
 /* All of it; answers that are still to come find nobody. */

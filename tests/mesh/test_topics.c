@@ -435,6 +435,49 @@ static void test_hostile_frames(void **state)
     mesh_free(c.m);
 }
 
+/* Two publications of people on their way to the disk, the first of which is rolled back: the
+ * second is heard once, also after a crash. */
+static commit_fate fail_once(void *arg, size_t host)
+{
+    bool *on = arg;
+    commit_fate fate = host == 0 && *on ? COMMIT_FAIL : COMMIT_PASS;
+    *on = *on && host != 0;
+    return fate;
+}
+
+static void test_two_at_once_and_a_full_disk(void **state)
+{
+    (void)state;
+    bool failing = false;
+    struct mesh *m = actor_mesh(31, 2);
+    gw_id id = mesh_create(m, 1, "tally");
+    actor_must(m, 1, &id, "follow", "{'topic': 'news'}");
+    mesh_run(m, 2000);
+    mesh_on_commit(m, fail_once, &failing);
+    mesh_part(m, 0, 1, true);
+    mesh_run(m, 1000);
+    failing = true;
+    struct mesh_call *first =
+        mesh_ask(m, 0, "publish", "{'topic': 'news', 'args': {'number': 1}, 'key': 'a'}");
+    struct mesh_call *second =
+        mesh_ask(m, 0, "publish", "{'topic': 'news', 'args': {'number': 2}, 'key': 'b'}");
+    mesh_run(m, 500);
+    assert_true(first->done && first->err == GW_EDISK_FULL);
+    assert_true(second->done && second->err == GW_OK);
+    mesh_part(m, 0, 1, false);
+    mesh_run(m, 20000);
+    mesh_crash(m, 0);
+    mesh_heal(m);
+    mesh_run(m, 10000);
+    assert_int_equal(actor_lines(m, 1, &id, "news#1"), 0);
+    assert_int_equal(actor_lines(m, 1, &id, "news#2"), 1);
+    assert_int_equal(actor_rows(m, 0, TABLE_OUTBOX), 0);
+    mesh_call_free(first);
+    mesh_call_free(second);
+    mesh_expect_whole(m);
+    mesh_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +490,7 @@ int main(void)
         cmocka_unit_test(test_publish_from_outside),
         cmocka_unit_test(test_limit_of_an_agent),
         cmocka_unit_test(test_hostile_frames),
+        cmocka_unit_test(test_two_at_once_and_a_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
