@@ -131,6 +131,9 @@ void move_out_abort(struct move_out *m, const struct gw_error *why);
 void moves_out_abort(struct ticket_out *t, const struct gw_error *why);
 /* It has left: done(), and what waited for it follows it. */
 void move_out_end(struct move_out *m);
+/* An operator has taken it back, and it is here again: done() is told so, what waited starts again.
+ */
+void move_out_taken_back(struct move_out *m);
 void move_out_free(struct move_out *m);
 /* Whether a host has announced the type, in this very version. */
 bool move_out_takes_version(const struct peer *to, const struct type *type);

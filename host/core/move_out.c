@@ -151,15 +151,16 @@ void moves_out_abort(struct ticket_out *t, const struct gw_error *why)
 
 /* What waited for an agent that has left: calls start again and follow it, its inbox travelled with
  * it, a `run` that had not begun is void here. The agent itself is no more: done() sees a shell
- * with its name. */
-void move_out_end(struct move_out *m)
+ * with its name. why: an operator has taken it back instead; calls start again, and find it here.
+ */
+static void end(struct move_out *m, const struct gw_error *why)
 {
     struct node *n = m->t->node;
     struct agent shell = {.id = m->agent_id, .epoch = m->epoch, .type = type_intern(n, m->type)};
     struct work_queue parked;
     struct work *w;
     if (m->done) {
-        m->done(m->arg, GW_OK, m, NULL);
+        m->done(m->arg, why ? why->code : GW_OK, m, why);
     }
     shell.home = &peer_intern(n, &m->home)->id;
     TAILQ_INIT(&parked);
@@ -172,12 +173,24 @@ void move_out_end(struct move_out *m)
             REACH(CALL_FOLLOWS);
             node_call(n, w->call);
         } else if (!w->inbox && w->hook != HOOK_RUN) {
-            struct gw_error why;
-            gw_fail(&why, GW_EMOVED, "the agent has left for another host");
-            w->done(w, GW_EMOVED, NULL, &why);
+            struct gw_error left;
+            gw_fail(&left, GW_EMOVED, "the agent has left for another host");
+            w->done(w, why ? why->code : GW_EMOVED, NULL, why ? why : &left);
         }
         work_free(w);
     }
+}
+
+void move_out_end(struct move_out *m)
+{
+    end(m, NULL);
+}
+
+void move_out_taken_back(struct move_out *m)
+{
+    struct gw_error why;
+    gw_fail(&why, GW_ECONFLICT, "an operator has ended the move: the agent goes on here");
+    end(m, &why);
 }
 
 /* ---- what goes into the ticket ---- */

@@ -67,7 +67,7 @@ static void forget_move(struct resolving *r, const struct one *o)
     struct move_out *out = r->source ? find_out(r, &o->agent) : NULL;
     struct move_in *in = r->source ? NULL : find_in(r, &o->agent);
     if (out) {
-        move_out_free(out);
+        move_out_taken_back(out);
     } else if (in) {
         ticket_in_forget(in);
     }
@@ -127,10 +127,10 @@ static void resolved(void *arg, gw_err err)
     for (size_t i = 0; i < r->count; i++) {
         const struct one *o = &r->ones[i];
         if (o->taken) {
-            forget_move(r, o);
             location_know(n, &o->agent, o->to, n->self, false, true);
             agent_add(n, &o->agent, o->to, &o->row);
             inbox_load(n, &o->agent, o->to);
+            forget_move(r, o);
             location_tell_home(n, &o->agent, o->to, &o->row.home, false);
         }
     }

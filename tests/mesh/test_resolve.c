@@ -124,6 +124,31 @@ static void test_taken_back_at_the_source(void **state)
     }
 }
 
+/* Who has asked for the move is told, and who has called the agent meanwhile is served. */
+static void test_callers_of_one_that_is_taken_back(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct losing l = {.kind = FRAME_COMMIT, .on = true};
+    scene_open(&s, 87, 3);
+    mesh_on_frame(s.m, lose, &l);
+    scene_dispatch(&s, 0, 1);
+    struct mesh_call *call = mesh_ask(
+        s.m, 0, "send", "{'agent': '%s', 'method': 'add', 'args': {'by': 1}, 'key': 'x'}", s.id);
+    mesh_run(s.m, 1000);
+    mesh_assert(s.m, l.lost > 0 && !call->done && !s.call->done);
+    const char *ticket = ticket_at(s.m, 0);
+    mesh_crash(s.m, 1);
+    mesh_run(s.m, 5000);
+    assert_int_equal(resolve(s.m, 0, ticket, false), GW_OK);
+    assert_int_equal(mesh_wait(s.m, call, 5000), GW_OK);
+    s.adds++;
+    assert_int_equal(mesh_wait(s.m, s.call, 5000), GW_ECONFLICT);
+    mesh_call_free(call);
+    expect_at(&s, 0, 3);
+    finish(&s, 0);
+}
+
 static mesh_fate lose_any(void *arg, size_t from, size_t to, const struct frame *frame)
 {
     struct losing *l = arg;
@@ -349,6 +374,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_taken_back_at_the_source),
+        cmocka_unit_test(test_callers_of_one_that_is_taken_back),
         cmocka_unit_test(test_own_word_does_not_count),
         cmocka_unit_test(test_asked_twice_while_it_is_written),
         cmocka_unit_test(test_destination_lost_its_disk),
