@@ -16,7 +16,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 logs=build/test-logs
-limit_s() { case $1 in system | san) echo 300 ;; alloc) echo 900 ;; *) echo 180 ;; esac; }
+limit_s() { case $1 in system | san) echo 300 ;; alloc | lint) echo 900 ;; *) echo 180 ;; esac; }
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:allocator_may_return_null=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
