@@ -99,10 +99,13 @@ fi
 
 rm -rf $logs
 mkdir -p $logs
-# Two at a time, but system tests and tables one by one: they measure time and kill processes.
+# Two at a time, but those alone that take all cores, or measure processor time and memory.
 beside=() alone=()
 for each in "$@"; do
-    case $each in system:* | table:*) alone+=("$each") ;; *) beside+=("$each") ;; esac
+    case $each in
+    table:* | system:*/exhaustion.bats | system:*/flood.bats) alone+=("$each") ;;
+    *) beside+=("$each") ;;
+    esac
 done
 if [ ${#beside[@]} -gt 0 ]; then
     printf '%s\0' "${beside[@]}" | xargs -0 -P 2 -n 1 "$0" --one
