@@ -641,7 +641,7 @@ void mailbox_free(struct node *n);
 /* ---- work.c ---- */
 struct work *work_new(struct node *n, struct agent *a, frame_hook hook);
 void work_free(struct work *w);
-void work_drop(struct work *w); /* without done(): what it was for goes, too */
+void work_drop(struct work *w);  /* without done(): what it was for goes, too */
 void works_free(struct node *n); /* the blocks kept for reuse, at the end of the node */
 /* A row of REQUESTS, STREAMS, OUTBOX or INBOX of its agent. */
 void live_know_row(struct live *live, const struct storage_row *row);

@@ -450,6 +450,7 @@ static bool read_line(const gw_value *about, struct line *line, struct standing 
         boots->list.n > LIMIT_BOOTS_TOLD) {
         return false;
     }
+    uint64_t last = 0;
     for (size_t i = 0; i < boots->list.n; i++) {
         const gw_value *one = &boots->list.items[i];
         struct boot_point *b = &line->boots[line->count];
@@ -457,14 +458,14 @@ static bool read_line(const gw_value *about, struct line *line, struct standing 
             !take_bytes(&one->list.items[1], b->instance, INSTANCE_BYTES)) {
             return false;
         }
-        b->boot = take_number(&one->list.items[0]);
+        last = b->boot = take_number(&one->list.items[0]);
         b->first = take_number(&one->list.items[2]);
         line->count++;
     }
     line->restored = take_number(gw_map_get(about, "restored"));
     line->number = now->number = take_number(gw_map_get(about, "number"));
     now->boot = take_number(gw_map_get(about, "boot"));
-    return now->boot == line->boots[line->count - 1].boot &&
+    return now->boot == last &&
            take_bytes(gw_map_get(about, "instance"), now->instance, INSTANCE_BYTES) &&
            take_bytes(gw_map_get(about, "seal"), now->seal, SEAL_BYTES);
 }
