@@ -341,7 +341,8 @@ struct peer {
     bool heard_dirty;      /* no row says so yet */
     bool talked;           /* a frame was exchanged since it was told where this store stands */
     uint64_t told;         /* number that it was told */
-    bool answered;         /* restored.c: it has said what it knows */
+    bool asked;            /* restored.c: a question to it is open */
+    bool answered;         /* ... it has said what it knows */
     bool unasked;          /* ... it could not be reached then: it is asked when it can */
     struct {               /* rivals.c: a second link in its name */
         bool there, probed, taken;

@@ -148,6 +148,7 @@ static void answered(void *arg, gw_err err, const struct frame *f)
     } else {
         q->p->answered = true;
     }
+    q->p->asked = false;
     free(q);
     go_on(g);
 }
@@ -168,14 +169,15 @@ static void ask_peer(struct restoring *g, struct peer *p)
 {
     struct question *q = xcalloc(1, sizeof *q);
     *q = (struct question){.g = g, .p = p};
+    p->asked = true;
     ask(q);
 }
 
 void restored_hello(struct node *n, struct peer *p)
 {
     struct restoring *g = n->restoring;
-    if (g && !g->writing && !p->answered && p->held != HELD_STALE) {
-        ask_peer(g, p);
+    if (g && !g->writing && !g->late && !p->asked && !p->answered && p->held != HELD_STALE) {
+        ask_peer(g, p); /* one question at a time, however often it greets us */
     }
 }
 

@@ -431,6 +431,45 @@ static void test_staged_in_the_copy(void **state)
     }
 }
 
+/* A member that greets the restored host again and again, and answers nothing. */
+static mesh_fate pester(void *arg, size_t from, size_t to, const struct frame *frame)
+{
+    struct buf *hello = arg;
+    if (frame->kind == FRAME_HELLO && from == 1 && to == 0) {
+        buf_reset(hello);
+        buf_add(hello, frame->rest.p, (size_t)(frame->rest.end - frame->rest.p));
+    }
+    return frame->kind == FRAME_REPLY && from == 1 && to == 0 ? FATE_LOSE : FATE_PASS;
+}
+
+static void test_greeted_without_end(void **state)
+{
+    struct set s;
+    struct buf hello = {0};
+    (void)state;
+    open_set(&s, 61, 3);
+    make_backup(&s, 0, 62);
+    mesh_on_frame(s.m, pester, &hello);
+    put_back(&s, 0, true);
+    wait_for(s.m, 0, "restored");
+    mesh_run(s.m, 1000);
+    for (int i = 0; i < 60 && !stands(s.m, 0, "ok"); i++) {
+        struct buf frame = {0};
+        size_t at = frame_begin(&frame, FRAME_HELLO, 0, 3);
+        buf_add(&frame, hello.data, hello.len);
+        frame_end(&frame, at);
+        mesh_inject(s.m, 1, 0, &frame);
+        buf_free(&frame);
+        mesh_run(s.m, 500);
+    }
+    mesh_assert(s.m, stands(s.m, 0, "ok"));
+    mesh_on_frame(s.m, NULL, NULL);
+    must_add(s.m, 0, &s.b);
+    expect_whole(&s);
+    buf_free(&hello);
+    close_set(&s);
+}
+
 /* Each commit of the restored host, and of its first moments, fails or is the last of its process.
  */
 static void test_restoring_is_broken_off(void **state)
@@ -692,6 +731,7 @@ int main(void)
         cmocka_unit_test(test_owner_out_of_reach),
         cmocka_unit_test(test_both_restored),
         cmocka_unit_test(test_staged_in_the_copy),
+        cmocka_unit_test(test_greeted_without_end),
         cmocka_unit_test(test_restoring_is_broken_off),
         cmocka_unit_test(test_a_crash_is_no_old_copy),
         cmocka_unit_test(test_idle_hosts_write_nothing),
