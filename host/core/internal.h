@@ -338,13 +338,14 @@ struct peer {
     bool hello;            /* a HELLO came over this link */
     held_state held;       /* as it says, or as is remembered here */
     struct standing heard; /* of its store; boot 0 = nothing */
-    bool heard_dirty;      /* no row says so yet */
-    bool talked;           /* a frame was exchanged since it was told where this store stands */
-    uint64_t told;         /* number that it was told */
-    bool asked;            /* restored.c: a question to it is open */
-    bool answered;         /* ... it has said what it knows */
-    bool unasked;          /* ... it could not be reached then: it is asked when it can */
-    struct {               /* rivals.c: a second link in its name */
+    bool heard_dirty;      /* no row says so yet: in standing.unwritten */
+    bool talked;           /* frames were exchanged of late: in standing.talkers */
+    LIST_ENTRY(peer) unwritten, talker;
+    uint64_t told; /* number that it was told */
+    bool asked;    /* restored.c: a question to it is open */
+    bool answered; /* ... it has said what it knows */
+    bool unasked;  /* ... it could not be reached then: it is asked when it can */
+    struct {       /* rivals.c: a second link in its name */
         bool there, probed, taken;
         struct node *node;
         struct env_timer *timer;
@@ -411,9 +412,10 @@ struct node {
         uint64_t restored; /* boot at which the operator said last that this is an old copy; 0 */
         uint8_t here[INSTANCE_BYTES], machine[INSTANCE_BYTES]; /* this machine; that of the row */
         bool has_machine;
-        bool talked; /* of some peer `talked` is set */
-        bool due;    /* peers are told at the end of this turn */
-        bool dirty;  /* of some peer heard_dirty is set */
+        bool due; /* talkers are told at the end of this turn */
+        /* Few of the peers, which may be very many: this is looked at with each transaction. */
+        LIST_HEAD(talkers_list, peer) talkers;
+        LIST_HEAD(unwritten_list, peer) unwritten;
     } standing;
     held_state held;
     struct standing proof;              /* HELD_STALE: what shows it */

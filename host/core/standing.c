@@ -285,14 +285,21 @@ void standing_rise(struct node *n, uint64_t above, struct store_batch *batch)
 
 /* ---- numbers ---- */
 
+static void is_unwritten(struct node *n, struct peer *p)
+{
+    if (!p->heard_dirty) {
+        p->heard_dirty = true;
+        LIST_INSERT_HEAD(&n->standing.unwritten, p, unwritten);
+    }
+}
+
 static void put_memory(struct node *n, struct store_batch *batch)
 {
-    for (struct peer *p = n->peers; p; p = p->hh.next) {
+    struct peer *p;
+    while ((p = LIST_FIRST(&n->standing.unwritten))) {
         uint8_t key[MEMORY_KEY];
         struct buf value = {0};
-        if (!p->heard_dirty) {
-            continue;
-        }
+        LIST_REMOVE(p, unwritten);
         p->heard_dirty = false;
         memcpy(key, MEMORY_PREFIX, sizeof MEMORY_PREFIX - 1);
         memcpy(key + sizeof MEMORY_PREFIX - 1, p->id.b, HOST_ID_BYTES);
@@ -300,24 +307,22 @@ static void put_memory(struct node *n, struct store_batch *batch)
         store_batch_put_take(batch, TABLE_META, (struct span){key, sizeof key}, &value);
         buf_free(&value);
     }
-    n->standing.dirty = false;
 }
 
 uint64_t standing_number(struct node *n, struct store_batch *batch)
 {
     put_u64(batch, "number", ++n->standing.number);
-    if (n->standing.dirty) {
-        put_memory(n, batch);
-    }
+    put_memory(n, batch);
     return n->standing.number;
 }
 
 static void turn_end(void *arg)
 {
     struct node *n = arg;
+    struct peer *p;
     n->standing.due = false;
-    for (struct peer *p = n->peers; p && !n->ended; p = p->hh.next) {
-        if (p->talked) {
+    LIST_FOREACH (p, &n->standing.talkers, talker) {
+        if (!n->ended) {
             standing_tell(n, p);
         }
     }
@@ -326,7 +331,7 @@ static void turn_end(void *arg)
 void standing_durable(struct node *n, uint64_t number)
 {
     n->standing.durable = number; /* completions come in the order of submission */
-    if (n->standing.talked && !n->standing.due && n->ready && !n->ended) {
+    if (!LIST_EMPTY(&n->standing.talkers) && !n->standing.due && n->ready && !n->ended) {
         n->standing.due = true;
         n->env->defer(n->env->ctx, turn_end, n);
     }
@@ -337,7 +342,7 @@ void standing_undone(struct node *n)
 {
     for (struct peer *p = n->peers; p; p = p->hh.next) {
         if (p->heard.boot > 0) {
-            p->heard_dirty = n->standing.dirty = true;
+            is_unwritten(n, p);
         }
     }
 }
@@ -360,7 +365,10 @@ void standing_tell(struct node *n, struct peer *p)
 
 void standing_talk(struct node *n, struct peer *p)
 {
-    p->talked = n->standing.talked = true;
+    if (!p->talked) {
+        p->talked = true;
+        LIST_INSERT_HEAD(&n->standing.talkers, p, talker);
+    }
     if (p->told < n->standing.durable && !n->standing.due && n->ready) {
         n->standing.due = true;
         n->env->defer(n->env->ctx, turn_end, n);
@@ -369,16 +377,19 @@ void standing_talk(struct node *n, struct peer *p)
 
 void standing_housekeeping(struct node *n)
 {
+    struct peer *p;
     if (!n->ready || n->stopping) {
         return;
     }
-    for (struct peer *p = n->peers; p; p = p->hh.next) {
+    for (p = n->peers; p; p = p->hh.next) {
         standing_tell(n, p);
+    }
+    while ((p = LIST_FIRST(&n->standing.talkers))) {
+        LIST_REMOVE(p, talker);
         p->talked = false;
     }
-    n->standing.talked = false;
     restored_housekeeping(n);
-    if (n->standing.dirty) {
+    if (!LIST_EMPTY(&n->standing.unwritten)) {
         struct store_batch *batch = store_batch_new();
         put_memory(n, batch);
         node_commit_uncounted(n, batch, POINT_STANDING);
@@ -474,7 +485,7 @@ static void remember(struct node *n, struct peer *p, const struct standing *s)
 {
     if (memcmp(&p->heard, s, sizeof *s) != 0) {
         p->heard = *s;
-        p->heard_dirty = n->standing.dirty = true;
+        is_unwritten(n, p);
     }
 }
 
