@@ -82,8 +82,8 @@ static void become_stale(struct node *n, struct peer *p, const struct standing *
     struct buf value = {0};
     n->held = HELD_STALE;
     n->proof = *s;
-    (void)span_text((struct span){(const uint8_t *)p->name, strlen(p->name)}, n->held_by,
-                    sizeof n->held_by);
+    const char *by = peer_label(p);
+    (void)span_text((struct span){(const uint8_t *)by, strlen(by)}, n->held_by, sizeof n->held_by);
     (void)held_check(n, &why);
     log_error("host.stale", "%s; %s", why.text, why.hint);
     mp_array(&value, 5);
@@ -98,14 +98,6 @@ static void become_stale(struct node *n, struct peer *p, const struct standing *
     node_commit(n, batch, POINT_STALE, NULL, NULL);
     refuse_waiting(n);
     peers_settle(n);
-}
-
-static void risen(void *arg, gw_err err)
-{
-    struct node *n = arg;
-    if (err == GW_OK && !n->ended) {
-        peers_settle(n); /* greets all again */
-    }
 }
 
 /* Another process with our key has answered to the instance of this one. */
@@ -144,9 +136,7 @@ void held_verdict(struct node *n, struct peer *p, uint32_t code, const struct st
     } else if (standing_goes_through(n, s)) {
         log_debug("host.verdict", "host=%s has heard more since", peer_label(p));
     } else if (n->held == HELD_RESTORED) {
-        struct store_batch *batch = store_batch_new();
-        standing_rise(n, s->boot, batch);
-        node_commit(n, batch, POINT_RISEN, risen, n);
+        standing_rise(n, s->boot);
     } else {
         become_stale(n, p, s);
     }

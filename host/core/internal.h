@@ -412,7 +412,8 @@ struct node {
         uint64_t restored; /* boot at which the operator said last that this is an old copy; 0 */
         uint8_t here[INSTANCE_BYTES], machine[INSTANCE_BYTES]; /* this machine; that of the row */
         bool has_machine;
-        bool due; /* talkers are told at the end of this turn */
+        bool rising, unrisen; /* a rise is not durable yet; was rolled back and is tried again */
+        bool due;             /* talkers are told at the end of this turn */
         /* Few of the peers, which may be very many: this is looked at with each transaction. */
         LIST_HEAD(talkers_list, peer) talkers;
         LIST_HEAD(unwritten_list, peer) unwritten;
@@ -883,8 +884,8 @@ void standing_init(struct node *n);
 void standing_boot_row(struct node *n, struct span key, struct span value); /* of TABLE_META */
 /* A start begins: its number and rows into its first transaction. GW_EOTHER_MACHINE. */
 gw_err standing_boot(struct node *n, struct store_batch *batch, struct gw_error *why) GW_MUST_USE;
-/* The restart of a restored host goes on above what a peer remembers; into the batch. */
-void standing_rise(struct node *n, uint64_t above, struct store_batch *batch);
+/* The restart of a restored host goes on above what a peer remembers; restored_risen follows. */
+void standing_rise(struct node *n, uint64_t above);
 /* Number the batch, and add what was heard of peers. 0: it counts nothing. */
 uint64_t standing_number(struct node *n, struct store_batch *batch);
 void standing_durable(struct node *n, uint64_t number);
@@ -926,6 +927,7 @@ void rivals_free(struct node *n);
 /* ---- restored.c ---- */
 void restored_begin(struct node *n);                 /* ready, HELD_RESTORED */
 void restored_hello(struct node *n, struct peer *p); /* a peer can be asked */
+void restored_risen(struct node *n);                 /* standing_rise is durable */
 void restored_row(struct node *n, struct span key);  /* "unasked:ID" of TABLE_META */
 void restored_housekeeping(struct node *n);
 void restored_free(struct node *n);

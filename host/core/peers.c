@@ -287,8 +287,8 @@ void peer_send_frame(struct node *n, struct peer *p, struct buf *frame)
 
 static void send_hello(struct node *n, struct peer *p)
 {
-    if (!n->ready) {
-        return; /* peers_ready */
+    if (!n->ready || n->standing.rising) {
+        return; /* peers_ready; standing_rise */
     }
     gw_value about = gw_nil(), types = gw_nil(), members = gw_nil();
     struct buf frame = {0};

@@ -176,7 +176,8 @@ static void ask_peer(struct restoring *g, struct peer *p)
 void restored_hello(struct node *n, struct peer *p)
 {
     struct restoring *g = n->restoring;
-    if (g && !g->writing && !g->late && !p->asked && !p->answered && p->held != HELD_STALE) {
+    if (g && !g->writing && !g->late && !n->standing.rising && !p->asked && !p->answered &&
+        p->held != HELD_STALE) {
         ask_peer(g, p); /* one question at a time, however often it greets us */
     }
 }
@@ -498,10 +499,25 @@ static void go_on(struct restoring *g)
 {
     if (g->only && g->asking == 0) {
         late_answer(g);
-    } else if (g->asking == 0 && !g->writing && (g->late || all_answered(g->n))) {
-        g->writing = true;
+    } else if (g->asking == 0 && !g->writing && !g->n->standing.rising &&
+               (g->late || all_answered(g->n))) {
+        g->writing = true; /* numbers of messages are above that of the start */
         write_some(g);
     }
+}
+
+void restored_risen(struct node *n)
+{
+    struct restoring *g = n->restoring;
+    if (!g || g->only) {
+        return;
+    }
+    for (struct peer *p = n->peers; p; p = p->hh.next) {
+        if (p->hello) {
+            restored_hello(n, p); /* it has been greeted only now */
+        }
+    }
+    go_on(g);
 }
 
 static void is_late(void *arg)

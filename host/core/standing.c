@@ -209,16 +209,10 @@ void standing_boot_row(struct node *n, struct span key, struct span value)
 
 /* ---- a start ---- */
 
-static void begin_boot(struct node *n, struct store_batch *batch)
+static void put_boots(const struct node *n, struct store_batch *batch)
 {
-    struct boot_point *boots = n->standing.boots;
+    const struct boot_point *boots = n->standing.boots;
     struct buf value = {0};
-    if (n->standing.boot_count == LIMIT_BOOTS_TOLD) {
-        memmove(boots, boots + 1, sizeof *boots * --n->standing.boot_count);
-    }
-    struct boot_point *b = &boots[n->standing.boot_count++];
-    *b = (struct boot_point){.boot = n->boot, .first = n->standing.number};
-    memcpy(b->instance, n->standing.instance, INSTANCE_BYTES);
     mp_array(&value, n->standing.boot_count);
     for (size_t i = 0; i < n->standing.boot_count; i++) {
         mp_array(&value, 3);
@@ -229,6 +223,18 @@ static void begin_boot(struct node *n, struct store_batch *batch)
     store_batch_put_take(batch, TABLE_META, text_key("boots"), &value);
     buf_free(&value);
     put_u64(batch, "boot", n->boot);
+    put_u64(batch, "restored", n->standing.restored);
+}
+
+static void begin_boot(struct node *n)
+{
+    struct boot_point *boots = n->standing.boots;
+    if (n->standing.boot_count == LIMIT_BOOTS_TOLD) {
+        memmove(boots, boots + 1, sizeof *boots * --n->standing.boot_count);
+    }
+    struct boot_point *b = &boots[n->standing.boot_count++];
+    *b = (struct boot_point){.boot = n->boot, .first = n->standing.number};
+    memcpy(b->instance, n->standing.instance, INSTANCE_BYTES);
     /* A late answer to a request of an earlier boot fits none of ours. */
     n->next_stream = n->boot << 32 | 1;
 }
@@ -263,24 +269,52 @@ gw_err standing_boot(struct node *n, struct store_batch *batch, struct gw_error 
     GW_TRY(check_machine(n, batch, why));
     node_random(n, n->standing.instance, INSTANCE_BYTES);
     if (n->cfg.restored) {
-        standing_rise(n, (n->proof.boot > n->boot ? n->proof.boot : n->boot) + RESTORED_LEAP,
-                      batch);
+        n->standing.restored = n->boot =
+            (n->proof.boot > n->boot ? n->proof.boot : n->boot) + RESTORED_LEAP + 1;
         n->held = HELD_RESTORED;
         put_u64(batch, "restoring", 1);
         store_batch_del(batch, TABLE_META, text_key("stale"));
         event_put(n, batch, &(struct event){.kind = "host.restored"});
-        return GW_OK;
+    } else {
+        n->boot++;
     }
-    n->boot++;
-    begin_boot(n, batch);
+    begin_boot(n);
+    put_boots(n, batch);
     return GW_OK;
 }
 
-void standing_rise(struct node *n, uint64_t above, struct store_batch *batch)
+static void risen(void *arg, gw_err err)
 {
-    n->standing.restored = n->boot = above + 1;
-    put_u64(batch, "restored", n->standing.restored);
-    begin_boot(n, batch);
+    struct node *n = arg;
+    if (n->ended) {
+        return;
+    }
+    if (err != GW_OK) {
+        n->standing.unrisen = true; /* standing_housekeeping */
+        return;
+    }
+    n->standing.rising = false;
+    peers_settle(n); /* greets all again */
+    restored_risen(n);
+}
+
+static void write_rise(struct node *n)
+{
+    struct store_batch *batch = store_batch_new();
+    put_boots(n, batch);
+    node_commit(n, batch, POINT_RISEN, risen, n);
+}
+
+/* Nobody is told before it is durable, or a crash would look like an old copy. */
+void standing_rise(struct node *n, uint64_t above)
+{
+    if (!n->standing.rising) { /* else who remembers even more says so when it is greeted again */
+        n->standing.rising = true;
+        n->boot = (above > n->boot ? above : n->boot) + 1; /* no start has the number of another */
+        n->standing.restored = n->boot;
+        begin_boot(n);
+        write_rise(n);
+    }
 }
 
 /* ---- numbers ---- */
@@ -351,7 +385,7 @@ void standing_tell(struct node *n, struct peer *p)
 {
     struct standing s;
     struct buf frame = {0};
-    if (!p->hello || p->self || p->told >= n->standing.durable) {
+    if (!p->hello || p->self || p->told >= n->standing.durable || n->standing.rising) {
         return;
     }
     present(n, &s);
@@ -389,6 +423,10 @@ void standing_housekeeping(struct node *n)
         p->talked = false;
     }
     restored_housekeeping(n);
+    if (n->standing.unrisen) {
+        n->standing.unrisen = false;
+        write_rise(n);
+    }
     if (!LIST_EMPTY(&n->standing.unwritten)) {
         struct store_batch *batch = store_batch_new();
         put_memory(n, batch);

@@ -283,6 +283,38 @@ static void test_twice_from_the_same_copy(void **state)
     close_set(&s);
 }
 
+/* ... and a disk that is full, or a crash, at each commit of the second time: what it takes then as
+ * the number of its start is durable before anybody hears of it. */
+static void test_twice_with_faults(void **state)
+{
+    static const commit_fate fates[] = {COMMIT_FAIL, COMMIT_CRASH_BEFORE, COMMIT_CRASH_AFTER};
+    (void)state;
+    for (size_t i = 0; i < 3 * 8; i++) {
+        struct set s;
+        struct trap t = {.k = 1 + i / 3, .fate = fates[i % 3]};
+        open_set(&s, 600 + i, 3);
+        make_backup(&s, 0, 31);
+        put_back(&s, 0, true);
+        wait_for(s.m, 0, "ok");
+        relay(s.m, 0, s.at, s.ct, 3);
+        mesh_run(s.m, 2000);
+        mesh_crash(s.m, 0);
+        trap_arm(&t, s.m);
+        put_back(&s, 0, true);
+        wait_for(s.m, 0, "ok");
+        mesh_on_commit(s.m, NULL, NULL);
+        mesh_crash(s.m, 0);
+        mesh_start(s.m, 0);
+        mesh_run(s.m, 3000);
+        mesh_assert(s.m, stands(s.m, 0, "ok"));
+        relay(s.m, 0, s.at, s.ct, 3);
+        mesh_run(s.m, 2000);
+        mesh_assert(s.m, mesh_count(s.m, 1, &s.c) == 6);
+        expect_whole(&s);
+        close_set(&s);
+    }
+}
+
 /* Nobody who remembers can be reached: it serves at once, and is told when they meet. */
 static void test_alone(void **state)
 {
@@ -727,6 +759,7 @@ int main(void)
         cmocka_unit_test(test_agent_that_came_back),
         cmocka_unit_test(test_streams_go_on),
         cmocka_unit_test(test_twice_from_the_same_copy),
+        cmocka_unit_test(test_twice_with_faults),
         cmocka_unit_test(test_alone),
         cmocka_unit_test(test_owner_out_of_reach),
         cmocka_unit_test(test_both_restored),
