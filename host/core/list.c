@@ -534,6 +534,19 @@ static gw_value state_value(const struct type *t, const struct storage_row *rows
     return state.v;
 }
 
+/* A quarantined agent is shown without what cannot be read; another one is quarantined for it. */
+static gw_err see_damage(struct node *n, const struct agent *a, gw_err err, size_t *count)
+{
+    if (err == GW_ECORRUPT && a && a->status == AGENT_QUARANTINED) {
+        *count = 0;
+        return GW_OK;
+    }
+    if (err == GW_ECORRUPT && a) {
+        crashes_damaged(n, &a->id, "it cannot be read");
+    }
+    return err;
+}
+
 static void have_state(void *arg, gw_err err, const struct storage_row *rows, size_t count)
 {
     struct showing *s = arg;
@@ -543,12 +556,7 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     struct out o = {0}, mailbox = {0};
     char id[HOST_ID_TEXT];
     free(s);
-    if (err == GW_ECORRUPT && a && a->status == AGENT_QUARANTINED) {
-        err = GW_OK; /* what is known of it, without its state */
-        count = 0;
-    } else if (err == GW_ECORRUPT && a) {
-        crashes_damaged(n, &a->id, "it cannot be read");
-    }
+    err = see_damage(n, a, err, &count);
     if (err != GW_OK || !a) {
         struct gw_error why;
         gw_fail(&why, err == GW_OK ? GW_EAGENT_NOT_FOUND : err, "the agent cannot be read: %s",

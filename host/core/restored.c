@@ -102,7 +102,7 @@ static void learn(struct restoring *g, const struct peer *from, const gw_id *id,
 {
     struct one key = {.id = *id};
     struct one *o = bsearch(&key, g->ones, g->count, sizeof *g->ones, by_id);
-    if (o && epoch <= LIMIT_EPOCH && (epoch > o->known || (epoch == o->known && host == from))) {
+    if (o && epoch < LIMIT_EPOCH && (epoch > o->known || (epoch == o->known && host == from))) {
         o->known = epoch;
         o->host = host;
         o->there = host == from;
