@@ -61,7 +61,6 @@ static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
     for (size_t i = 0; i < h->config->peers.len; i++) {
         links_seed(h, h->config->peers.items[i]);
     }
-    malloc_trim(0); /* the rows of the store have been read */
     malloc_trim(0); /* the rows that boot has read */
     log_info("host.ready", "url=%s", server_url(h->server));
     say_ready(h);

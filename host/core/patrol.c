@@ -297,7 +297,9 @@ void op_whereabouts(struct node *n, struct op_call *call)
         const gw_id *id = &agents->list.items[i].id;
         const struct agent *a = agent_find(n, id);
         const struct location *l = location_find(n, id);
-        a = a && !a->unborn ? a : NULL;
+        if (a && (a->unborn || location_has_other(n, a))) {
+            a = NULL; /* not yet; or a mere copy, and it is known who has the other */
+        }
         if (!a && (!l || !l->durable)) {
             continue;
         }
