@@ -4,7 +4,8 @@
  *   or WAIT_MS have passed--> the rows are written, some agents at a time --> the agents begin
  *
  * Somebody knows an agent at a higher epoch than our copy:
- *   - it lives, or has ended, elsewhere (or on a host that did not answer): ours is quarantined;
+ *   - it lives, or has ended, elsewhere (or on a host that did not answer): ours is quarantined,
+ *     at an equal epoch, too;
  *   - it was here, or on a host that does not have it any more: the newer state is lost, ours goes
  *     on above that epoch;
  *   - it was staged here, and its source had committed: ours becomes active.
@@ -196,8 +197,13 @@ static bool all_answered(const struct node *n)
 
 static void write_some(struct restoring *g);
 
+/* At our epoch, too, when its host says so itself: ours got that in a restore which it did not hear
+ * of. */
 static bool goes_elsewhere(const struct one *o)
 {
+    if (o->known == o->epoch && o->there && !o->disposed) {
+        return true;
+    }
     return o->known > o->epoch &&
            (o->disposed || (!o->host->self && (o->there || !o->host->answered)));
 }
@@ -212,7 +218,7 @@ static void put_quarantined(struct node *n, const struct one *o, const struct ag
 {
     char text[LIMIT_ERROR_TEXT_BYTES];
     snprintf(text, sizeof text,
-             "the host was restored: the agent %s host \"%s\" at epoch %llu, above the %llu here",
+             "the host was restored: the agent %s host \"%s\" at epoch %llu, this copy is of %llu",
              o->disposed ? "has ended on" : "is on", peer_label(o->host),
              (unsigned long long)o->known, (unsigned long long)a->epoch);
     agent_put_row(batch, a, AGENT_QUARANTINED, a->pending, NULL);

@@ -350,7 +350,7 @@ static void test_alone(void **state)
 static void test_owner_out_of_reach(void **state)
 {
     (void)state;
-    for (int restarted = 0; restarted < 2; restarted++) {
+    for (int restarted = 0; restarted < 3; restarted++) { /* 2: as restored, once more */
         struct set s;
         uint64_t epoch;
         open_set(&s, 45, 3);
@@ -366,10 +366,15 @@ static void test_owner_out_of_reach(void **state)
         wait_for(s.m, 0, "restored");
         wait_for(s.m, 0, "ok");
         must_add(s.m, 0, &s.a);
-        if (restarted) {
+        if (restarted == 1) {
             mesh_crash(s.m, 0);
             mesh_start(s.m, 0);
             mesh_run(s.m, 1000);
+        } else if (restarted == 2) {
+            mesh_part(s.m, 0, 1, false);
+            mesh_part(s.m, 1, 2, false);
+            restart_restored(&s, 0);
+            wait_for(s.m, 0, "ok");
         }
         expect_whole(&s);
         mesh_assert(s.m, mesh_where(s.m, &s.a, &epoch) == 1 && epoch == 2);
