@@ -1,7 +1,7 @@
 /* A host that is told that its store is an old copy, or that another process is it.
  *
- *   not held --VERDICT with a point that is not ours--> stale --start with --restored--> restored
- *   --the mesh was asked (restored.c)--> not held
+ *   not held --VERDICT with a point of ours that is not on our line--> stale
+ *   --start with --restored--> restored --the mesh was asked (restored.c)--> not held
  *
  * A held host lets nothing run, is up for nobody, and says so in HELLO; what stops it is durable.
  * What a peer says counts only with a seal of our own (standing.c). */

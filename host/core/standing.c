@@ -13,8 +13,8 @@
  * carries a seal that only the host itself can make and check, so that no peer can talk it out of
  * its store.
  *
- *   not held --VERDICT with a point that is not ours--> stale --start with --restored--> restored
- *   --the mesh was asked (restored.c)--> not held
+ *   not held --VERDICT with a point of ours that is not on our line--> stale
+ *   --start with --restored--> restored --the mesh was asked (restored.c)--> not held
  *
  * A held host lets nothing run, is up for nobody, and says so in HELLO; what stops it is durable.
  */
