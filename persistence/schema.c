@@ -52,13 +52,18 @@ static gw_err foreign(const struct db *db, int64_t application, struct gw_error 
 
 gw_err schema_check(struct db *db, int *ret_version, struct gw_error *why)
 {
-    int64_t application, version, objects;
+    int64_t application, version, objects, pages;
     GW_TRY(db_number(db, "PRAGMA application_id", &application, why));
     GW_TRY(db_number(db, "PRAGMA user_version", &version, why));
     GW_TRY(db_number(db, "SELECT count(*) FROM sqlite_schema", &objects, why));
+    GW_TRY(db_number(db, "PRAGMA page_count", &pages, why));
     if (application == 0 && version == 0 && objects == 0) {
-        seal_reserve(db->handle);
-        seal_begin(db->handle);
+        if (pages == 0) {
+            seal_reserve(db->handle);
+        }
+        if (seal_reserved(db->handle) == SEAL_BYTES) { /* else seal_pages sees to it */
+            seal_begin(db->handle);
+        }
         *ret_version = 0;
         return GW_OK;
     }
@@ -117,12 +122,12 @@ static gw_err verify(struct db *db, struct gw_error *why)
     return GW_OK;
 }
 
-/* Write a store that an earlier build made anew, with room for a checksum in each page. Its pages
- * go through the log, whole or not at all. */
+/* Write a store that an earlier build made anew, with room for a checksum in each page: also one
+ * that it had only begun. Its pages go through the log, whole or not at all. */
 static gw_err seal_pages(struct db *db, struct gw_error *why)
 {
     if (seal_reserved(db->handle) == SEAL_BYTES) {
-        return GW_OK; /* cut off after it */
+        return GW_OK; /* a new one, or cut off after it */
     }
     log_info("store.schema", "file=\"%s\" gets checksums: all of it is written once", db->path);
     seal_reserve(db->handle);
@@ -134,7 +139,7 @@ static gw_err seal_pages(struct db *db, struct gw_error *why)
 
 gw_err schema_upgrade(struct db *db, int version, struct gw_error *why)
 {
-    if (version > 0 && version < SEAL_VERSION) {
+    if (version < SEAL_VERSION) {
         GW_TRY(seal_pages(db, why));
     }
     if (version < STEPS) {
