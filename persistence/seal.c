@@ -11,6 +11,7 @@
 
 #include <xxhash.h>
 
+#include "persistence/schema.h"
 #include "persistence/wal.h"
 #include "protocol/base/buf.h"
 #include "protocol/base/log.h"
@@ -361,7 +362,8 @@ static gw_err look_at_head(int fd, const char *db_path, struct gw_error *why)
         if (pwrite(fd, page + at, 1, (off_t)at) != 1) {
             return gw_fail(why, GW_EIO, "cannot write \"%s\": %s", db_path, strerror(errno));
         }
-    } else if (memcmp(page, "SQLite format 3", 16) == 0 && !head_may_be(page)) {
+    } else if (memcmp(page, "SQLite format 3", 16) == 0 &&
+               load_u32(page + 68) == SCHEMA_APPLICATION_ID && !head_may_be(page)) {
         gw_fail(why, GW_ECORRUPT, "\"%s\" is damaged: its first page is not as it was written",
                 db_path);
         gw_hint(why, "restore the folder of this host from a backup");

@@ -301,6 +301,8 @@ static void refuses_a_foreign_database(void **state)
     struct scratch *d = *state;
     with_sqlite(d, "CREATE TABLE songs(title); INSERT INTO songs VALUES('x');");
     assert_refused(d->path, GW_ECORRUPT, "another program");
+    with_sqlite(d, "PRAGMA user_version=4711;");
+    assert_refused(d->path, GW_ECORRUPT, "another program");
     with_sqlite(d, "INSERT INTO songs SELECT title FROM songs; PRAGMA application_id=77;");
     assert_refused(d->path, GW_ECORRUPT, "0x0000004d");
     assert_int_equal(file_size(d, "store.db-wal"), -1);
