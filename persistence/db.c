@@ -109,6 +109,33 @@ static gw_err check_file(const struct db *db, struct gw_error *why)
     return ours || has_journal(db) ? GW_OK : not_a_database(db, why);
 }
 
+static gw_err connect_file(struct db *db, struct gw_error *why)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int rc = layer == SQLITE_OK ? sqlite3_open_v2(db->path, &db->handle, flags, SEAL_VFS) : layer;
+    if (rc != SQLITE_OK) {
+        return db_open_error(db, rc, why);
+    }
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    /* Exclusive before the first access: the index of the log then lives in our memory, not in a
+     * file, and no lock is taken per transaction. */
+    return db_run(db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA cell_size_check=1",
+                  why);
+}
+
+/* A connection keeps the form of the first page that it finds, also when it is undone then: that of
+ * an earlier build has no room for checksums. */
+static gw_err undo_first(struct db *db, struct gw_error *why)
+{
+    GW_TRY(connect_file(db, why));
+    GW_TRY(db_run(db, "SELECT count(*) FROM sqlite_schema", why));
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    int rc = sqlite3_close(db->handle);
+    db->handle = NULL;
+    return rc == SQLITE_OK ? GW_OK : db_open_error(db, rc, why);
+}
+
 gw_err db_open(struct db *db, const char *path, struct gw_error *why)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -120,17 +147,10 @@ gw_err db_open(struct db *db, const char *path, struct gw_error *why)
     GW_TRY(wal_check(path, why));
     GW_TRY(seal_check_head(path, why));
     GW_TRY(check_file(db, why));
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    int rc = layer == SQLITE_OK ? sqlite3_open_v2(path, &db->handle, flags, SEAL_VFS) : layer;
-    if (rc != SQLITE_OK) {
-        return db_open_error(db, rc, why);
+    if (has_journal(db)) {
+        GW_TRY(undo_first(db, why));
     }
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-    /* Exclusive before the first access: the index of the log then lives in our memory, not in a
-     * file, and no lock is taken per transaction. */
-    return db_run(db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA mmap_size=0; PRAGMA cell_size_check=1",
-                  why);
+    return connect_file(db, why);
 }
 
 gw_err db_tune(struct db *db, struct gw_error *why)
