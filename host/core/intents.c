@@ -242,6 +242,13 @@ static void take_out(struct node *n, struct agent *a, uint64_t number, struct wo
                      uint32_t hooks)
 {
     struct wish x;
+    if (a->move && a->move->t->phase >= OUT_COMMITTING) {
+        a->intent_busy = false; /* it leaves, with its wishes: done again there, by the same id */
+        if (tell) {
+            work_free(tell);
+        }
+        return;
+    }
     struct taking_out *t = xcalloc(1, sizeof *t);
     struct store_batch *batch = store_batch_new();
     *t = (struct taking_out){

@@ -193,6 +193,7 @@ struct live {
     struct work *suspended;   /* save.c: `run` that waits for its save, and for messages between */
     size_t save_messages;     /* that may still come between */
     struct gw_error save_why; /* how its save has ended */
+    bool parks;               /* some may be `parked` */
     struct work_queue committing; /* pipeline.c: their handlers have ended, oldest first */
     size_t committing_count, committing_bytes;
     struct store_chain *chain; /* of these transactions; NULL = none yet */
@@ -260,6 +261,7 @@ struct work {
     bool is_dated;
     bool expired;              /* its deadline passed before it began */
     bool in_front;             /* put before what waited: nothing overtakes it */
+    bool parked;               /* a one-way message of a client that came while its agent moved */
     unsigned attempts;         /* that ended in a crash */
     struct runner *suspect_of; /* counted in its `suspects` */
     bool poison;               /* it has ended its runner CRASH_ATTEMPTS times, or was killed */
@@ -677,7 +679,8 @@ void work_push_pending(struct node *n, struct agent *a);
 void work_push_hooks(struct node *n, struct agent *a, uint32_t hooks, const char *from);
 /* Take it off its agent's queue and free it, without a word. */
 void work_withdraw(struct work *w);
-void work_withdraw_run(struct agent *a); /* a `run` that waits its turn */
+void work_withdraw_run(struct agent *a);      /* a `run` that waits its turn */
+void work_withdraw_snapshot(struct agent *a); /* of a move that was called off */
 /* End everything that waits, with this error. */
 void work_refuse_queued(struct node *n, struct agent *a, const struct gw_error *why);
 /* Only what has a caller to tell; what was accepted, and lifecycle work, stays. */

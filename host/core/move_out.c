@@ -86,6 +86,7 @@ static void put_back(struct move_out *m)
     m->t->node->moves_aborted_count++;
     if (!m->clone) {
         a->move = NULL;
+        work_withdraw_snapshot(a); /* it would run under the next ticket */
         if (a->status == AGENT_MOVING) {
             agent_set_status(m->t->node, a, m->before);
         }

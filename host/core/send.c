@@ -233,6 +233,43 @@ static struct work *work_of_call(struct node *n, struct op_call *call, struct ag
     return w;
 }
 
+static bool has_parked(const struct work_queue *queue)
+{
+    const struct work *w;
+    TAILQ_FOREACH (w, queue, link) {
+        if (w->parked) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* While an agent moves, no one-way message is accepted: it waits like an ask, and its key is
+ * recorded when it has run. Until the last of them has, others wait behind it in the same way, or a
+ * repeat would be accepted beside the one that waits. */
+static bool parks(struct agent *a)
+{
+    struct live *live = a->live;
+    if (live && live->parks) {
+        live->parks = (live->current && live->current->parked) ||
+                      (live->suspended && live->suspended->parked) ||
+                      has_parked(&live->committing) || has_parked(&live->queue);
+    }
+    return a->move || (live && live->parks);
+}
+
+/* A one-way message that has been accepted already, or is being: it is answered. */
+static bool is_repeat(struct node *n, struct op_call *call, struct agent *a, const struct work *w)
+{
+    const struct seen_request *seen = w->has_key ? request_find(a->live, w->key) : NULL;
+    if (seen && seen->at_ms < 0) {
+        call_again_later(n, call); /* its acceptance is on the way to the disk */
+    } else if (seen) {
+        send_answer(call, n, a->epoch, (struct span){0});
+    }
+    return seen != NULL;
+}
+
 static void send_local(struct node *n, struct op_call *call, struct agent *a)
 {
     struct gw_error why;
@@ -263,7 +300,8 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
         call_again_later(n, call); /* no row may stand before that of the agent */
         return;
     }
-    if (tell && !a->move && !agent_live(a)->known) {
+    bool parked = tell && parks(a);
+    if (tell && !parked && !agent_live(a)->known) {
         work_learn(n, a, call);
         return;
     }
@@ -278,21 +316,16 @@ static void send_local(struct node *n, struct op_call *call, struct agent *a)
     if (asker && asker->live && !tell) {
         w->ask = ask_began(n, asker->live, &a->id); /* until send_done */
     }
-    struct seen_request *seen =
-        tell && w->has_key && !a->move ? request_find(a->live, w->key) : NULL;
-    if (seen) {
+    if (tell && !parked && is_repeat(n, call, a, w)) {
         work_free(w);
-        if (seen->at_ms < 0) {
-            call_again_later(n, call); /* its acceptance is on the way to the disk */
-        } else {
-            send_answer(call, n, a->epoch, (struct span){0});
-        }
         return;
     }
     n->messages_count++;
-    if (tell && !a->move) { /* while it moves nothing is accepted: parked like an ask */
+    if (tell && !parked) {
         tell_local(n, call, a, w);
     } else {
+        w->parked = parked;
+        agent_live(a)->parks |= parked;
         mailbox_date(w);
         work_push(w, false);
     }

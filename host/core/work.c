@@ -164,15 +164,35 @@ void work_withdraw(struct work *w)
     work_free(w);
 }
 
-void work_withdraw_run(struct agent *a)
+static bool is_run(const struct work *w)
+{
+    return w->hook == HOOK_RUN;
+}
+
+static bool is_snapshot(const struct work *w)
+{
+    return w->handoff;
+}
+
+static void withdraw(struct agent *a, bool (*meant)(const struct work *w))
 {
     struct work *w, *next;
-    for (w = TAILQ_FIRST(&a->live->queue); w; w = next) {
+    for (w = a->live ? TAILQ_FIRST(&a->live->queue) : NULL; w; w = next) {
         next = TAILQ_NEXT(w, link);
-        if (w->hook == HOOK_RUN) {
+        if (meant(w)) {
             work_withdraw(w);
         }
     }
+}
+
+void work_withdraw_run(struct agent *a)
+{
+    withdraw(a, is_run);
+}
+
+void work_withdraw_snapshot(struct agent *a)
+{
+    withdraw(a, is_snapshot);
 }
 
 void work_finish(struct work *w, gw_err err, const struct run_result *r, const struct gw_error *why)
