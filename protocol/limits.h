@@ -115,6 +115,7 @@
 #define LIMIT_PAGE 1000                       /* rows of one list answer */
 
 /* -- mesh -- */
+#define LIMIT_HELLO_MS 10000     /* a link is closed when its HELLO takes longer: starts read millions of rows in less */
 #define LIMIT_BOOTS_TOLD 32      /* starts of a host that its HELLO names: a peer that has not met it for
                                     longer knows its store only roughly */
 #define LIMIT_MEMBERS 4096       /* hosts that one host remembers */

@@ -359,6 +359,7 @@ struct peer {
     bool linked;       /* a link is there */
     bool self;
     bool kept;             /* a row stands for it */
+    int64_t linked_us;     /* since when */
     int64_t down_since_us; /* while it is not up: since when, or since the start of this host */
     gw_strs tags, properties;
     struct peer_type {
@@ -880,6 +881,7 @@ void peer_request_linked(struct node *n, struct peer *p, uint64_t stream, struct
 /* This host, or what it knows of others, has changed: who is up now, who is not any more; and all
  * are greeted again. */
 void peers_settle(struct node *n);
+void peers_housekeeping(struct node *n);
 void peers_ready(struct node *n); /* boot is done: now hosts are greeted */
 
 /* ---- standing.c: old copies are noticed by what others remember ---- */

@@ -300,6 +300,7 @@ void node_boot_step(struct node *n)
 static void housekeeping(void *arg)
 {
     struct node *n = arg;
+    peers_housekeeping(n);
     standing_housekeeping(n);
     created_prune(n);
     work_release(n);

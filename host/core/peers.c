@@ -574,6 +574,7 @@ void node_peer_up(struct node *n, const struct host_id *id)
     struct buf early;
     rivals_link_up(n, p, &early);
     p->linked = true;
+    p->linked_us = n->env->mono_us(n->env->ctx);
     p->hello = false;
     buf_reset(&p->early);
     send_hello(n, p);
@@ -582,6 +583,17 @@ void node_peer_up(struct node *n, const struct host_id *id)
         node_peer_frame(n, id, &f);
     }
     buf_free(&early);
+}
+
+/* A link over which nobody has greeted us serves nothing; dialled again, it may. */
+void peers_housekeeping(struct node *n)
+{
+    int64_t latest_us = n->env->mono_us(n->env->ctx) - LIMIT_HELLO_MS * 1000LL;
+    for (struct peer *p = n->peers; p && n->ready; p = p->hh.next) {
+        if (p->linked && !p->hello && p->linked_us < latest_us) {
+            n->env->peer_drop(n->env->ctx, &p->id, "it has not said HELLO");
+        }
+    }
 }
 
 void node_peer_down(struct node *n, const struct host_id *id)

@@ -182,6 +182,7 @@ numbers_right() { # AGENT COUNT
     echo "$open connections, $each bytes each"
     [ $open -ge $((count - 1)) ]
     [ -n "${SAN:-}" ] || [ $each -lt 24000 ]
+    sleep 2.2 # strangers of 2 s and more give way: now all of them
     crowd more alpha idle $((count / 4))
     wait_until 20 crowd_up more
     open=$(($(ls "/proc/${PID[alpha]}/fd" | wc -l) - base))
