@@ -346,6 +346,51 @@ static void test_tell_is_acknowledged_only_when_durable(void **state)
     mesh_free(p.m);
 }
 
+/* One-way messages of a client that came during a move, which is called off; while they have their
+ * turn, one of them comes once more at each event. */
+static void repeat_after(size_t events)
+{
+    enum { TOLD = 4 };
+    struct pair p;
+    struct mesh_call *calls[TOLD + 1];
+    char id[GW_ID_TEXT];
+    pair_open(&p, 91);
+    mesh_set_delay(p.m, 0, 1, 200000); /* it stays on its way */
+    struct mesh_call *move =
+        mesh_ask(p.m, 0, "dispatch", "{'agent': '%s', 'to': 'h1'}", gw_id_text(&p.from, id));
+    mesh_run(p.m, 50);
+    for (size_t i = 0; i <= TOLD; i++) {
+        if (i == TOLD) {
+            mesh_assert(p.m, !move->done);
+            mesh_cut(p.m, 0, 1);
+            while (!move->done || events-- > 0) {
+                mesh_assert(p.m, mesh_step(p.m));
+            }
+        }
+        calls[i] = mesh_ask(p.m, 0, "send",
+                            "{'agent': '%s', 'method': 'add', 'args': {'by': 1}, 'tell': true, "
+                            "'key': 'k%zu'}",
+                            id, i % TOLD);
+    }
+    mesh_run(p.m, 30000);
+    for (size_t i = 0; i <= TOLD; i++) {
+        assert_int_equal(mesh_wait(p.m, calls[i], 1000), GW_OK);
+        mesh_call_free(calls[i]);
+    }
+    assert_int_equal(mesh_count(p.m, 0, &p.from), TOLD);
+    assert_int_not_equal(move->err, GW_OK);
+    mesh_call_free(move);
+    mesh_free(p.m);
+}
+
+static void test_repeats_of_what_waited_for_a_move(void **state)
+{
+    (void)state;
+    for (size_t events = 0; events < 40; events++) {
+        repeat_after(events);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_tells_across_moves),
         cmocka_unit_test(test_tells_across_crashes),
         cmocka_unit_test(test_tell_is_acknowledged_only_when_durable),
+        cmocka_unit_test(test_repeats_of_what_waited_for_a_move),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
