@@ -161,7 +161,7 @@ void work_push_snapshot(struct work *w)
 void work_withdraw(struct work *w)
 {
     mailbox_remove(w->agent->live, w);
-    work_free(w);
+    work_drop(w);
 }
 
 static bool is_run(const struct work *w)
