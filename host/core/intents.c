@@ -243,7 +243,7 @@ static void take_out(struct node *n, struct agent *a, uint64_t number, struct wo
 {
     struct wish x;
     if (a->move && a->move->t->phase >= OUT_COMMITTING) {
-        a->intent_busy = false; /* it leaves, with its wishes: done again there, by the same id */
+        a->intent_busy = false; /* it leaves: its row goes, and with it the list of wishes */
         if (tell) {
             work_free(tell);
         }
