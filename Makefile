@@ -42,7 +42,7 @@ LDLIBS += $(PKG_LIBS) -ldl
 PROTOCOL_SRC := $(wildcard protocol/*.c protocol/base/*.c)
 PERSIST_SRC := $(wildcard persistence/*.c)
 AGENTS_SRC := $(wildcard agents/sdk/*.c agents/runner/*.c agents/builtin/*.c)
-HOST_SRC := $(filter-out host/main.c,$(wildcard host/*.c host/core/*.c host/net/*.c host/trust/*.c))
+HOST_SRC := $(filter-out host/main.c,$(wildcard host/*.c host/core/*.c host/files/*.c host/net/*.c host/trust/*.c))
 CLIENT_SRC := $(wildcard clients/lib/*.c clients/cli/*.c)
 LIB_SRC := $(PROTOCOL_SRC) $(PERSIST_SRC) $(AGENTS_SRC) $(HOST_SRC) $(CLIENT_SRC)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)

@@ -391,7 +391,7 @@ static gw_err prepare(struct http_call *http, const struct op **ret_op, gw_value
         http_set_header(http, "Allow", allow);
     }
     GW_TRY(err);
-    GW_TRY(role_check(*ret_op, http_role(http), why));
+    GW_TRY(role_check((*ret_op)->name, (*ret_op)->role, http_role(http), why));
     GW_TRY(check_origin(http, why));
     return gather_args(http, *ret_op, args, why);
 }

@@ -211,7 +211,7 @@ static gw_err read_call(const struct api_link *l, const struct frame *f, struct 
         gw_hint(why, "this host may be of an older version; GET /v1 lists its operations");
         return GW_ENOT_SUPPORTED;
     }
-    GW_TRY(role_check(ret->op, l->role, why));
+    GW_TRY(role_check(ret->op->name, ret->op->role, l->role, why));
     GW_TRY(read_map(&m, "arguments", LIMIT_ARGS_BYTES + LIMIT_FRAGMENT_BYTES, &ret->args, why));
     if (f->fields >= 3) {
         GW_TRY(read_map(&m, "contents of the context", LIMIT_FRAGMENT_BYTES, &ret->context, why));

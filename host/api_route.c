@@ -98,8 +98,7 @@ const char *route_of(const struct op *op, char ret_method[8])
     return op->http + n + 1;
 }
 
-/* Compare a template with a path, part by part. The number of literal parts, or -1. */
-static int match(const char *template, const char *path)
+int route_match(const char *template, const char *path)
 {
     int literal = 0;
     while (*template == '/' && *path == '/') {
@@ -119,8 +118,7 @@ static int match(const char *template, const char *path)
     return *template || *path ? -1 : literal;
 }
 
-static gw_err take_params(const char *template, const char *path, gw_value *args,
-                          struct gw_error *why)
+gw_err route_params(const char *template, const char *path, gw_value *args, struct gw_error *why)
 {
     while (*template == '/') {
         size_t t = strcspn(++template, "/"), p = strcspn(++path, "/");
@@ -163,7 +161,7 @@ gw_err route_find(const char *method, const char *path, const struct op **ret_op
         if (!ops_table[i].http) {
             continue;
         }
-        int literal = match(route_of(&ops_table[i], row_method), path);
+        int literal = route_match(route_of(&ops_table[i], row_method), path);
         if (literal < 0) {
             continue;
         }
@@ -177,7 +175,7 @@ gw_err route_find(const char *method, const char *path, const struct op **ret_op
     if (best) {
         char row_method[8];
         *ret_op = best;
-        return take_params(route_of(best, row_method), path, args, why);
+        return route_params(route_of(best, row_method), path, args, why);
     }
     gw_err err = ret_allow[0] ? GW_EHTTP_METHOD : GW_ENOT_FOUND;
     if (err == GW_EHTTP_METHOD) {
@@ -198,17 +196,17 @@ const char *role_name(api_role role)
     return names[role];
 }
 
-gw_err role_check(const struct op *op, api_role role, struct gw_error *why)
+gw_err role_check(const char *what, api_role least, api_role role, struct gw_error *why)
 {
-    if (role >= op->role) {
+    if (role >= least) {
         return GW_OK;
     }
     if (role == ROLE_NONE) {
-        gw_fail(why, GW_EUNAUTHENTICATED, "\"%s\" needs credentials", op->name);
+        gw_fail(why, GW_EUNAUTHENTICATED, "\"%s\" needs credentials", what);
         gw_hint(why,
                 "show an operator certificate of the mesh, or use the unix socket of the host");
         return GW_EUNAUTHENTICATED;
     }
-    return gw_fail(why, GW_EDENIED, "\"%s\" needs role %s, you have %s", op->name,
-                   role_name(op->role), role_name(role));
+    return gw_fail(why, GW_EDENIED, "\"%s\" needs role %s, you have %s", what, role_name(least),
+                   role_name(role));
 }

@@ -17,8 +17,15 @@ gw_err route_find(const char *method, const char *path, const struct op **ret_op
 gw_err route_query(const char *query, gw_value *args, struct gw_error *why) GW_MUST_USE;
 /* Method and path of a row's "GET /v1/x". The method into ret (8 bytes), the path borrowed. */
 const char *route_of(const struct op *op, char ret_method[8]);
+/* Compare a template with a path, part by part. The number of literal parts, or -1. */
+int route_match(const char *template, const char *path);
+/* The decoded parts of a path that matches into `args` as texts. GW_EARG. */
+gw_err route_params(const char *template, const char *path, gw_value *args,
+                    struct gw_error *why) GW_MUST_USE;
 const char *role_name(api_role role);
-/* Whether `role` may call the row; GW_EUNAUTHENTICATED or GW_EDENIED with why. */
-gw_err role_check(const struct op *op, api_role role, struct gw_error *why) GW_MUST_USE;
+/* Whether `role` may do what needs `least`; GW_EUNAUTHENTICATED or GW_EDENIED with why, which names
+ * `what`. */
+gw_err role_check(const char *what, api_role least, api_role role,
+                  struct gw_error *why) GW_MUST_USE;
 
 #endif

@@ -17,6 +17,7 @@
 
 #include <sodium.h>
 
+#include "host/bulk_table.h"
 #include "host/machine.h"
 #include "protocol/base/log.h"
 #include "protocol/json.h"
@@ -157,7 +158,20 @@ static void on_link(void *arg, struct link *link, api_role role)
     links_on_link(arg, link, role);
 }
 
-static const struct server_ops server_ops = {on_request, on_link};
+static gw_err wants(void *arg, const struct http_head *head, api_role role, bool *ret,
+                    struct gw_error *why)
+{
+    const struct host *h = arg;
+    return bulk_wants(h->bulk, head, role, ret, why);
+}
+
+static void on_handover(void *arg, struct handover *taken)
+{
+    struct host *h = arg;
+    bulk_take(h->bulk, taken);
+}
+
+static const struct server_ops server_ops = {on_request, on_link, wants, on_handover};
 
 static void on_signal(evutil_socket_t sig, short what, void *arg)
 {
@@ -298,6 +312,12 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
                                .idle_ms = (int64_t)h->config->idle_timeout * 1000,
                                .max_connections = (unsigned)h->config->max_clients,
                                .descriptors = descriptors_for_clients()};
+    struct bulk_config bc = {.base = h->base,
+                             .trust = h->trust,
+                             .services = bulk_services,
+                             .routes = bulk_routes,
+                             .ctx = h};
+    GW_TRY(bulk_open(&bc, &h->bulk, why));
     GW_TRY(server_open(&sc, &h->server, why));
     ops_init();
     GW_TRY(open_node(h, why));
@@ -315,6 +335,7 @@ static void close_all(struct host *h)
     }
     link_end_all(h->base); /* runners see it */
     spawn_close(h);
+    bulk_close(h->bulk);
     real_env_stop(h); /* completions that are under way still find their node */
     node_free(h->node);
     free(h->builtin_rows);

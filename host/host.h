@@ -2,8 +2,8 @@
  * and clients.
  *
  * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), inline.c (the runner
- * of the built-in types), links.c (peers), trust_ops.c (operations on trust). All on the loop
- * thread. */
+ * of the built-in types), links.c (peers), trust_ops.c (operations on trust), bulk.c (threads of the
+ * data plane). All but what these threads run is on the loop thread. */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
 
@@ -12,6 +12,7 @@
 #include <event2/event.h>
 
 #include "host/api.h"
+#include "host/bulk.h"
 #include "host/config.h"
 #include "host/core/env.h"
 #include "host/core/node.h"
@@ -46,6 +47,7 @@ struct host {
     struct event_base *base;
     struct trust *trust;
     struct server *server;
+    struct bulk *bulk;
     struct store *store;
     struct storage *storage;
     struct event *storage_wake; /* on storage_fd */
@@ -107,6 +109,8 @@ void links_want(void *host, const struct host_id *id, const char *url);
 void links_drop(void *host, const struct host_id *id, const char *reason);
 void links_rival(void *host, const struct host_id *id, bool take, struct buf *last_word,
                  const char *reason);
+/* Where to dial a host for the data plane; NULL: not known. Valid for this turn. */
+const char *links_url(struct host *h, const struct host_id *id);
 void links_close(struct host *h);
 size_t links_client_count(const struct host *h);
 

@@ -344,6 +344,12 @@ void links_send(void *host, const struct host_id *to, struct buf *frame)
     buf_free(frame);
 }
 
+const char *links_url(struct host *h, const struct host_id *id)
+{
+    const struct remote *r = remote_find(h, id);
+    return r && r->url[0] ? r->url : NULL;
+}
+
 void links_drop(void *host, const struct host_id *id, const char *reason)
 {
     struct remote *r = remote_find(host, id);

@@ -32,6 +32,10 @@
 #define LIMIT_LINKS 512                            /* links to peers */
 #define LIMIT_CLIENTS 1024                         /* client connections, HTTP and links */
 
+/* -- data plane -- */
+#define LIMIT_BULK_RUNNING 32                      /* threads of transfers of one class: dialled, served, local */
+#define LIMIT_BULK_WAITING 1024                    /* transfers of one class that wait for a thread */
+
 /* -- HTTP -- */
 #define LIMIT_HTTP_HEADER_BYTES (16u * 1024)       /* request line and headers together */
 #define LIMIT_HTTP_BODY_BYTES (8u * 1024 * 1024)   /* held in memory: arguments as JSON, with room */

@@ -165,10 +165,9 @@ void http_answer(struct http_call *c, int status, const char *content_type, stru
     finish(c);
 }
 
-void http_answer_status(struct http_call *c, int status, const struct gw_error *why)
+void http_error_body(const struct gw_error *why, struct buf *out)
 {
     gw_value doc = gw_nil(), error = gw_nil();
-    struct buf body = {0};
     gw_err err = gw_map_set(&error, "code", gw_str(gw_err_name(why->code)));
     if (err == GW_OK) {
         err = gw_map_set(&error, "message", gw_str(why->text));
@@ -180,10 +179,18 @@ void http_answer_status(struct http_call *c, int status, const struct gw_error *
         err = gw_map_set(&doc, "error", error);
         error = gw_nil();
     }
-    if (err != GW_OK || json_write(&doc, 0, &body) != GW_OK) {
-        buf_reset(&body);
+    if (err != GW_OK || json_write(&doc, 0, out) != GW_OK) {
+        buf_reset(out);
     }
-    buf_addf(&body, "\n");
+    buf_addf(out, "\n");
+    gw_value_free(&error);
+    gw_value_free(&doc);
+}
+
+void http_answer_status(struct http_call *c, int status, const struct gw_error *why)
+{
+    struct buf body = {0};
+    http_error_body(why, &body);
     if (status == 401) {
         http_set_header(c, "WWW-Authenticate", "Bearer");
     }
@@ -191,8 +198,6 @@ void http_answer_status(struct http_call *c, int status, const struct gw_error *
         http_set_header(c, "Retry-After", "1");
     }
     http_answer(c, status, "application/json", buf_span(&body));
-    gw_value_free(&error);
-    gw_value_free(&doc);
     buf_free(&body);
 }
 

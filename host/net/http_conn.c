@@ -252,6 +252,25 @@ static bool begin_body(struct conn *c)
     return true;
 }
 
+/* Hand the connection over if this request is one of those. */
+static bool hand_over(struct conn *c)
+{
+    struct gw_error why = {0};
+    bool wanted = false;
+    if (!c->server->ops.wants || c->surplus || c->refused) {
+        return false;
+    }
+    gw_err err = c->server->ops.wants(c->server->arg, &c->call->head, c->role, &wanted, &why);
+    if (err != GW_OK) {
+        refuse(c, gw_err_http(err), &why);
+        return true;
+    }
+    if (wanted) {
+        upgrade_hand_over(c);
+    }
+    return wanted;
+}
+
 /* Take one request head off the input. */
 static bool read_head(struct conn *c)
 {
@@ -301,7 +320,7 @@ static bool read_head(struct conn *c)
         return true;
     }
     c->call->is_head = strcmp(c->call->head.method, "HEAD") == 0;
-    return begin_body(c);
+    return hand_over(c) || begin_body(c);
 }
 
 static void refuse_surplus(struct conn *c)

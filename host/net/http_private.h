@@ -19,6 +19,7 @@ void counts_drop(struct counts *c);
 
 /*  HANDSHAKE -> HEAD -> BODY -> HANDLED -> HEAD ...        kept alive
  *                HEAD -> UPGRADE -> CLOSED                 the stream lives on as a link
+ *                HEAD -> CLOSED                            it lives on in other hands (handover)
  *               HANDLED -> STREAM -> HEAD                  chunked answer
  *   any -> LINGER -> CLOSED                                last answer written, the client reads it
  *   any -> CLOSED                                          freed by the event callback that sees it
@@ -124,6 +125,8 @@ void conn_turn(struct conn *c);
 bool upgrade_request(struct conn *c);
 /* 101 is written: hand the connection over as a link. */
 bool upgrade_finish(struct conn *c);
+/* The head is read: hand the connection over as it is. */
+void upgrade_hand_over(struct conn *c);
 
 /* http.c */
 /* As http_answer_error, with a status of its own. */
@@ -132,6 +135,5 @@ struct http_call *call_new(struct conn *c);
 void call_free(struct http_call *call);
 /* The client of this call is gone. Tells a stream. */
 void call_gone(struct http_call *call);
-const char *http_status_text(int status);
 
 #endif

@@ -1,4 +1,5 @@
-/* GET /v1/link: an HTTP connection becomes a link (PROTOCOL.md 1). */
+/* Connections that leave the server: GET /v1/link makes one a link (PROTOCOL.md 1), others are
+ * handed over with their request. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -99,20 +100,60 @@ bool upgrade_request(struct conn *c)
     return true;
 }
 
-bool upgrade_finish(struct conn *c)
+static struct seat *take_seat(struct conn *c, unsigned *count)
 {
-    struct server *s = c->server;
     struct seat *seat = xcalloc(1, sizeof *seat);
     seat->counts = counts_hold(c->counts);
-    seat->count =
-        c->upgrade_to == LINK_PEER ? &seat->counts->peers : &seat->counts->conns[c->local];
+    seat->count = count;
     (*seat->count)++;
     event_del(&c->ev_read);
     event_del(&c->ev_write);
+    return seat;
+}
+
+bool upgrade_finish(struct conn *c)
+{
+    struct server *s = c->server;
+    bool is_peer = c->upgrade_to == LINK_PEER;
+    struct seat *seat = take_seat(c, is_peer ? &c->counts->peers : &c->counts->conns[c->local]);
     struct link *link =
         link_over_stream(s->base, &c->io, c->upgrade_to, &c->peer, buf_span(&c->in));
     link_set_release(link, leave, seat);
     conn_abandon(c);
     s->ops.on_link(s->arg, link, c->role);
     return false;
+}
+
+void upgrade_hand_over(struct conn *c)
+{
+    struct server *s = c->server;
+    struct seat *seat = take_seat(c, &c->counts->conns[c->local]);
+    struct handover *h = xcalloc(1, sizeof *h);
+    *h = (struct handover){.io = stream_take(&c->io),
+                           .text = c->call->text,
+                           .head = xcalloc(1, sizeof *h->head),
+                           .early = c->in,
+                           .peer = c->peer,
+                           .role = c->role,
+                           .leave = leave,
+                           .leave_arg = seat};
+    *h->head = c->call->head;
+    c->call->text = NULL;
+    c->in = (struct buf){0};
+    call_free(c->call);
+    c->call = NULL;
+    conn_abandon(c);
+    s->ops.on_handover(s->arg, h);
+}
+
+void handover_free(struct handover *h)
+{
+    stream_close(&h->io);
+    free(h->text);
+    free(h->head);
+    buf_free(&h->early);
+    if (h->leave) {
+        h->leave(h->leave_arg);
+    }
+    free(h);
 }

@@ -18,10 +18,27 @@
 #include <event2/event.h>
 
 #include "host/core/op.h"
+#include "host/net/http_head.h"
 #include "host/net/link.h"
 
 /* struct http_call (declared in host/core/op.h): one request in progress. */
 struct server;
+
+/* A connection that leaves the server with its request head read and nothing answered: whoever
+ * takes it reads the body, writes the answer and closes, on any thread. Not kept alive. */
+struct handover {
+    struct stream io;       /* owned */
+    char *text;             /* owned; the head points into it */
+    struct http_head *head; /* owned */
+    struct buf early;       /* owned: bytes behind the head that were read already */
+    struct trust_peer peer;
+    api_role role;
+    void (*leave)(void *arg); /* on the loop: its place among the counted is free again */
+    void *leave_arg;
+};
+/* Closes and frees what is left of it, its place too: loop thread. */
+void handover_free(struct handover *h);
+
 struct server_ops {
     /* A request with its body, to be answered once by http_answer, or http_stream_begin/…, now or
      * later. */
@@ -30,6 +47,11 @@ struct server_ops {
      * Godwit-Role: peer, ROLE_ADMIN for the unix socket and operator certificates. The link's kind
      * is LINK_PEER or LINK_CLIENT. */
     void (*on_link)(void *arg, struct link *link, api_role role);
+    /* Whether the connection of this request is to be handed over, head and all, before its body is
+     * read. GW_OK with *ret; another code: the request is answered with it. NULL: none is. */
+    gw_err (*wants)(void *arg, const struct http_head *head, api_role role, bool *ret,
+                    struct gw_error *why);
+    void (*on_handover)(void *arg, struct handover *h); /* taken */
 };
 struct server_config {
     struct event_base *base;
@@ -69,6 +91,10 @@ void http_set_header(struct http_call *c, const char *name, const char *value);
 void http_answer(struct http_call *c, int status, const char *content_type, struct span body);
 /* Answer {"error": {"code", "message", "hint"}} as JSON with the status of the code. */
 void http_answer_error(struct http_call *c, const struct gw_error *why);
+/* For those who write answers themselves; any thread. Append {"error": …} as JSON; the text of a
+ * status. */
+void http_error_body(const struct gw_error *why, struct buf *out);
+const char *http_status_text(int status);
 /* Chunked answer (server-sent events). http_stream_write returns false when the client is gone, or
  * has left LIMIT_HTTP_STREAM_BYTES unread: then call http_stream_end once. on_gone (NULL allowed)
  * tells of it from the loop, at most once, and not after a write has returned false.

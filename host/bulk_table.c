@@ -1,0 +1,10 @@
+/* What the data plane serves, once: a further service or route is a row here. */
+#include "host/bulk_table.h"
+
+const struct bulk_service bulk_services[] = {
+    {0},
+};
+
+const struct bulk_route bulk_routes[] = {
+    {0},
+};
