@@ -2,8 +2,8 @@
  * and clients.
  *
  * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), inline.c (the runner
- * of the built-in types), links.c (peers), trust_ops.c (operations on trust), bulk.c (threads of the
- * data plane). All but what these threads run is on the loop thread. */
+ * of the built-in types), links.c (peers), trust_ops.c (operations on trust), bulk.c (threads of
+ * the data plane). All but what these threads run is on the loop thread. */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
 
