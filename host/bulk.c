@@ -116,9 +116,7 @@ static void *run(void *arg)
         job->err = serve(job);
     } else {
         job->err = job->work(&job->conn.io, job->arg, &job->why);
-        if (job->class == JOB_DIALLED && job->err == GW_OK) {
-            bulk_conn_linger(&job->conn);
-        }
+        bulk_conn_linger(&job->conn);
     }
     pthread_mutex_lock(&b->lock);
     TAILQ_INSERT_TAIL(&b->ended, job, turn);
@@ -215,8 +213,10 @@ static void start_next(struct bulk *b, job_class class)
 static void ready(struct bulk_job *job, struct stream *io, struct buf *early)
 {
     struct bulk *b = job->bulk;
-    if (bulk_conn_open(&job->conn, io, early) != GW_OK) {
-        end(job, gw_fail(&job->why, GW_EBUSY, "this host has no file descriptor left"));
+    gw_err err = bulk_conn_open(&job->conn, io, early);
+    if (err != GW_OK) {
+        end(job,
+            gw_fail(&job->why, err, "a connection cannot be handed over: %s", gw_err_text(err)));
         return;
     }
     if (b->queued[job->class] >= LIMIT_BULK_WAITING) {

@@ -9,6 +9,8 @@
 
 #define LINGER_MS    1000
 #define LINGER_BYTES (16u * 1024 * 1024)
+#define QUIET_MS     30000
+#define GATHER_BYTES (128u * 1024) /* eight TLS records a system call */
 
 static gw_err broken(struct bulk_conn *c, const char *doing)
 {
@@ -51,23 +53,31 @@ static gw_err io_write(void *ctx, const void *from, size_t n, size_t *ret_n)
     return broken(c, "writing");
 }
 
-static gw_err io_wait(void *ctx, bool to_read, bool to_write, int timeout_ms)
+static int64_t now_ms(void)
 {
-    struct bulk_conn *c = ctx;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Wait for the connection or the end of the time. What is kept back is to leave meanwhile:
+ * GW_EAGAIN, some of it may now. */
+static gw_err wait_once(struct bulk_conn *c, bool to_read, bool to_write, bool kept,
+                        int64_t left_ms)
+{
     const struct stream *s = &c->stream;
-    bool ready = to_read && (c->early.len > c->early_at || stream_has_pending(s));
     short events = 0;
     if (to_read) {
         events |= s->read_wants_write ? POLLOUT : POLLIN;
     }
-    if (to_write) {
-        events |= s->write_wants_read ? POLLIN : POLLOUT;
+    if (to_write || kept) {
+        events |= s->write_wants_read && !kept ? POLLIN : POLLOUT;
     }
     struct pollfd fds[2] = {{.fd = c->cancel_fd, .events = POLLIN},
                             {.fd = events ? s->fd : -1, .events = events}};
     int n;
     do {
-        n = poll(fds, 2, ready ? 0 : timeout_ms);
+        n = poll(fds, 2, (int)left_ms);
     } while (n < 0 && errno == EINTR);
     if (fds[0].revents) {
         return gw_fail(&c->why, GW_ECANCELLED, "the transfer was called off");
@@ -75,10 +85,29 @@ static gw_err io_wait(void *ctx, bool to_read, bool to_write, int timeout_ms)
     if (n < 0) {
         return gw_fail(&c->why, GW_EIO, "cannot wait for a connection: %s", strerror(errno));
     }
-    if (n == 0 && !ready) {
-        return gw_fail(&c->why, GW_ETIMEOUT, "nothing came for %d s", timeout_ms / 1000);
+    if (n == 0) {
+        return GW_ETIMEOUT;
     }
-    return GW_OK;
+    return kept && !to_write && fds[1].revents == POLLOUT ? GW_EAGAIN : GW_OK;
+}
+
+static gw_err io_wait(void *ctx, bool to_read, bool to_write, int timeout_ms)
+{
+    struct bulk_conn *c = ctx;
+    int64_t end = now_ms() + timeout_ms;
+    for (;;) {
+        bool kept = stream_flush(&c->stream) == STREAM_AGAIN;
+        bool ready = to_read && (c->early.len > c->early_at || stream_has_pending(&c->stream));
+        int64_t left = ready ? 0 : end - now_ms();
+        gw_err err = wait_once(c, to_read, to_write, kept, left > 0 ? left : 0);
+        if (err == GW_ETIMEOUT) {
+            return ready ? GW_OK
+                         : gw_fail(&c->why, err, "nothing came for %d s", timeout_ms / 1000);
+        }
+        if (err != GW_EAGAIN) {
+            return err;
+        }
+    }
 }
 
 static void io_describe(void *ctx, struct gw_error *why)
@@ -99,7 +128,10 @@ gw_err bulk_conn_open(struct bulk_conn *c, struct stream *stream, struct buf *ea
                             .stream = stream_take(stream),
                             .early = buf_take(early),
                             .cancel_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-    return c->cancel_fd >= 0 ? GW_OK : GW_EIO;
+    if (c->cancel_fd < 0) {
+        return GW_EBUSY;
+    }
+    return stream_gather(&c->stream, GATHER_BYTES);
 }
 
 void bulk_conn_cancel(struct bulk_conn *c)
@@ -109,26 +141,34 @@ void bulk_conn_cancel(struct bulk_conn *c)
     (void)n; /* full means called off */
 }
 
+/* What is kept back leaves, as long as some of it does. */
+static bool flush(struct bulk_conn *c)
+{
+    stream_result r;
+    while ((r = stream_flush(&c->stream)) == STREAM_AGAIN) {
+        if (io_wait(c, false, true, QUIET_MS) != GW_OK) {
+            return false;
+        }
+    }
+    return r == STREAM_OK;
+}
+
 void bulk_conn_linger(struct bulk_conn *c)
 {
     char drop[16384];
     size_t total = 0, n;
-    struct timespec t;
-    if (c->stream.fd < 0 || c->stream.broken) {
+    if (c->stream.fd < 0 || c->stream.broken || !flush(c)) {
         return;
     }
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    int64_t now, end = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + LINGER_MS;
     stream_shutdown(&c->stream);
-    while (total < LINGER_BYTES) {
+    for (int64_t end = now_ms() + LINGER_MS; total < LINGER_BYTES;) {
         gw_err err = io_read(c, drop, sizeof drop, &n);
         if (err == GW_OK) {
             total += n;
             continue;
         }
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        now = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-        if (err != GW_EAGAIN || now >= end || io_wait(c, true, false, (int)(end - now)) != GW_OK) {
+        int64_t left = end - now_ms();
+        if (err != GW_EAGAIN || left <= 0 || io_wait(c, true, false, (int)left) != GW_OK) {
             return;
         }
     }

@@ -15,7 +15,8 @@ struct bulk_conn {
     struct gw_error why;
 };
 
-/* `stream` may be empty (fd -1): then only wait works. GW_EIO: no descriptor for the eventfd. */
+/* `stream` may be empty (fd -1): then only wait works. GW_EBUSY: no descriptor for the eventfd;
+ * GW_ENOMEM. */
 gw_err bulk_conn_open(struct bulk_conn *c, struct stream *stream /* taken */,
                       struct buf *early /* taken */) GW_MUST_USE;
 void bulk_conn_cancel(struct bulk_conn *c); /* any thread */

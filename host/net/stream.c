@@ -165,6 +165,34 @@ stream_result stream_write(struct stream *s, const void *from, size_t n, size_t 
     return tls_result(s, ret, &s->write_wants_read, SSL_ERROR_WANT_READ);
 }
 
+gw_err stream_gather(struct stream *s, size_t bytes)
+{
+    if (!s->ssl) {
+        return GW_OK;
+    }
+    BIO *socket = SSL_get_wbio(s->ssl), *gather = BIO_new(BIO_f_buffer());
+    if (!gather || BIO_set_write_buffer_size(gather, (long)bytes) != 1 || !BIO_up_ref(socket)) {
+        BIO_free(gather);
+        return GW_ENOMEM;
+    }
+    SSL_set0_wbio(s->ssl, BIO_push(gather, socket));
+    s->gathers = true;
+    return GW_OK;
+}
+
+stream_result stream_flush(struct stream *s)
+{
+    if (!s->gathers || s->broken) {
+        return s->broken ? STREAM_ERROR : STREAM_OK;
+    }
+    BIO *gather = SSL_get_wbio(s->ssl);
+    errno = 0;
+    if (BIO_flush(gather) == 1) {
+        return STREAM_OK;
+    }
+    return BIO_should_retry(gather) ? STREAM_AGAIN : fail_errno(s, errno ? errno : EPIPE);
+}
+
 bool stream_has_pending(const struct stream *s)
 {
     return s->ssl && !s->broken && SSL_has_pending(s->ssl) == 1;

@@ -17,6 +17,7 @@ struct stream {
     SSL *ssl;              /* owned; NULL = plain */
     bool read_wants_write; /* the last STREAM_AGAIN of a read waits for the socket to take bytes */
     bool write_wants_read; /* the last STREAM_AGAIN of a write (or handshake) waits for bytes */
+    bool gathers;          /* stream_gather */
     bool broken;           /* an error happened: no more calls but stream_close */
     char why[160];         /* text of the last STREAM_ERROR */
 };
@@ -33,6 +34,12 @@ stream_result stream_handshake(struct stream *s);
 stream_result stream_read(struct stream *s, void *to, size_t room, size_t *ret_n);
 /* OK: some bytes were taken. After AGAIN the next write must begin with the same bytes. */
 stream_result stream_write(struct stream *s, const void *from, size_t n, size_t *ret_n);
+/* For bulk, after the handshake: gather what is written, so that several TLS records leave in one
+ * system call, which halves the cost of sending. From then on stream_write may keep up to `bytes`
+ * back: flush before waiting for the other side. GW_ENOMEM. */
+gw_err stream_gather(struct stream *s, size_t bytes) GW_MUST_USE;
+/* OK: nothing is kept back. AGAIN: the socket takes no more. */
+stream_result stream_flush(struct stream *s);
 /* Whether bytes wait inside the TLS layer, which the socket's readiness does not tell. */
 bool stream_has_pending(const struct stream *s);
 /* End sending: close_notify and FIN. Reading goes on. */
