@@ -62,6 +62,7 @@ static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
     for (size_t i = 0; i < h->config->peers.len; i++) {
         links_seed(h, h->config->peers.items[i]);
     }
+    agent_dir_ops_sweep(h);
     malloc_trim(0); /* the rows that boot has read */
     log_info("host.ready", "url=%s", server_url(h->server));
     say_ready(h);
@@ -300,6 +301,7 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
     GW_TRY(spawn_find_plugins(h, why));
     GW_TRY(inline_open(h, why));
     GW_TRY(real_env_open(h, why));
+    GW_TRY(agent_dir_ops_open(h, why));
     snprintf(socket_path, sizeof socket_path, "%s/api.sock", h->dir);
     struct server_config sc = {.base = h->base,
                                .trust = h->trust,
@@ -337,6 +339,7 @@ static void close_all(struct host *h)
     spawn_close(h);
     bulk_close(h->bulk);
     real_env_stop(h); /* completions that are under way still find their node */
+    agent_dir_ops_close(h);
     node_free(h->node);
     free(h->builtin_rows);
     inline_close(h);

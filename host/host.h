@@ -2,8 +2,9 @@
  * and clients.
  *
  * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), inline.c (the runner
- * of the built-in types), links.c (peers), trust_ops.c (operations on trust), bulk.c (threads of
- * the data plane). All but what these threads run is on the loop thread. */
+ * of the built-in types), agent_dir_ops.c (folders of agents), links.c (peers), trust_ops.c
+ * (operations on trust), bulk.c (threads of the data plane). All but what these threads run is on
+ * the loop thread. */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
 
@@ -41,6 +42,7 @@ struct host_builtin {
 
 struct inline_runner; /* inline.c */
 
+struct agent_dirs;
 struct remote; /* links.c: one other host, or an address of one */
 
 struct host {
@@ -70,6 +72,9 @@ struct host {
     size_t builtin_count;
     struct node_builtin *builtin_rows; /* the same as the node takes them */
     struct inline_runner *inline_runner;
+    struct agent_dirs *dirs;
+    struct event *dirs_wake; /* on dirs_fd */
+    int dirs_fd;
     struct remote *remotes;
     struct client_link *clients;
     bool stopping;
@@ -100,6 +105,17 @@ void inline_start(struct host *h);
 void inline_send(struct host *h, struct buf *frame); /* taken */
 void inline_run(void *host, struct inline_run *in, struct inline_done *done);
 void inline_close(struct host *h);
+
+/* agent_dir_ops.c: folders of agents (agent_dirs.h). Sweep once all agents are known; stop while
+ * the node still lives: calls are answered. */
+gw_err agent_dir_ops_open(struct host *h, struct gw_error *why) GW_MUST_USE;
+void agent_dir_ops_sweep(struct host *h);
+void agent_dir_ops_gone(void *host, const gw_id *agent); /* of gw_env */
+void agent_dir_ops_close(struct host *h);
+/* The agent whose handler makes this call, and its type; NULL: no handler does, or its agent does
+ * not live here. */
+const char *agent_dir_ops_who(struct node *n, const struct op_call *call, gw_id *ret,
+                              struct gw_error *why);
 
 /* links.c */
 void links_seed(struct host *h, const char *url); /* --peer */

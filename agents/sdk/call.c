@@ -50,6 +50,7 @@ void call_deinit(struct gw_call *call)
     gw_value_free(&call->context);
     buf_free(&call->actions);
     inline_asks_free(&call->thens);
+    gw_strs_clear(&call->texts);
 }
 
 const gw_value *call_context(struct gw_call *call)

@@ -51,6 +51,7 @@ struct gw_call {
     uint64_t asks;                    /* blocking verbs and asks so far: the n of their keys */
     STAILQ_HEAD(, gw_future) futures; /* future.c */
     size_t futures_open;              /* of them, those whose outcome was not taken */
+    gw_strs texts;                    /* that verbs gave to the handler */
     struct gw_error why;              /* of the handler, or of the last failing verb */
     /* First misuse, or no memory for what the handler asked: fails it whatever it returns. */
     struct gw_error bug;
@@ -95,6 +96,9 @@ gw_err verbs_add_options(struct gw_call *call, const struct gw_message_options *
  * the caller of this handler has. GW_EINLINE, GW_EDEADLOCK, GW_ETIMEOUT. */
 gw_err verbs_prepare(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
                      int64_t limit_ms, gw_value *args, gw_value *ret_context) GW_MUST_USE;
+/* Call an operation of the host and wait for its answer; takes ownership of args. */
+gw_err verbs_blocking(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
+                      gw_value args, gw_value *ret) GW_MUST_USE;
 /* A sentence in call->why for every failure; returns err. */
 gw_err verbs_outcome(struct gw_call *call, const char *op, gw_err err);
 /* Move one member out of a map that is then freed; `whole` when it is not a map with that member.

@@ -478,8 +478,8 @@ static gw_err blocking_for(struct gw_call *call, const char *op, const gw_id *ta
     return err;
 }
 
-static gw_err blocking(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
-                       gw_value args, gw_value *ret)
+gw_err verbs_blocking(struct gw_call *call, const char *op, const gw_id *target, bool keyed,
+                      gw_value args, gw_value *ret)
 {
     return blocking_for(call, op, target, keyed, 0, args, ret);
 }
@@ -574,7 +574,7 @@ static gw_err create(struct gw_call *call, const char *type, gw_value state, con
 {
     gw_value args, answer;
     GW_TRY(creation(call, type, state, where, child, outlive, &args));
-    GW_TRY(blocking(call, "create", NULL, true, args, &answer));
+    GW_TRY(verbs_blocking(call, "create", NULL, true, args, &answer));
     return take_agent(call, answer, ret_agent);
 }
 
@@ -597,7 +597,7 @@ gw_err gw_create_child(struct gw_call *call, const char *type, gw_value state, c
 gw_err gw_hosts(struct gw_call *call, gw_value *ret_hosts)
 {
     gw_value answer;
-    GW_TRY(blocking(call, "hosts", NULL, false, gw_nil(), &answer));
+    GW_TRY(verbs_blocking(call, "hosts", NULL, false, gw_nil(), &answer));
     *ret_hosts = verbs_take_member(answer, "hosts");
     return GW_OK;
 }
@@ -615,7 +615,7 @@ static gw_err about(struct gw_call *call, const char *op, gw_id agent, const cha
         gw_value_free(&args);
         return err;
     }
-    return blocking(call, op, &agent, keyed, args, ret);
+    return verbs_blocking(call, op, &agent, keyed, args, ret);
 }
 
 static gw_err about_quiet(struct gw_call *call, const char *op, gw_id agent, const char *to)
@@ -660,7 +660,7 @@ gw_err gw_deactivate_other_with(struct gw_call *call, gw_id agent, const struct 
         gw_value_free(&args);
         return err;
     }
-    GW_TRY(blocking(call, "deactivate", &agent, false, args, &answer));
+    GW_TRY(verbs_blocking(call, "deactivate", &agent, false, args, &answer));
     gw_value_free(&answer);
     return GW_OK;
 }

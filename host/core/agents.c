@@ -377,9 +377,21 @@ struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,
     return a;
 }
 
+/* Whether its work folder goes with it: not when it departs, nor when this is but the lower one of
+ * two copies (boot), or a newer one is about to arrive. */
+static bool ends_here(const struct node *n, const struct agent *a)
+{
+    struct move_in *coming;
+    HASH_FIND(hh, n->moves_in, &a->id, sizeof a->id, coming);
+    return n->ready && !n->ended && a->status != AGENT_MOVING && !coming;
+}
+
 void agent_remove(struct node *n, struct agent *a)
 {
     struct alias *alias = NULL;
+    if (n->env->agent_gone && ends_here(n, a)) {
+        n->env->agent_gone(n->env->ctx, &a->id);
+    }
     later_gone(n, &a->id);
     if (a->alias) {
         HASH_FIND_STR(n->aliases, a->alias, alias);

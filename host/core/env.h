@@ -56,6 +56,10 @@ struct gw_env {
     /* Run a method of a built-in type now; returns when it has. The one call during which
      * node_runner_frame (LOG) may come. */
     void (*inline_run)(void *ctx, struct inline_run *in, struct inline_done *done);
+
+    /* An agent has ended here, durably: what is kept for it outside of the store may go. Not told
+     * of one that has moved away. NULL: there is nothing. */
+    void (*agent_gone)(void *ctx, const gw_id *agent);
 };
 
 #endif

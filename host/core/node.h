@@ -119,8 +119,16 @@ void node_runner_down(struct node *node, size_t index, int pid, const char *reas
 /* Run an operation whose arguments are checked (host/api.c). Answers through call->answer. */
 void node_call(struct node *node, struct op_call *call);
 
-/* For operations that the environment serves (trust, stop). */
+/* For operations that the environment serves (trust, stop, files). */
 const struct gw_env *node_env(const struct node *node);
+/* Type of an agent that lives here; NULL: none of that id does. */
+const char *node_agent_type(struct node *node, const gw_id *agent);
+/* Whether it lives here, arrives, or has departed and may yet be taken back. */
+bool node_holds_agent(struct node *node, const gw_id *agent);
+/* A folder of agents was found larger than its quota: an event. `agent` NULL: the storage of
+ * `type`; else `type` NULL. */
+void node_tell_over_quota(struct node *node, const gw_id *agent, const char *type,
+                          const char *text);
 
 /* For tests and invariant checks. */
 struct node_agent_view {

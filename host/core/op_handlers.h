@@ -24,6 +24,7 @@ void op_itinerary(struct node *n, struct op_call *call);
 void op_deactivate(struct node *node, struct op_call *call);
 void op_activate(struct node *node, struct op_call *call);
 void op_dispose(struct node *node, struct op_call *call);
+void op_folder(struct node *node, struct op_call *call);
 void op_kill(struct node *node, struct op_call *call);
 void op_moves(struct node *node, struct op_call *call);
 void op_resolve(struct node *node, struct op_call *call);

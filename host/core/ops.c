@@ -66,6 +66,8 @@ const struct op ops_table[] = {
      "topics with their subscribers, as this host knows them"},
     {"kill", "POST /v1/agents/{agent}/kill", ROLE_OPERATOR, "kill(agent: string)", op_kill,
      "end a handler that does not end by itself, and its runner"},
+    {"folder", NULL, ROLE_OPERATOR, "folder(storage: bool = false, look: bool = false)", op_folder,
+     "a folder for the agent that asks"},
     /* -- moves, events, logs -- */
     {"drain", "POST /v1/drain", ROLE_OPERATOR, "drain(to: string = \"any\")", op_drain,
      "move all agents of the host away", .streams = true},

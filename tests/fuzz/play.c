@@ -33,7 +33,8 @@ static void pass_time(struct play *p, int64_t ms)
 /* --- operations --- */
 bool play_serves(const char *op)
 {
-    static const char *const others[] = {"token", "tokens", "revoke", "join", "renew", "resolve"};
+    static const char *const others[] = {"token", "tokens",  "revoke", "join",
+                                         "renew", "resolve", "folder"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         if (strcmp(op, others[i]) == 0) {
             return false;

@@ -434,6 +434,29 @@ GW_API gw_err gw_wait_all(struct gw_call *call, struct gw_future *const *futures
 /* Whether it is answered, or taken. */
 GW_API bool gw_future_done(struct gw_call *call, const struct gw_future *future);
 
+/* --- folders on the disk of the present host ---
+ * No part of the state: what is written there is neither undone when the handler fails, nor durable
+ * unless the handler flushes it, nor does it travel (what shall is registered, or an artifact).
+ * Paths are absolute and borrowed until the handler returns; they are the same each time. The host
+ * measures a folder now and then while it is in use: GW_ETOO_BIG when it was found larger than the
+ * quota of the host's owner, until less is in it. GW_EDISK_FULL, GW_EIO: it cannot be made. */
+
+/* The scratch folder of this agent, empty at first: kept over sleep and restarts of the host,
+ * removed when the agent ends or has moved away. Setting work_quota. */
+GW_API gw_err gw_work_dir(struct gw_call *call, const char **ret_path) GW_MUST_USE;
+/* The folder of all agents of this type on this host; it stays when they go. They share it: names
+ * and locks are their own care. Setting storage_quota. */
+GW_API gw_err gw_storage(struct gw_call *call, const char **ret_path) GW_MUST_USE;
+typedef enum gw_folder_kind { GW_FOLDER_WORK, GW_FOLDER_STORAGE } gw_folder_kind;
+struct gw_folder {
+    const char *path; /* as above */
+    uint64_t bytes;   /* on disk, measured now */
+    uint64_t quota;   /* bytes; 0 = none */
+};
+/* One of them, also when it is over its quota: here an agent learns what to remove. */
+GW_API gw_err gw_folder_look(struct gw_call *call, gw_folder_kind kind,
+                             struct gw_folder *ret) GW_MUST_USE;
+
 /* `state` sets fields of the new agent (a map or nil); `where` is a selector (NULL: here). */
 GW_API gw_err gw_create(struct gw_call *call, const char *type, gw_value state, const char *where,
                         gw_id *ret_agent) GW_MUST_USE;
