@@ -59,6 +59,11 @@ typedef void (*dirs_done)(void *arg, gw_err err, const struct dirs_folder *folde
  * type. `look`: measured now, and told whatever its quota. */
 void agent_dirs_want(struct agent_dirs *d, dirs_kind kind, const char *name, bool look,
                      dirs_done done, void *arg);
+/* The folder `from` (absolute, on the same file system) becomes the work folder of the agent; what
+ * was there before is removed. done() as above, GW_ENOT_FOUND: there is no `from`, and nothing was
+ * changed; GW_EIO. */
+void agent_dirs_adopt(struct agent_dirs *d, const gw_id *agent, const char *from, dirs_done done,
+                      void *arg);
 /* The agent is gone from here: its work folder, too. */
 void agent_dirs_remove(struct agent_dirs *d, const gw_id *agent);
 /* Remove the work folders of all agents that `holds` does not know. It is asked in

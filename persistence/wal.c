@@ -281,7 +281,7 @@ static gw_err cut_rest(struct wal *w, const struct wal_mark *m, struct gw_error 
 static gw_err check_log(struct wal *w, const struct wal_mark *m, struct gw_error *why)
 {
     struct stat st;
-    bool usable;
+    bool usable = false;
     if (fstat(w->fd, &st) != 0) {
         return broken(w, "look at", why);
     }

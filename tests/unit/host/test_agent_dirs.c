@@ -200,6 +200,33 @@ static void a_removed_folder_begins_anew(void **state)
     end(&r);
 }
 
+static void a_folder_that_came_takes_the_place(void **state)
+{
+    struct rig r;
+    struct answer got = {0}, again = {0};
+    char id[GW_ID_TEXT], from[256], path[1700];
+    (void)state;
+    begin(&r, 1 << 20, 0);
+    gw_id agent = some_id(5, id);
+    struct answer old = want(&r, DIRS_WORK, id, false);
+    put(old.path, "old", 1);
+    assert_int_equal(mkdir(scratch_path(&r.dir, "come", from), 0700), 0);
+    put(from, "new", 1);
+    agent_dirs_adopt(r.dirs, &agent, from, on_answer, &got);
+    agent_dirs_adopt(r.dirs, &agent, from, on_answer, &again);
+    while (again.times == 0) {
+        turn(&r);
+    }
+    assert_int_equal(got.err, GW_OK);
+    assert_string_equal(got.path, old.path);
+    assert_int_equal(again.err, GW_ENOT_FOUND);
+    snprintf(path, sizeof path, "%s/old", old.path);
+    assert_false(exists(path));
+    snprintf(path, sizeof path, "%s/new", old.path);
+    assert_true(exists(path));
+    end(&r);
+}
+
 static void trees_of_any_form_go(void **state)
 {
     struct rig r;
@@ -356,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folders_are_made_on_first_use),
         cmocka_unit_test(a_removed_folder_begins_anew),
+        cmocka_unit_test(a_folder_that_came_takes_the_place),
         cmocka_unit_test(trees_of_any_form_go),
         cmocka_unit_test(what_is_over_its_quota_is_refused),
         cmocka_unit_test(deep_folders_count_as_too_large),
