@@ -3,8 +3,8 @@
  *
  * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), inline.c (the runner
  * of the built-in types), agent_dir_ops.c (folders of agents), links.c (peers), trust_ops.c
- * (operations on trust), bulk.c (threads of the data plane). All but what these threads run is on
- * the loop thread. */
+ * (operations on trust), file_ops.c (operations on files), bulk.c (threads of the data plane). All
+ * but what these threads run is on the loop thread. */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
 
@@ -129,6 +129,9 @@ void links_rival(void *host, const struct host_id *id, bool take, struct buf *la
 const char *links_url(struct host *h, const struct host_id *id);
 void links_close(struct host *h);
 size_t links_client_count(const struct host *h);
+
+/* file_ops.c: gw_env.files */
+void file_ops_run(void *host, struct op_call *call, const struct env_host *to);
 
 /* trust_ops.c: ask for a new certificate, or make one, when this host's is due. */
 void trust_ops_renew(struct host *h);

@@ -10,6 +10,14 @@
 #include "protocol/inline.h"
 
 struct env_timer; /* of the environment */
+struct op_call;
+
+/* Another host, or this one; borrowed for the call. */
+struct env_host {
+    struct host_id id;
+    const char *name, *url;
+    bool self;
+};
 
 struct gw_env {
     void *ctx; /* first argument of every call */
@@ -60,6 +68,9 @@ struct gw_env {
     /* An agent has ended here, durably: what is kept for it outside of the store may go. Not told
      * of one that has moved away. NULL: there is nothing. */
     void (*agent_gone)(void *ctx, const gw_id *agent);
+    /* Run an operation on the files of this host, in its own time: it answers the call and is told
+     * when the caller goes away (op.h). `to`: the destination of files.copy, NULL with others. */
+    void (*files)(void *ctx, struct op_call *call, const struct env_host *to);
 };
 
 #endif

@@ -376,6 +376,7 @@ struct request {
     struct peer *peer;
     struct env_timer *timer;
     bool unsent; /* there was no link: answered in the next turn */
+    void (*on_item)(void *arg, const struct frame *frame); /* of a stream, each ITEM; or NULL */
     /* Once. frame NULL when err (GW_EUNREACHABLE, GW_ETIMEOUT, GW_ECANCELLED). */
     void (*on_answer)(void *arg, gw_err err, const struct frame *frame);
     void *arg;
@@ -848,6 +849,13 @@ uint64_t peer_stream(struct node *n);
 void peer_request(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
                   int64_t timeout_ms,
                   void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg);
+/* The same for a call that streams: on_item for each ITEM until the answer, which may take as long
+ * as the link stands. */
+void peer_request_stream(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
+                         void (*on_item)(void *arg, const struct frame *f),
+                         void (*on_answer)(void *arg, gw_err err, const struct frame *f),
+                         void *arg);
+void peer_cancel(struct node *n, struct peer *p, uint64_t stream); /* CANCEL; the answer comes */
 void peer_send_frame(struct node *n, struct peer *p, struct buf *frame);
 void peers_types_changed(struct node *n);
 void peers_forget_requests(struct node *n); /* each is told GW_ECANCELLED */
@@ -975,6 +983,12 @@ void route_call(struct node *n, struct op_call *call,
 void answer_moved(struct op_call *call, const struct peer *host, uint64_t epoch);
 /* Send a call to one host and pass its answer on. `extra_context` may be empty. */
 void route_forward(struct node *n, struct op_call *call, struct peer *to);
+/* relay.c: the same for a call that streams. When its caller goes away, so does the caller there.
+ */
+void route_relay(struct node *n, struct op_call *call, struct peer *to);
+/* Of route.c, for relay.c: the CALL for another host; the content of its REPLY. */
+void route_call_frame(struct node *n, struct op_call *call, uint64_t stream, struct buf *frame);
+gw_err route_read_reply(const struct frame *f, gw_value *value, struct gw_error *why) GW_MUST_USE;
 /* Run the call again a little later (what it needs is on its way); GW_ETIMEOUT after too long. */
 void call_again_later(struct node *n, struct op_call *call);
 void calls_again_free(struct node *n);

@@ -28,7 +28,9 @@
  * - peers.c: hello, members, requests to peers; select.c: which hosts a selector names
  * - standing.c, held.c: old copies of the store; rivals.c: copies that run; restored.c: what
  * becomes of the agents in one
- * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere
+ * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere; relay.c:
+ * streams from another host
+ * - files.c: operations on files, which hosts they are about
  * - list.c: answers of listing operations; events.c: event log and agents' log lines
  * - metrics.c: counts and latencies */
 #ifndef HOST_CORE_NODE_H
@@ -118,6 +120,16 @@ void node_runner_down(struct node *node, size_t index, int pid, const char *reas
 
 /* Run an operation whose arguments are checked (host/api.c). Answers through call->answer. */
 void node_call(struct node *node, struct op_call *call);
+
+/* A transfer of files has ended at this host: for the event log. */
+struct node_transfer {
+    bool received;               /* else sent */
+    const struct host_id *other; /* the host at the other end */
+    uint64_t files, bytes;       /* that are whole there now: how many, their contents */
+    gw_err err;                  /* it was called off, or broke */
+    const char *reason;          /* of that */
+};
+void node_transfer_ended(struct node *node, const struct node_transfer *t);
 
 /* For operations that the environment serves (trust, stop, files). */
 const struct gw_env *node_env(const struct node *node);

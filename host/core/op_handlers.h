@@ -33,6 +33,8 @@ void op_dead_replay(struct node *node, struct op_call *call);
 void op_dead_drop(struct node *node, struct op_call *call);
 void op_events(struct node *node, struct op_call *call);
 void op_logs(struct node *node, struct op_call *call);
+void op_files_copy(struct node *node, struct op_call *call);
+void op_files_ls(struct node *node, struct op_call *call);
 void op_token(struct node *node, struct op_call *call);
 void op_tokens(struct node *node, struct op_call *call);
 void op_revoke(struct node *node, struct op_call *call);

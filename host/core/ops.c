@@ -90,6 +90,16 @@ const struct op ops_table[] = {
     {"logs", "GET /v1/logs", ROLE_VIEWER,
      "logs(agent: string?, follow: bool = false, limit: int[1..100000] = 1000)", op_logs,
      "lines that agents logged", .streams = true},
+    /* -- files -- */
+    {"files.copy", "POST /v1/files/copy", ROLE_OPERATOR,
+     "files.copy(sources: [string], dst: string, from: string?, to: string?, "
+     "recursive: bool = false, move: bool = false, overwrite: bool = false, update: bool = false, "
+     "verify: bool = false, dry_run: bool = false, exclude: [string]?, limit: int?, "
+     "compress: string = \"auto\")",
+     op_files_copy, "copy files from one host to another", .streams = true},
+    {"files.ls", "GET /v1/files", ROLE_OPERATOR,
+     "files.ls(path: string = \"\", on: string?, limit: int[1..1000] = 1000, after: string?)",
+     op_files_ls, "what is in a folder of a host"},
     {"locate", NULL, ROLE_PEER, "locate(agent: string)", op_locate, "where an agent lives"},
     {"accept", NULL, ROLE_PEER,
      "accept(agent: string, sender: string, seq: int, method: string, args: bytes, key: bytes, "

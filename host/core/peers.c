@@ -485,6 +485,15 @@ static void answered(struct node *n, struct peer *p, const struct frame *f)
     free(r);
 }
 
+static void item(struct node *n, const struct peer *p, const struct frame *f)
+{
+    struct request *r = NULL;
+    HASH_FIND(hh, n->requests, &f->stream, sizeof f->stream, r);
+    if (r && r->peer == p && r->on_item) {
+        r->on_item(r->arg, f);
+    }
+}
+
 /* Nothing of who has not greeted us, little of who has an old copy of its store. */
 static bool is_taken(const struct peer *p, uint32_t kind)
 {
@@ -536,6 +545,7 @@ void node_peer_frame(struct node *n, const struct host_id *id, const struct fram
     case FRAME_COMMITTED:
     case FRAME_QUERY_ANSWER:
     case FRAME_ABORTED: answered(n, p, f); break;
+    case FRAME_ITEM: item(n, p, f); break;
     case FRAME_OFFER:
     case FRAME_STAGE:
     case FRAME_COMMIT:
@@ -619,20 +629,21 @@ static void request_late(void *arg)
     free(r);
 }
 
-static void request(struct node *n, struct peer *p, bool can, uint64_t stream, struct buf *frame,
-                    int64_t timeout_ms,
-                    void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
+/* Takes `frame`; timeout_ms < 0: none. */
+static void request(struct request seed, bool can, struct buf *frame, int64_t timeout_ms)
 {
     struct request *r = xcalloc(1, sizeof *r);
-    *r = (struct request){
-        .stream = stream, .node = n, .peer = p, .on_answer = on_answer, .arg = arg};
+    struct node *n = seed.node;
+    *r = seed;
     r->unsent = !can || !buf_ok(frame);
     r->timer = n->env->timer_new(n->env->ctx, request_late, r);
-    n->env->timer_start(n->env->ctx, r->timer, r->unsent ? 0 : timeout_ms);
+    if (r->unsent || timeout_ms >= 0) {
+        n->env->timer_start(n->env->ctx, r->timer, r->unsent ? 0 : timeout_ms);
+    }
     HASH_ADD(hh, n->requests, stream, sizeof r->stream, r);
     if (!r->unsent) {
-        n->env->peer_send(n->env->ctx, &p->id, frame);
-        standing_talk(n, p);
+        n->env->peer_send(n->env->ctx, &r->peer->id, frame);
+        standing_talk(n, r->peer);
     } else {
         REACH(REQUEST_UNSENT);
     }
@@ -643,12 +654,36 @@ void peer_request(struct node *n, struct peer *p, uint64_t stream, struct buf *f
                   int64_t timeout_ms,
                   void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
 {
-    request(n, p, p->up, stream, frame, timeout_ms, on_answer, arg);
+    const struct request seed = {
+        .stream = stream, .node = n, .peer = p, .on_answer = on_answer, .arg = arg};
+    request(seed, p->up, frame, timeout_ms);
 }
 
 void peer_request_linked(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
                          int64_t timeout_ms,
                          void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
 {
-    request(n, p, p->linked, stream, frame, timeout_ms, on_answer, arg);
+    const struct request seed = {
+        .stream = stream, .node = n, .peer = p, .on_answer = on_answer, .arg = arg};
+    request(seed, p->linked, frame, timeout_ms);
+}
+
+void peer_request_stream(struct node *n, struct peer *p, uint64_t stream, struct buf *frame,
+                         void (*on_item)(void *arg, const struct frame *f),
+                         void (*on_answer)(void *arg, gw_err err, const struct frame *f), void *arg)
+{
+    const struct request seed = {.stream = stream,
+                                 .node = n,
+                                 .peer = p,
+                                 .on_item = on_item,
+                                 .on_answer = on_answer,
+                                 .arg = arg};
+    request(seed, p->up, frame, -1);
+}
+
+void peer_cancel(struct node *n, struct peer *p, uint64_t stream)
+{
+    struct buf frame = {0};
+    frame_end(&frame, frame_begin(&frame, FRAME_CANCEL, stream, 0));
+    peer_send_frame(n, p, &frame);
 }

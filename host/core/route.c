@@ -261,9 +261,9 @@ static void ask_mesh(struct route *r)
     }
 }
 
-/* ---- sending the call to another host ---- */
+/* ---- sending the call to another host; relay.c does so, too ---- */
 
-static void forward_frame(struct node *n, struct op_call *call, uint64_t stream, struct buf *frame)
+void route_call_frame(struct node *n, struct op_call *call, uint64_t stream, struct buf *frame)
 {
     size_t at = frame_begin(frame, FRAME_CALL, stream, 3);
     mp_str(frame, call->op->name);
@@ -289,7 +289,7 @@ static void forward_frame(struct node *n, struct op_call *call, uint64_t stream,
 }
 
 /* Decode a REPLY. GW_EPROTO when it is none. */
-static gw_err read_reply(const struct frame *f, gw_value *value, struct gw_error *why)
+gw_err route_read_reply(const struct frame *f, gw_value *value, struct gw_error *why)
 {
     struct mp m = f->rest;
     uint32_t code;
@@ -342,7 +342,7 @@ static void forwarded(void *arg, gw_err err, const struct frame *f)
         lost_host(r, err);
         return;
     }
-    err = read_reply(f, &value, &why);
+    err = route_read_reply(f, &value, &why);
     if (err == GW_EMOVED && r->redirects < LIMIT_REDIRECTS) {
         struct peer *host = peer_of_about(n, &value);
         uint64_t epoch = (uint64_t)gw_map_int(&value, "epoch", 0);
@@ -411,7 +411,7 @@ static void route_send(struct route *r, struct peer *to)
     } /* there an alias may mean another agent */
     r->to = to;
     r->sent_us = node_turn_us(n);
-    forward_frame(n, r->call, stream, &frame);
+    route_call_frame(n, r->call, stream, &frame);
     peer_request(n, to, stream, &frame, call_left_ms(n, r->call, CALL_TIMEOUT_MS), forwarded, r);
 }
 
@@ -425,7 +425,7 @@ static void plain_answer(void *arg, gw_err err, const struct frame *f)
         gw_fail(&why, err, "host \"%s\" %s", peer_label(r->to),
                 err == GW_ETIMEOUT ? "did not answer in time" : "cannot be reached");
     } else {
-        err = read_reply(f, &value, &why);
+        err = route_read_reply(f, &value, &why);
     }
     free(r);
     call->answer(call, err, &value, err == GW_OK ? NULL : &why);
@@ -437,7 +437,7 @@ void route_forward(struct node *n, struct op_call *call, struct peer *to)
     *r = (struct route){.n = n, .call = call, .to = to};
     struct buf frame = {0};
     uint64_t stream = peer_stream(n);
-    forward_frame(n, call, stream, &frame);
+    route_call_frame(n, call, stream, &frame);
     peer_request(n, to, stream, &frame, call_left_ms(n, call, CALL_TIMEOUT_MS), plain_answer, r);
 }
 

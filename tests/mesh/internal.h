@@ -86,6 +86,7 @@ struct vhost {
     size_t type_count;
     const struct node_builtin *builtins;
     const struct gw_type *const *builtin_types;
+    size_t copies, copies_ended; /* virtual_env.c: files.copy that began here, and are over */
     size_t builtin_count;
     struct node_limits limits;
     LIST_HEAD(, env_timer) timers;
@@ -118,6 +119,7 @@ struct mesh_open {
     struct mesh_call *call; /* of a test; NULL: of a peer, or forgotten by the test */
     struct vhost *from;
     uint64_t stream;
+    bool cancelled;
     LIST_ENTRY(mesh_open) link;
 };
 

@@ -191,6 +191,8 @@ struct mesh_call *mesh_ask(struct mesh *m, size_t host, const char *op, const ch
 struct mesh_call *mesh_ask_value(struct mesh *m, size_t host, const char *op, gw_value args);
 gw_err mesh_wait(struct mesh *m, struct mesh_call *call, int64_t ms);
 void mesh_call_free(struct mesh_call *call); /* NULL allowed */
+/* The caller goes away: a stream ends, another call goes on unheard. */
+void mesh_call_leave(struct mesh_call *call);
 /* What is asked from now on carries this traceparent; NULL: none. Borrowed. */
 void mesh_set_trace(struct mesh *m, const char *traceparent);
 /* Ask and wait for up to 60 s; `ret` (NULL allowed) is the caller's on GW_OK. */
@@ -199,6 +201,9 @@ gw_err mesh_op(struct mesh *m, size_t host, gw_value *ret, const char *op, const
 /* The same; anything but GW_OK fails the test. */
 void mesh_must(struct mesh *m, size_t host, gw_value *ret, const char *op, const char *fmt, ...)
     GW_PRINTF(5, 6);
+
+/* How many files.copy have begun at a host, and how many are over. Each takes 2 s in 20 steps. */
+size_t mesh_file_copies(const struct mesh *m, size_t host, size_t *ret_ended);
 
 /* --- shorthands about agents (tally.h) --- */
 gw_id mesh_create(struct mesh *m, size_t host, const char *type); /* must succeed */

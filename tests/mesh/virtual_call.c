@@ -68,7 +68,36 @@ static bool item(struct op_call *op, const gw_value *value)
         gw_value copy = gw_nil();
         return gw_value_copy(value, &copy) == GW_OK && gw_list_add(&o->call->items, copy) == GW_OK;
     }
-    return false;
+    if (!o->from || o->cancelled) {
+        return false;
+    }
+    GW_AUTO(buf_free) struct buf out = {0};
+    size_t at = frame_begin(&out, FRAME_ITEM, o->stream, 1);
+    value_pack(value, &out);
+    frame_end(&out, at);
+    vlink_send(o->host, &o->from->id, &out);
+    return true;
+}
+
+static void tell_gone(struct mesh_open *o)
+{
+    void (*on_gone)(void *) = o->op.on_gone;
+    o->op.on_gone = NULL;
+    if (on_gone) {
+        on_gone(o->op.gone_arg);
+    }
+}
+
+static void cancel(struct vhost *h, const struct vhost *from, uint64_t stream)
+{
+    struct mesh_open *o;
+    LIST_FOREACH (o, &h->calls, link) {
+        if (o->from == from && o->stream == stream && !o->cancelled) {
+            o->cancelled = true;
+            tell_gone(o);
+            return;
+        }
+    }
 }
 
 void mesh_be_impatient(struct mesh *m)
@@ -123,6 +152,7 @@ void vcall_frame(struct vhost *h, struct vhost *from, const struct frame *frame)
     char name[LIMIT_NAME_BYTES + 1];
     gw_value args = gw_nil(), context = gw_nil();
     if (frame->kind != FRAME_CALL) {
+        cancel(h, from, frame->stream);
         return;
     }
     if (read_call(frame, name, &args, &context) != GW_OK) {
@@ -216,6 +246,16 @@ static bool is_done(void *arg)
 gw_err mesh_wait(struct mesh *m, struct mesh_call *call, int64_t ms)
 {
     return mesh_run_until(m, is_done, call, ms) ? call->err : GW_ETIMEOUT;
+}
+
+void mesh_call_leave(struct mesh_call *call)
+{
+    struct mesh_open *o = call->open;
+    if (o) {
+        o->call = NULL;
+        call->open = NULL;
+        tell_gone(o);
+    }
 }
 
 void mesh_call_free(struct mesh_call *call)

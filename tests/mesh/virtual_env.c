@@ -1,6 +1,7 @@
 /* The world of one virtual host: clock, chance, timers, store. */
 #include "tests/mesh/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -425,6 +426,87 @@ static void peer_rival(void *ctx, const struct host_id *id, bool take, struct bu
     }
 }
 
+/* --- files: there are none; a copy takes a while and tells how far it is --- */
+#define COPY_STEPS   20
+#define COPY_STEP_US 100000
+
+struct vcopy {
+    struct vhost *host;
+    struct op_call *call;
+    char to[16];
+    int step;
+    bool gone;
+};
+
+static void copy_drop(void *arg)
+{
+    free(arg); /* its call is freed with the calls of the host */
+}
+
+static void copy_step(void *arg)
+{
+    struct vcopy *c = arg;
+    struct vhost *h = c->host;
+    GW_AUTO(gw_value_free) gw_value item = gw_nil();
+    struct gw_error why;
+    bool last = ++c->step == COPY_STEPS;
+    if (c->gone) {
+        gw_fail(&why, GW_ECANCELLED, "called off at step %d", c->step);
+        h->copies_ended++;
+        op_fail(c->call, &why);
+        free(c);
+        return;
+    }
+    if (gw_map_set(&item, "bytes", gw_int(c->step)) != GW_OK ||
+        (last && gw_map_set(&item, "done", gw_bool(true)) != GW_OK) ||
+        gw_map_set(&item, "from", gw_str(h->name)) != GW_OK ||
+        gw_map_set(&item, "to", gw_str(c->to)) != GW_OK) {
+        mesh_fail(h->mesh, "out of memory");
+    }
+    c->gone |= !c->call->item(c->call, &item);
+    if (last) {
+        gw_value nothing = gw_nil();
+        h->copies_ended++;
+        op_ok(c->call, &nothing);
+        free(c);
+        return;
+    }
+    mesh_push(h->mesh, h, h->mesh->now_us + COPY_STEP_US, copy_step, copy_drop, c);
+}
+
+static void copy_gone(void *arg)
+{
+    struct vcopy *c = arg;
+    c->gone = true;
+}
+
+static void files(void *ctx, struct op_call *call, const struct env_host *to)
+{
+    struct vhost *h = ctx;
+    if (!to) {
+        gw_value result = gw_nil();
+        if (gw_map_set(&result, "host", gw_str(h->name)) != GW_OK) {
+            mesh_fail(h->mesh, "out of memory");
+        }
+        op_ok(call, &result);
+        return;
+    }
+    struct vcopy *c = xcalloc(1, sizeof *c);
+    c->host = h;
+    c->call = call;
+    snprintf(c->to, sizeof c->to, "%s", to->name);
+    call->on_gone = copy_gone;
+    call->gone_arg = c;
+    h->copies++;
+    mesh_push(h->mesh, h, h->mesh->now_us + COPY_STEP_US, copy_step, copy_drop, c);
+}
+
+size_t mesh_file_copies(const struct mesh *m, size_t host, size_t *ret_ended)
+{
+    *ret_ended = m->hosts[host].copies_ended;
+    return m->hosts[host].copies;
+}
+
 void venv_init(struct vhost *h)
 {
     LIST_INIT(&h->timers);
@@ -450,5 +532,6 @@ void venv_init(struct vhost *h)
         .runner_send = vrunner_send,
         .runner_kill = vrunner_kill,
         .inline_run = vrunner_inline,
+        .files = files,
     };
 }
