@@ -11,6 +11,15 @@
 #define DRY_HELP                                                                                   \
     "With --dry-run nothing changes; exit code 6 when it would not be done.\n"                     \
     "JSON then: agent, host, epoch, dry_run, possible, code, reason.\n\n"
+#define FILES_HELP                                                                                 \
+    "A path is absolute, or relative to the first root of its host, the home folder\n"             \
+    "as a rule; it has to be below a root. As with cp, sources go into the last path\n"            \
+    "when that ends in / or is a folder, else it is the new name; a source that ends\n"            \
+    "in / means what is in it. What is there and the same is not sent; what is there\n"            \
+    "and differs stays, unless --overwrite or --update. After an interruption the\n"               \
+    "same command goes on where it was. Exit code 1 when some could not be copied.\n"              \
+    "JSON: bytes, sent_bytes, saved_bytes, seconds, hash, files, failed, from, to,\n"              \
+    "errors[{path, code, reason}].\n\n"
 #define COMMAND(...)                                                                               \
     {                                                                                              \
         __VA_ARGS__                                                                                \
@@ -105,6 +114,23 @@ const struct cli_command commands[] = {
             "\"crashed\"; a one-way message becomes a dead letter, a hook counts as run.\n"
             "`show` and `events` say which handler runs long.\n"
             "JSON: agent, host, method, ms."),
+    /* -- files -- */
+    COMMAND("files push", "SOURCE... SELECTOR:PATH", "copy files from here to another host",
+            files_copy_options, files_push_run,
+            "From the host that is asked, on this machine as a rule.\n" FILES_HELP
+            "example: godwit files push -r results/ beta:~/results"),
+    COMMAND("files pull", "SELECTOR:SOURCE... PATH", "copy files from another host to here",
+            files_copy_options, files_pull_run,
+            "The host expands patterns, so quote them.\n" FILES_HELP
+            "example: godwit files pull 'beta:/var/log/*.log' logs/"),
+    COMMAND("files copy", "SELECTOR:SOURCE... SELECTOR:PATH", "copy files between two hosts",
+            files_copy_options, files_copy_run,
+            "Straight from the one to the other, whichever host is asked. All sources are\n"
+            "of one host.\n" FILES_HELP "example: godwit files copy alpha:/data/a.iso tag:gpu:~/"),
+    COMMAND("files ls", "SELECTOR:PATH", "what is in a folder of a host", files_ls_options,
+            files_ls_run,
+            "The last part of PATH may be a pattern. JSON: host, path, entries[{name, type\n"
+            "(file, folder, link, other), size, mode, mtime, target}]."),
     /* -- moves, events, logs -- */
     COMMAND("moves", "", "moves in flight or in doubt", moves_options, moves_run,
             "JSON: moves[{ticket, agent, epoch, from, to, phase, in_doubt, since}]."),

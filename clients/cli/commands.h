@@ -49,6 +49,14 @@ gw_err dead_list_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err dead_show_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err dead_replay_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err dead_drop_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+/* cmd_files.c */
+extern const struct cli_option files_copy_options[];
+gw_err files_push_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err files_pull_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err files_copy_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+/* cmd_files_ls.c */
+extern const struct cli_option files_ls_options[];
+gw_err files_ls_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 /* cmd_log.c */
 extern const struct cli_option events_options[];
 gw_err events_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;

@@ -108,6 +108,16 @@ static gw_err unknown_option(const struct options *o, char **argv, struct gw_err
     return err;
 }
 
+static bool take_size(const char *text, int64_t *ret)
+{
+    uint64_t bytes;
+    if (text_size(text, &bytes) != GW_OK || bytes > INT64_MAX) {
+        return false;
+    }
+    *ret = (int64_t)bytes;
+    return true;
+}
+
 static gw_err take_value(struct options *o, size_t index, const char *text, struct gw_error *why)
 {
     const struct cli_option *row = row_at(o, index);
@@ -121,6 +131,9 @@ static gw_err take_value(struct options *o, size_t index, const char *text, stru
     case OPTION_DURATION:
         wanted =
             text_duration(text, &v->number) == GW_OK ? NULL : "a duration like 250ms, 5s or 2h";
+        break;
+    case OPTION_SIZE:
+        wanted = take_size(text, &v->number) ? NULL : "a size like 64K, 10M or 1.5G";
         break;
     case OPTION_LIST: GW_TRY(gw_strs_add(&v->list, text)); break;
     }

@@ -13,6 +13,7 @@ typedef enum option_kind {
     OPTION_TEXT,
     OPTION_INT,      /* decimal int64 */
     OPTION_DURATION, /* "250ms", "5s", "2h"; milliseconds */
+    OPTION_SIZE,     /* "64K", "10M", "1.5G"; bytes */
     OPTION_LIST,     /* text, may be given again */
 } option_kind;
 
@@ -51,7 +52,8 @@ void options_free(struct options *o);
 /* Values by name; the name must stand in a table. */
 bool option_given(const struct options *o, const char *name);
 const char *option_text(const struct options *o, const char *name); /* NULL when not given */
-int64_t option_int(const struct options *o, const char *name, int64_t fallback); /* and durations */
+/* And durations, and sizes. */
+int64_t option_int(const struct options *o, const char *name, int64_t fallback);
 const gw_strs *option_list(const struct options *o, const char *name);
 
 /* One line a row, aligned: "  -f, --follow        go on as events come". */

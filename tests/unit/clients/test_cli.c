@@ -12,10 +12,10 @@
 
 #include "clients/cli/commands.h"
 #include "protocol/json.h"
+#include "tests/unit/clients/run_cli.h"
 
 static char *home;
 static struct fake fake;
-static char out[65536], err[65536];    /* what the last run printed */
 static char asked[8192];               /* "op {args}" of the last call, the key taken out */
 static const char *_Atomic reply_json; /* what the fake answers; NULL = an error */
 static atomic_int reply_code;
@@ -90,52 +90,8 @@ static const struct cli_command extra[] = {
     {.name = "runner", .args = "", .summary = "of the host", .main = host_main, .hidden = true},
 };
 
-static void read_back(int fd, char *ret, size_t cap)
-{
-    ssize_t n = pread(fd, ret, cap - 1, 0);
-    ret[n > 0 ? n : 0] = '\0';
-}
-
-static int run_words(const char **words)
-{
-    char out_path[] = "/tmp/gwoutXXXXXX", err_path[] = "/tmp/gwerrXXXXXX";
-    int argc = 0, saved[2] = {dup(1), dup(2)}, fds[2] = {mkstemp(out_path), mkstemp(err_path)};
-    char *argv[32];
-    for (; words[argc]; argc++) {
-        argv[argc] = strdup(words[argc]);
-    }
-    argv[argc] = NULL;
-    char *owned[32];
-    memcpy(owned, argv, sizeof owned);
-    fflush(NULL);
-    dup2(fds[0], 1);
-    dup2(fds[1], 2);
-    asked[0] = '\0';
-    int code = cli_main(argc, argv, extra, 2);
-    fflush(NULL);
-    for (int i = 0; i < 2; i++) {
-        dup2(saved[i], i + 1);
-        close(saved[i]);
-    }
-    read_back(fds[0], out, sizeof out);
-    read_back(fds[1], err, sizeof err);
-    close(fds[0]);
-    close(fds[1]);
-    unlink(out_path);
-    unlink(err_path);
-    for (int i = 0; i < argc; i++) {
-        free(owned[i]);
-    }
-    return code;
-}
-
-#define RUN(...) run_words((const char *[]){"godwit", __VA_ARGS__, NULL})
-#define PRINTS(stream, text)                                                                       \
-    do {                                                                                           \
-        if (!strstr((stream), (text))) {                                                           \
-            fail_msg("\"%s\" is not in: %s", (text), (stream));                                    \
-        }                                                                                          \
-    } while (0)
+#define RUN(...)                                                                                   \
+    (asked[0] = '\0', run_words((const char *[]){"godwit", __VA_ARGS__, NULL}, extra, 2))
 
 /* ---- without a host ---- */
 
@@ -162,7 +118,7 @@ static void help_and_version(void **state)
     assert_int_equal(RUN("help", "host"), 42);
     assert_string_equal(seen_args, "host|--help|");
     const char *none[] = {"godwit", NULL};
-    assert_int_equal(run_words(none), 2);
+    assert_int_equal(run_words(none, extra, 2), 2);
     assert_string_equal(out, "");
     PRINTS(err, "commands:");
 }
