@@ -130,7 +130,7 @@ const char *links_url(struct host *h, const struct host_id *id);
 void links_close(struct host *h);
 size_t links_client_count(const struct host *h);
 
-/* file_ops.c: gw_env.files */
+/* file_ops.c: gw_env.file_op */
 void file_ops_run(void *host, struct op_call *call, const struct env_host *to);
 
 /* trust_ops.c: ask for a new certificate, or make one, when this host's is due. */

@@ -237,7 +237,7 @@ gw_err real_env_open(struct host *h, struct gw_error *why)
                              .runner_kill = runner_kill,
                              .inline_run = inline_run,
                              .agent_gone = agent_dir_ops_gone,
-                             .files = file_ops_run};
+                             .file_op = file_ops_run};
     GW_TRY(store_open_sqlite(h->dir, &h->store, why));
     h->storage_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (h->storage_fd < 0) {

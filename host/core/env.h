@@ -70,7 +70,7 @@ struct gw_env {
     void (*agent_gone)(void *ctx, const gw_id *agent);
     /* Run an operation on the files of this host, in its own time: it answers the call and is told
      * when the caller goes away (op.h). `to`: the destination of files.copy, NULL with others. */
-    void (*files)(void *ctx, struct op_call *call, const struct env_host *to);
+    void (*file_op)(void *ctx, struct op_call *call, const struct env_host *to);
 };
 
 #endif

@@ -30,7 +30,7 @@
  * becomes of the agents in one
  * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere; relay.c:
  * streams from another host
- * - files.c: operations on files, which hosts they are about
+ * - file_calls.c: operations on files, which hosts they are about
  * - list.c: answers of listing operations; events.c: event log and agents' log lines
  * - metrics.c: counts and latencies */
 #ifndef HOST_CORE_NODE_H

@@ -480,7 +480,7 @@ static void copy_gone(void *arg)
     c->gone = true;
 }
 
-static void files(void *ctx, struct op_call *call, const struct env_host *to)
+static void file_op(void *ctx, struct op_call *call, const struct env_host *to)
 {
     struct vhost *h = ctx;
     if (!to) {
@@ -532,6 +532,6 @@ void venv_init(struct vhost *h)
         .runner_send = vrunner_send,
         .runner_kill = vrunner_kill,
         .inline_run = vrunner_inline,
-        .files = files,
+        .file_op = file_op,
     };
 }

@@ -2,7 +2,7 @@
  *
  * Any host may be asked. A copy is the work of the host that has the sources: the call is relayed
  * there, and that host dials the destination; so no byte of a file passes the host that was asked.
- * What happens on the host itself is the environment's (gw_env.files). */
+ * What happens on the host itself is the environment's (gw_env.file_op). */
 #include "host/core/internal.h"
 
 #include <stdio.h>
@@ -59,7 +59,7 @@ void op_files_copy(struct node *n, struct op_call *call)
         route_relay(n, call, from);
     } else {
         const struct env_host dst = {to->id, peer_label(to), to->url, to->self};
-        n->env->files(n->env->ctx, call, &dst);
+        n->env->file_op(n->env->ctx, call, &dst);
     }
 }
 
@@ -72,7 +72,7 @@ void op_files_ls(struct node *n, struct op_call *call)
     } else if (!on->self) {
         route_forward(n, call, on);
     } else {
-        n->env->files(n->env->ctx, call, NULL);
+        n->env->file_op(n->env->ctx, call, NULL);
     }
 }
 
