@@ -144,6 +144,17 @@
 #define LIMIT_JOIN_ANSWER_BYTES (64u * 1024) /* HTTP answer to a join, head included */
 #define LIMIT_JOIN_MS 10000                /* one endpoint: connect, handshake, answer */
 
+/* -- files -- */
+#define LIMIT_FILE_PATH_BYTES (64u * 1024)   /* path of one entry of a tree: 256 folders with the longest names */
+#define LIMIT_FILE_NAME_BYTES 255            /* one part of it: what file systems take */
+#define LIMIT_FILE_TARGET_BYTES 4095         /* target of a link: what Linux takes */
+#define LIMIT_FILE_SOURCES 262144            /* sources of one copy, matches of patterns counted: their names
+                                                are held in memory */
+#define LIMIT_FILE_EXCLUDES 1024             /* patterns of one copy: each entry is held against all of them */
+#define LIMIT_FILE_PATTERN_BYTES 4096        /* one pattern: as long as a path that one call takes */
+#define LIMIT_FILE_LATER_BYTES (64u * 1024 * 1024) /* paths of folders of one copy, which get mode and time at
+                                                      its end: about a million */
+
 /* -- store -- */
 #define LIMIT_STORE_KEY_BYTES 256              /* ids, epochs, and a name */
 #define LIMIT_STORE_INLINE_BYTES (256u * 1024) /* larger values are files of their own */

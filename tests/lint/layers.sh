@@ -22,6 +22,7 @@ agents/sdk       agents/sdk protocol
 agents/runner    agents/runner agents/sdk protocol
 agents/builtin   agents/builtin
 host/core        host/core persistence/store.h persistence/storage.h protocol
+host/files       host/files persistence protocol
 host/main.c      host agents clients persistence protocol
 host             host persistence agents/sdk protocol
 clients/lib      clients/lib protocol
