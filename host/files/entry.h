@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <godwit/err.h>
 
@@ -34,7 +35,6 @@ struct file_entry {
 
 /* Free what it owns; all-zero afterwards. */
 void entry_clear(struct file_entry *e);
-void entry_freep(struct file_entry *e); /* the same, for GW_AUTO */
 /* A copy that owns its texts. GW_ENOMEM. */
 gw_err entry_copy(const struct file_entry *from, struct file_entry *ret) GW_MUST_USE;
 
@@ -54,5 +54,9 @@ gw_err entry_parse(struct mp *m, struct file_entry *ret, struct gw_error *why) G
 
 /* Whether both are the same state of the same file: dev, ino, size, mtime and ctime. */
 bool entry_is_unchanged(const struct file_entry *a, const struct file_entry *b);
+
+/* Times of the kernel and ours; what does not fit becomes the nearest that does. */
+int64_t entry_ns(struct timespec t);
+struct timespec entry_time(int64_t ns);
 
 #endif

@@ -30,7 +30,7 @@
 #include "host/files/parts.h"
 #include "host/files/roots.h"
 
-#define SINK_SMALL_BYTES (256u * 1024)
+#define SINK_SMALL_BYTES (1024u * 1024)
 
 struct sink;
 
@@ -83,10 +83,12 @@ struct sink_file {
     struct sink *sink;
     struct sink_folder *folder;
     struct file_entry entry;
-    char *name; /* in its folder */
+    const char *name; /* in its folder */
     int fd, old_fd, rest_fd;
-    bool tmpfile, named, claimed;
-    uint64_t written_back, written_to, quota_used, tag;
+    bool part;    /* fd has the name of a part, and its lock; else none */
+    bool claimed; /* parts_claim */
+    bool unsynced;
+    uint64_t written_to, written_back, quota, tag;
     struct sink_file *next;
 };
 

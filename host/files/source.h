@@ -25,11 +25,10 @@
 
 struct source;
 
-/* Excludes, in the manner of rsync and gitignore, with the patterns above: one without '/' (or with
- * one only at its end) fits the last part of a path at any depth; with a '/' in it, or before it,
- * the path of the entry from its beginning; with one at its end only folders. What is below an
- * excluded folder is not looked at. The first that fits decides; `!pattern` takes back what later
- * ones would exclude. */
+/* Excludes, in the manner of rsync, with the patterns above (here `*` fits a '.' too): `*.o` fits
+ * the last part of a path at any depth, `sub/x` its last two parts, `/docs/x` the whole path of an
+ * entry, `build/` only a folder. What is below an excluded folder is not looked at. The first that
+ * fits decides; `!pattern` keeps what later ones would exclude. */
 struct source_options {
     bool recursive; /* else a folder is refused */
     const char *const *excludes;
