@@ -12,6 +12,9 @@
 #include "host/files/walk.h"
 #include "protocol/limits.h"
 
+#define MEANING "*?[\\" /* bytes that make a pattern of a path; without them it stands for itself  \
+                         */
+
 static gw_err no_memory(struct gw_error *why)
 {
     return gw_fail(why, GW_ENOMEM, "out of memory");
@@ -218,7 +221,7 @@ static gw_err expand(struct expansion *x, const char *rest, const char *pattern,
         return GW_OK; /* as a shell: what cannot be read fits nothing */
     }
     gw_err err = GW_OK;
-    if (!strpbrk(part, "*?[\\")) {
+    if (!strpbrk(part, MEANING)) {
         err = faccessat(fd, part, F_OK, AT_SYMLINK_NOFOLLOW) == 0
                   ? go_on(x, fd, rest, part, more, folder, why)
                   : GW_OK;
@@ -245,7 +248,7 @@ gw_err tops_add(struct tops *t, const char *path, bool recursive, struct gw_erro
     GW_TRY(roots_find(t->roots, path, &root, &rest, &folder, why));
     folder |= rest[0] == '\0'; /* a root itself has no name that could be told */
     gw_err err = look(t, root, rest, folder, why);
-    if (err != GW_ENOT_FOUND || !names_is_pattern(rest)) {
+    if (err != GW_ENOT_FOUND || !strpbrk(rest, MEANING)) {
         return err ? err : add_literal(t, root, rest, folder, why);
     }
     GW_TRY(names_check_pattern(rest, why));
