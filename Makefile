@@ -9,7 +9,7 @@ comma := ,
 SUB = +$(Q)$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 PKGS = libevent libevent_openssl libevent_pthreads msgpack openssl libsodium sqlite3 jansson libcyaml \
-       smartcols libxxhash
+       smartcols libxxhash libzstd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 

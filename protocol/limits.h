@@ -55,6 +55,21 @@
                                         LIMIT_DESCRIPTORS_LEAST */
 #define LIMIT_DESCRIPTORS_LEAST 40   /* a host with a few plugins and peers has 30 open */
 
+/* -- file sessions -- */
+#define LIMIT_RECORD_BYTES (1024u * 1024 + 64)     /* DATA: 1 MiB and its head; more per record gains nothing */
+#define LIMIT_RECORD_CONTROL_BYTES (80u * 1024)    /* every other record: the longest path and target, and room */
+#define LIMIT_TRANSFER_WINDOW 1024                 /* entries that were told and are not finished: at 100 ms a round
+                                                      10,000 small files a second */
+#define LIMIT_TRANSFER_WINDOW_BYTES (256u * 1024)  /* of their paths and targets together; one is always allowed */
+#define LIMIT_TRANSFER_OPEN 32                     /* files of one session that wait for their content: up to 3
+                                                      descriptors each */
+#define LIMIT_BASIS_CHUNKS 65536                   /* chunks of a file at the destination that are compared, some 70
+                                                      GB: the table takes 3 MiB at the sender */
+#define LIMIT_TRANSFER_SILENCE_MS 30000            /* a session without a byte either way for so long ends */
+#define LIMIT_TRANSFER_FINISH_MS 300000            /* the same at its end: a slow disk takes in all that was cached */
+#define LIMIT_TRANSFER_TRIES 3                     /* times that a file is sent which changes meanwhile */
+#define LIMIT_COPY_BYTES (64u * 1024 * 1024)       /* of one COPY or HOLE record: the peer works on each in one go */
+
 /* -- agents -- */
 #define LIMIT_STATE_BYTES (64u * 1024 * 1024) /* packed state of one agent */
 #define LIMIT_ARGS_BYTES (4u * 1024 * 1024)   /* packed arguments or reply of one message */

@@ -24,6 +24,7 @@ build libyaml-dev       pkg:yaml-0.1
 build libsmartcols-dev  pkg:smartcols
 build uthash-dev        inc:uthash.h
 build libxxhash-dev     pkg:libxxhash
+build libzstd-dev       pkg:libzstd
 demo  jq                cmd:jq
 demo  procps            cmd:ps
 test  jq                cmd:jq
