@@ -380,7 +380,7 @@ gw_err sink_file_entry(struct sink *s, const struct file_entry *e, struct sink_f
         *ret = old.verdict;
         return GW_OK;
     }
-    struct sink_file *f;
+    struct sink_file *f = NULL;
     GW_TRY(file_new(s, e, folder, name, &f, why));
     f->replace = old.replace;
     f->old_size = old.file ? (uint64_t)old.st.st_size : 0;

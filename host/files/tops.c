@@ -12,8 +12,9 @@
 #include "host/files/walk.h"
 #include "protocol/limits.h"
 
-#define MEANING "*?[\\" /* bytes that make a pattern of a path; without them it stands for itself  \
-                         */
+#define MEANING                                                                                    \
+    "*?[\\" /* bytes that make a pattern of a path; without them it stands for itself              \
+             */
 
 static gw_err no_memory(struct gw_error *why)
 {
