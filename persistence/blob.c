@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "persistence/failpoint.h"
+#include "persistence/folder.h"
 #include "protocol/base/log.h"
 
 #define PART ".part"
@@ -27,17 +28,6 @@ static __attribute__((noreturn)) void die(const struct blob_dir *d, const char *
             d->path, name, verb, strerror(error));
 }
 
-static bool is_full(int error)
-{
-    return error == ENOSPC || error == EDQUOT;
-}
-
-/* Out of descriptors or memory: certain, and over as soon as somebody closes something. */
-static bool is_scarce(int error)
-{
-    return error == EMFILE || error == ENFILE || error == ENOMEM;
-}
-
 bool blob_name_is_valid(const char *name, size_t len)
 {
     return len == BLOB_NAME_BYTES && strspn(name, "0123456789abcdef") >= BLOB_NAME_BYTES;
@@ -47,7 +37,7 @@ bool blob_name_is_valid(const char *name, size_t len)
 static gw_err open_failed(const char *path, const char *verb, struct gw_error *why)
 {
     int error = errno;
-    gw_err code = is_full(error) ? GW_EDISK_FULL : GW_EIO;
+    gw_err code = errno_is_full(error) ? GW_EDISK_FULL : GW_EIO;
     gw_fail(why, code, "cannot %s \"%s\": %s", verb, path, strerror(error));
     gw_hint(why, code == GW_EDISK_FULL ? "make room on that disk and start again"
                                        : "it must be a folder that this user can write in");
@@ -173,7 +163,7 @@ static gw_err write_all(const struct blob_dir *d, int fd, const char *name, stru
         if (n < 0 && errno == EINTR) {
             continue;
         }
-        if (n < 0 && is_full(errno)) {
+        if (n < 0 && errno_is_full(errno)) {
             return GW_EDISK_FULL;
         }
         if (n <= 0) {
@@ -183,7 +173,7 @@ static gw_err write_all(const struct blob_dir *d, int fd, const char *name, stru
         value.n -= (size_t)n;
     }
     if (failpoint_place(PLACE_BLOB_FLUSH) || fsync(fd) != 0) {
-        if (is_full(errno)) {
+        if (errno_is_full(errno)) {
             return GW_EDISK_FULL; /* nobody names the file yet: removing it leaves no doubt */
         }
         die(d, "fsync", name, errno);
@@ -201,10 +191,10 @@ gw_err blob_write(struct blob_dir *d, struct span value, struct blob_ref *ret)
                  ? -1
                  : openat(d->fd, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
-        if (is_full(errno)) {
+        if (errno_is_full(errno)) {
             return GW_EDISK_FULL;
         }
-        if (is_scarce(errno)) {
+        if (errno_is_scarce(errno)) {
             return GW_EBUSY;
         }
         die(d, "make", part, errno);
@@ -212,7 +202,7 @@ gw_err blob_write(struct blob_dir *d, struct span value, struct blob_ref *ret)
     gw_err err = write_all(d, fd, part, value);
     close(fd);
     if (!err && (failpoint_place(PLACE_BLOB_NAME) || renameat(d->fd, part, d->fd, ref.name) != 0)) {
-        if (!is_full(errno)) {
+        if (!errno_is_full(errno)) {
             die(d, "rename", part, errno);
         }
         err = GW_EDISK_FULL;
@@ -236,7 +226,7 @@ gw_err blob_link(struct blob_dir *d, const struct blob_ref *from, struct blob_re
         *ret = ref;
         return GW_OK;
     }
-    if (is_full(errno)) {
+    if (errno_is_full(errno)) {
         return GW_EDISK_FULL;
     }
     /* No hard links here (EPERM), too many on this file (EMLINK), or the source is gone, which the
@@ -252,7 +242,7 @@ gw_err blob_sync(struct blob_dir *d)
         return GW_OK;
     }
     if (failpoint_place(PLACE_BLOB_FOLDER) || fsync(d->fd) != 0) {
-        if (is_full(errno)) {
+        if (errno_is_full(errno)) {
             return GW_EDISK_FULL;
         }
         die(d, "fsync", "", errno);
@@ -307,7 +297,7 @@ gw_err blob_read(const struct blob_dir *d, const struct blob_ref *ref, struct bu
     }
     int fd = openat(d->fd, ref->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
-        if (is_scarce(errno)) {
+        if (errno_is_scarce(errno)) {
             return GW_EBUSY;
         }
         return damaged(d, ref, strerror(errno));

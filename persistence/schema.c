@@ -9,13 +9,7 @@
  * order share a page. v is NULL when the value is a file that `blobs` names. */
 #define KV(name) "CREATE TABLE " name "(k BLOB NOT NULL PRIMARY KEY, v BLOB) WITHOUT ROWID;"
 
-struct step {
-    const char *what; /* for the log */
-    const char *sql;
-};
-
-/* Step n makes user_version n. Steps are never changed after a release, only added. */
-static const struct step steps[] = {
+static const struct schema_step steps[] = {
     {"first layout", KV("meta") KV("agents") KV("states") KV("inbox") KV("outbox") KV("streams")
                          KV("timers") KV("files") KV("locations") KV("requests") KV("events")
                              KV("members") KV("tokens") KV("dead")
@@ -26,31 +20,39 @@ static const struct step steps[] = {
     {"monitors", KV("watches")},
     {"page checksums", ""}, /* seal_pages has been there */
 };
-#define STEPS ((int)(sizeof steps / sizeof steps[0]))
 
-const char *const schema_tables[TABLE_COUNT] = {
+const char *const schema_tables[TABLE_COUNT + 1] = {
     [TABLE_META] = "meta",         [TABLE_AGENTS] = "agents", [TABLE_STATES] = "states",
     [TABLE_INBOX] = "inbox",       [TABLE_OUTBOX] = "outbox", [TABLE_STREAMS] = "streams",
     [TABLE_TIMERS] = "timers",     [TABLE_FILES] = "files",   [TABLE_LOCATIONS] = "locations",
     [TABLE_REQUESTS] = "requests", [TABLE_EVENTS] = "events", [TABLE_MEMBERS] = "members",
     [TABLE_DEAD] = "dead",         [TABLE_TOPICS] = "topics", [TABLE_WATCHES] = "watches",
+    [TABLE_COUNT] = "blobs",
 };
 
-int schema_version(void)
-{
-    return STEPS;
-}
+const struct schema schema_store = {
+    .what = "a Godwit store",
+    .application = SCHEMA_STORE_ID,
+    .steps = steps,
+    .step_count = sizeof steps / sizeof steps[0],
+    .sealed_since = SEAL_VERSION,
+    .tables = schema_tables,
+    .table_count = TABLE_COUNT + 1,
+    .key = "k",
+};
 
-static gw_err foreign(const struct db *db, int64_t application, struct gw_error *why)
+static gw_err foreign(const struct db *db, const struct schema *schema, int64_t application,
+                      struct gw_error *why)
 {
     gw_fail(why, GW_ECORRUPT,
-            "\"%s\" is a database of another program (application id 0x%08x), not a Godwit store",
-            db->path, (unsigned)application);
+            "\"%s\" is a database of another program (application id 0x%08x), not %s", db->path,
+            (unsigned)application, schema->what);
     gw_hint(why, "move that file away, or choose another folder for this host");
     return GW_ECORRUPT;
 }
 
-gw_err schema_check(struct db *db, int *ret_version, struct gw_error *why)
+gw_err schema_check(struct db *db, const struct schema *schema, int *ret_version,
+                    struct gw_error *why)
 {
     int64_t application, version, objects, pages;
     GW_TRY(db_number(db, "PRAGMA application_id", &application, why));
@@ -67,12 +69,12 @@ gw_err schema_check(struct db *db, int *ret_version, struct gw_error *why)
         *ret_version = 0;
         return GW_OK;
     }
-    if (application != SCHEMA_APPLICATION_ID) {
-        return foreign(db, application, why);
+    if (application != (int64_t)schema->application) {
+        return foreign(db, schema, application, why);
     }
-    if (version > STEPS) {
+    if (version > schema->step_count) {
         gw_fail(why, GW_ENEWER, "\"%s\" has store version %lld, this program knows up to %d",
-                db->path, (long long)version, STEPS);
+                db->path, (long long)version, schema->step_count);
         gw_hint(why, "start it with the newer program that wrote it, or restore an older backup");
         return GW_ENEWER;
     }
@@ -80,7 +82,7 @@ gw_err schema_check(struct db *db, int *ret_version, struct gw_error *why)
         return db_damaged(db, "its version number is not valid", why);
     }
     bool sealed = seal_reserved(db->handle) == SEAL_BYTES;
-    if (version >= SEAL_VERSION && !sealed) {
+    if (version >= schema->sealed_since && !sealed) {
         return db_damaged(db, "its pages have no room for checksums", why);
     }
     if (sealed) {
@@ -90,24 +92,26 @@ gw_err schema_check(struct db *db, int *ret_version, struct gw_error *why)
     return GW_OK;
 }
 
-static gw_err run_steps(struct db *db, int version, struct gw_error *why)
+static gw_err run_steps(struct db *db, const struct schema *schema, int version,
+                        struct gw_error *why)
 {
-    for (int i = version; i < STEPS; i++) {
-        log_debug("store.schema", "file=\"%s\" step=%d \"%s\"", db->path, i + 1, steps[i].what);
-        GW_TRY(db_run(db, steps[i].sql, why));
+    for (int i = version; i < schema->step_count; i++) {
+        const struct schema_step *step = &schema->steps[i];
+        log_debug("store.schema", "file=\"%s\" step=%d \"%s\"", db->path, i + 1, step->what);
+        GW_TRY(db_run(db, step->sql, why));
     }
     char sql[96];
     snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
-             SCHEMA_APPLICATION_ID, STEPS);
+             (int)schema->application, schema->step_count);
     return db_run(db, sql, why);
 }
 
-static gw_err verify(struct db *db, struct gw_error *why)
+static gw_err verify(struct db *db, const struct schema *schema, struct gw_error *why)
 {
-    for (int i = 0; i <= TABLE_COUNT; i++) {
-        const char *name = i < TABLE_COUNT ? schema_tables[i] : "blobs";
+    for (size_t i = 0; i < schema->table_count; i++) {
+        const char *name = schema->tables[i];
         char sql[64], what[64];
-        snprintf(sql, sizeof sql, "SELECT k FROM %s LIMIT 0", name);
+        snprintf(sql, sizeof sql, "SELECT %s FROM %s LIMIT 0", schema->key, name);
         snprintf(what, sizeof what, "its table \"%s\" is missing or has another form", name);
         sqlite3_stmt *stmt = NULL;
         int rc = sqlite3_prepare_v2(db->handle, sql, -1, &stmt, NULL);
@@ -137,14 +141,14 @@ static gw_err seal_pages(struct db *db, struct gw_error *why)
     return GW_OK;
 }
 
-gw_err schema_upgrade(struct db *db, int version, struct gw_error *why)
+gw_err schema_upgrade(struct db *db, const struct schema *schema, int version, struct gw_error *why)
 {
-    if (version < SEAL_VERSION) {
+    if (version < schema->sealed_since) {
         GW_TRY(seal_pages(db, why));
     }
-    if (version < STEPS) {
+    if (version < schema->step_count) {
         GW_TRY(db_run(db, "BEGIN IMMEDIATE", why));
-        gw_err err = run_steps(db, version, why);
+        gw_err err = run_steps(db, schema, version, why);
         if (!err) {
             err = db_run(db, "COMMIT", why);
         }
@@ -155,5 +159,5 @@ gw_err schema_upgrade(struct db *db, int version, struct gw_error *why)
             return err;
         }
     }
-    return verify(db, why);
+    return verify(db, schema, why);
 }

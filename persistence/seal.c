@@ -350,6 +350,12 @@ static bool head_may_be(const uint8_t *page)
     return page[16] == PAGE >> 8 && page[17] == 0 && (without || page[20] == SEAL_BYTES);
 }
 
+static bool is_ours(const uint8_t *page)
+{
+    uint32_t application = load_u32(page + 68);
+    return application == SCHEMA_STORE_ID || application == SCHEMA_CHUNKS_ID;
+}
+
 static gw_err look_at_head(int fd, const char *db_path, struct gw_error *why)
 {
     uint8_t page[PAGE];
@@ -362,8 +368,7 @@ static gw_err look_at_head(int fd, const char *db_path, struct gw_error *why)
         if (pwrite(fd, page + at, 1, (off_t)at) != 1) {
             return gw_fail(why, GW_EIO, "cannot write \"%s\": %s", db_path, strerror(errno));
         }
-    } else if (memcmp(page, "SQLite format 3", 16) == 0 &&
-               load_u32(page + 68) == SCHEMA_APPLICATION_ID && !head_may_be(page)) {
+    } else if (memcmp(page, "SQLite format 3", 16) == 0 && is_ours(page) && !head_may_be(page)) {
         gw_fail(why, GW_ECORRUPT, "\"%s\" is damaged: its first page is not as it was written",
                 db_path);
         gw_hint(why, "restore the folder of this host from a backup");

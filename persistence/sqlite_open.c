@@ -2,13 +2,12 @@
 #include "persistence/store_sqlite.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "persistence/folder.h"
 #include "persistence/lock.h"
 #include "persistence/schema.h"
 #include "protocol/base/log.h"
@@ -29,14 +28,6 @@ void store_sqlite_free(struct sqlite_store *s, bool untouched)
     free(s->made.items);
     free(s->dropped.items);
     free(s);
-}
-
-static gw_err join(char ret[PATH_MAX], const char *dir, const char *name, struct gw_error *why)
-{
-    if ((size_t)snprintf(ret, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX) {
-        return gw_fail(why, GW_EARG, "the path of the folder \"%.200s...\" is too long", dir);
-    }
-    return GW_OK;
 }
 
 /* Learn which tables have files, and remove the files that no row names. */
@@ -110,41 +101,26 @@ static gw_err check_new(struct sqlite_store *s, struct gw_error *why)
     return GW_ECORRUPT;
 }
 
-/* What was made in the folder is there after a power cut: also a new log, whose folder SQLite does
- * fsync but without looking at the result. */
-static gw_err sync_dir(const char *dir, struct gw_error *why)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0) {
-        gw_fail(why, GW_EIO, "cannot fsync \"%s\": %s", dir, strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return GW_EIO;
-    }
-    close(fd);
-    return GW_OK;
-}
-
 static gw_err open_all(struct sqlite_store *s, const char *dir, bool *ret_ours,
                        struct gw_error *why)
 {
     char path[PATH_MAX];
     int version = 0;
-    GW_TRY(join(path, dir, "store.lock", why));
+    GW_TRY(folder_join(path, dir, "store.lock", why));
     GW_TRY(lock_take(path, &s->lock_fd, why));
-    GW_TRY(join(path, dir, "store.db", why));
+    GW_TRY(folder_join(path, dir, "store.db", why));
     GW_TRY(db_open(&s->db, path, why));
-    GW_TRY(schema_check(&s->db, &version, why));
-    GW_TRY(join(path, dir, "blobs", why));
+    GW_TRY(schema_check(&s->db, &schema_store, &version, why));
+    GW_TRY(folder_join(path, dir, "blobs", why));
     GW_TRY(blob_dir_open(&s->blobs, path, why));
     if (version == 0) {
         GW_TRY(check_new(s, why));
     }
     *ret_ours = true;
     GW_TRY(db_tune(&s->db, why));
-    GW_TRY(schema_upgrade(&s->db, version, why));
-    GW_TRY(sync_dir(dir, why));
+    GW_TRY(schema_upgrade(&s->db, &schema_store, version, why));
+    /* Also a new log, whose folder SQLite does fsync but without looking at the result. */
+    GW_TRY(folder_sync(dir, why));
     gw_err err = store_sqlite_prepare(s);
     if (err) {
         return gw_fail(why, err, "cannot use \"%s\": %s", s->db.path, gw_err_text(err));
