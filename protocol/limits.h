@@ -175,4 +175,14 @@
 #define LIMIT_STORE_INLINE_BYTES (256u * 1024) /* larger values are files of their own */
 #define LIMIT_EVENTS_KEPT 100000               /* event rows on disk; the oldest go first */
 
+/* -- artifacts -- */
+#define LIMIT_ARTIFACT_NAME_BYTES 255 /* as long as a file's may be */
+#define LIMIT_ARTIFACT_TYPE_BYTES 127 /* media type */
+#define LIMIT_ARTIFACTS 1000000       /* of one host, uploads included: some 500 bytes on disk each */
+#define LIMIT_ARTIFACT_UPLOAD_MS (24LL * 3600 * 1000) /* an upload that nobody goes on with ends after this */
+#define LIMIT_ARTIFACT_TTL_MS (100LL * 365 * 24 * 3600 * 1000) /* longest: times stay far from overflow */
+#define LIMIT_CHUNK_LOOSE_MS (24LL * 3600 * 1000) /* a chunk that no artifact needs yet: so long somebody
+                                                     may still be fetching the others */
+#define LIMIT_CHUNK_COUNTED_BYTES 4096 /* a smaller chunk counts so much: its rows */
+
 #endif

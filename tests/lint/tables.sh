@@ -73,7 +73,7 @@ compare 'store table' docs/store.md persistence/store.h "$rows" \
     "$(first_column docs/store.md)"
 
 # Schema steps by their text: | 1 | `first layout` | ... |
-rows=$(sed -nE '/^static const struct step steps/,/^\};/s/^    \{"([^"]+)".*/\1/p' persistence/schema.c)
+rows=$(sed -nE '/^static const struct schema_step steps/,/^\};/s/^    \{"([^"]+)".*/\1/p' persistence/schema.c)
 lines=$(sed -nE 's/^\| [0-9]+ \| `([^`]+)` \|.*/\1/p' docs/store.md)
 compare 'schema step' docs/store.md persistence/schema.c "$rows" "$lines"
 
