@@ -119,12 +119,13 @@ struct artifact_use {
     X(COMMIT)                                                                                      \
     X(ROLLBACK)                                                                                    \
     X(SAVEPOINT)                                                                                   \
-    X(RELEASE) X(BACK) X(CHUNK_FIND) X(CHUNK_ADD) X(CHUNK_PLACE) X(CHUNK_REFS) X(CHUNK_BAD)        \
-        X(CHUNK_LOOSE) X(CHUNK_DROP) X(CHUNK_NEXT) X(CHUNK_OF_PACK) X(CHUNK_SUMS) X(RECIPE_ADD)    \
-            X(RECIPE_AT) X(RECIPE_FROM) X(RECIPE_DROP) X(RECIPE_USERS) X(ARTIFACT_ADD)             \
-                X(ARTIFACT_SET) X(ARTIFACT_STATE) X(ARTIFACT_DROP) X(ARTIFACT_GET)                 \
-                    X(ARTIFACT_BY_HASH) X(ARTIFACT_LIST) X(ARTIFACT_LIST_OWNER)                    \
-                        X(ARTIFACT_OF_STATE) X(ARTIFACT_EXPIRED) X(ARTIFACT_SUMS)
+    X(RELEASE)                                                                                     \
+    X(BACK) X(CHUNK_FIND) X(CHUNK_ADD) X(CHUNK_PLACE) X(CHUNK_REFS) X(CHUNK_BAD) X(CHUNK_LOOSE)    \
+        X(CHUNK_DROP) X(CHUNK_NEXT) X(CHUNK_OF_PACK) X(CHUNK_SUMS) X(RECIPE_ADD) X(RECIPE_AT)      \
+            X(RECIPE_FROM) X(RECIPE_DROP) X(RECIPE_USERS) X(ARTIFACT_ADD) X(ARTIFACT_SET)          \
+                X(ARTIFACT_STATE) X(ARTIFACT_DROP) X(ARTIFACT_GET) X(ARTIFACT_BY_HASH)             \
+                    X(ARTIFACT_LIST) X(ARTIFACT_LIST_OWNER) X(ARTIFACT_OF_STATE)                   \
+                        X(ARTIFACT_EXPIRED) X(ARTIFACT_SUMS)
 typedef enum chunk_sql {
 #define ENUM(name) SQL_##name,
     CHUNK_SQL(ENUM)
