@@ -114,23 +114,40 @@ struct artifact_use {
     bool writes;
 };
 
-#define CHUNK_SQL(X)                                                                               \
-    X(BEGIN)                                                                                       \
-    X(COMMIT)                                                                                      \
-    X(ROLLBACK)                                                                                    \
-    X(SAVEPOINT)                                                                                   \
-    X(RELEASE)                                                                                     \
-    X(BACK) X(CHUNK_FIND) X(CHUNK_ADD) X(CHUNK_PLACE) X(CHUNK_REFS) X(CHUNK_BAD) X(CHUNK_LOOSE)    \
-        X(CHUNK_DROP) X(CHUNK_NEXT) X(CHUNK_OF_PACK) X(CHUNK_SUMS) X(RECIPE_ADD) X(RECIPE_AT)      \
-            X(RECIPE_FROM) X(RECIPE_DROP) X(RECIPE_USERS) X(ARTIFACT_ADD) X(ARTIFACT_SET)          \
-                X(ARTIFACT_STATE) X(ARTIFACT_DROP) X(ARTIFACT_GET) X(ARTIFACT_BY_HASH)             \
-                    X(ARTIFACT_LIST) X(ARTIFACT_LIST_OWNER) X(ARTIFACT_OF_STATE)                   \
-                        X(ARTIFACT_EXPIRED) X(ARTIFACT_SUMS)
 typedef enum chunk_sql {
-#define ENUM(name) SQL_##name,
-    CHUNK_SQL(ENUM)
-#undef ENUM
-        SQL_COUNT
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_SAVEPOINT,
+    SQL_RELEASE,
+    SQL_BACK,
+    SQL_CHUNK_FIND,
+    SQL_CHUNK_ADD,
+    SQL_CHUNK_PLACE,
+    SQL_CHUNK_REFS,
+    SQL_CHUNK_BAD,
+    SQL_CHUNK_LOOSE,
+    SQL_CHUNK_DROP,
+    SQL_CHUNK_NEXT,
+    SQL_CHUNK_OF_PACK,
+    SQL_CHUNK_SUMS,
+    SQL_RECIPE_ADD,
+    SQL_RECIPE_AT,
+    SQL_RECIPE_FROM,
+    SQL_RECIPE_DROP,
+    SQL_RECIPE_USERS,
+    SQL_ARTIFACT_ADD,
+    SQL_ARTIFACT_SET,
+    SQL_ARTIFACT_STATE,
+    SQL_ARTIFACT_DROP,
+    SQL_ARTIFACT_GET,
+    SQL_ARTIFACT_BY_HASH,
+    SQL_ARTIFACT_LIST,
+    SQL_ARTIFACT_LIST_OWNER,
+    SQL_ARTIFACT_OF_STATE,
+    SQL_ARTIFACT_EXPIRED,
+    SQL_ARTIFACT_SUMS,
+    SQL_COUNT
 } chunk_sql;
 
 struct chunk_store {
