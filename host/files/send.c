@@ -283,6 +283,9 @@ static gw_err take_opened(struct sender *s, struct record *rec)
     }
     s->result->placing = (sink_placing)placing;
     s->opened = true;
+    if (s->o->on_opened) {
+        s->o->on_opened(s->o->arg, s->result->placing);
+    }
     return GW_OK;
 }
 
@@ -545,6 +548,9 @@ static gw_err send_file(struct sender *s, struct slot *slot)
     }
     if (err == GW_OK && slot->refused.code == GW_OK) {
         slot->hashed = false;
+        if (s->o->on_planned) {
+            s->o->on_planned(s->o->arg, &slot->entry, s->content.sent - sent);
+        }
         return end_slot(s, slot, true);
     }
     uncount(s, sent, saved);

@@ -37,6 +37,11 @@ struct send_options {
     bool move;              /* remove the sources that are at the other end; implies verify */
     send_compress compress; /* DATA records */
     uint64_t limit;         /* bytes a second; 0: none */
+    /* The receiver has opened the destination and said whether entries go into it. NULL allowed, as
+     * of those below; all are called on the thread of the transfer. */
+    void (*on_opened)(void *arg, sink_placing placing);
+    /* dry_run: this file would be sent; of its bytes so many. */
+    void (*on_planned)(void *arg, const struct file_entry *e, uint64_t bytes);
     /* An entry was not transferred. Path as at the source (names_show makes it fit for a screen).
      * On the thread of the transfer; NULL allowed. */
     void (*on_failed)(void *arg, const char *path, gw_err code, const struct gw_error *why);
