@@ -73,6 +73,7 @@ static void stop(struct host *h, const char *why)
     if (!h->stopping) {
         h->stopping = true;
         log_info("host.stop", "%s", why);
+        file_ops_stop(h);
         node_stop(h->node);
     }
 }
@@ -138,12 +139,13 @@ static uint64_t resident_bytes(void)
 
 static void sample(void *ctx, struct node_sample *ret)
 {
-    const struct host *h = ctx;
+    struct host *h = ctx;
     struct storage_stats s = storage_stats(h->storage);
     *ret = (struct node_sample){.store_groups = s.groups,
                                 .store_waiting = s.waiting,
                                 .client_links = links_client_count(h),
                                 .rss_bytes = resident_bytes()};
+    file_ops_sample(h, ret);
 }
 
 /* ---- doors ---- */
@@ -323,6 +325,7 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
     GW_TRY(server_open(&sc, &h->server, why));
     ops_init();
     GW_TRY(open_node(h, why));
+    GW_TRY(file_ops_open(h, why));
     return open_signals(h) == GW_OK ? GW_OK : gw_fail(why, GW_ENOMEM, "signals cannot be watched");
 }
 
@@ -338,6 +341,7 @@ static void close_all(struct host *h)
     link_end_all(h->base); /* runners see it */
     spawn_close(h);
     bulk_close(h->bulk);
+    file_ops_close(h);
     real_env_stop(h); /* completions that are under way still find their node */
     agent_dir_ops_close(h);
     node_free(h->node);

@@ -42,6 +42,7 @@ struct host_builtin {
 
 struct inline_runner; /* inline.c */
 
+struct file_ops;
 struct agent_dirs;
 struct remote; /* links.c: one other host, or an address of one */
 
@@ -72,6 +73,7 @@ struct host {
     size_t builtin_count;
     struct node_builtin *builtin_rows; /* the same as the node takes them */
     struct inline_runner *inline_runner;
+    struct file_ops *files;
     struct agent_dirs *dirs;
     struct event *dirs_wake; /* on dirs_fd */
     int dirs_fd;
@@ -130,8 +132,13 @@ const char *links_url(struct host *h, const struct host_id *id);
 void links_close(struct host *h);
 size_t links_client_count(const struct host *h);
 
-/* file_ops.c: gw_env.file_op */
-void file_ops_run(void *host, struct op_call *call, const struct env_host *to);
+/* file_ops.c: files of this host (file_ops.h). Open after the node; stop calls off what runs, close
+ * after the threads have ended. */
+gw_err file_ops_open(struct host *h, struct gw_error *why) GW_MUST_USE;
+void file_ops_run(void *host, struct op_call *call, const struct env_host *to); /* of gw_env */
+void file_ops_sample(struct host *h, struct node_sample *ret);
+void file_ops_stop(struct host *h);
+void file_ops_close(struct host *h);
 
 /* trust_ops.c: ask for a new certificate, or make one, when this host's is due. */
 void trust_ops_renew(struct host *h);

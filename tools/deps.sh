@@ -34,6 +34,7 @@ test  bats              cmd:bats
 test  curl              cmd:curl
 test  openssl           cmd:openssl
 test  iproute2          cmd:ss
+test  rsync             cmd:rsync
 test  spin              cmd:spin
 check clang             cmd:clang
 check clang-format      cmd:clang-format-14

@@ -236,6 +236,32 @@ static void write_events(struct out *o)
     plain(o, o->n->metrics.events);
 }
 
+static void both_ways(struct out *o, const uint64_t v[2])
+{
+    labelled(o, "direction", "sent", v[0]);
+    labelled(o, "direction", "received", v[1]);
+}
+
+static void write_transfers(struct out *o)
+{
+    both_ways(o, o->sample.file_transfers);
+}
+
+static void write_transfers_open(struct out *o)
+{
+    both_ways(o, o->sample.file_transfers_open);
+}
+
+static void write_files(struct out *o)
+{
+    both_ways(o, o->sample.files);
+}
+
+static void write_file_bytes(struct out *o)
+{
+    both_ways(o, o->sample.file_bytes);
+}
+
 static void write_rss(struct out *o)
 {
     plain(o, o->sample.rss_bytes);
@@ -278,6 +304,14 @@ static const struct row rows[] = {
      write_restarts},
     {"godwit_client_links", GAUGE, "Links of clients that are open.", write_clients},
     {"godwit_events_total", COUNTER, "Events written.", write_events},
+    {"godwit_file_transfers_total", COUNTER, "Copies of files with other hosts that have ended.",
+     write_transfers},
+    {"godwit_file_transfers_open", GAUGE, "Copies of files with other hosts under way.",
+     write_transfers_open},
+    {"godwit_files_total", COUNTER, "Files that were copied, those that were there already too.",
+     write_files},
+    {"godwit_file_bytes_total", COUNTER, "Content of files that crossed the wire.",
+     write_file_bytes},
     {"godwit_resident_bytes", GAUGE, "Resident memory of the host process, without its runners.",
      write_rss},
 };

@@ -49,6 +49,9 @@ struct node;
 struct node_sample {
     uint64_t store_groups, store_waiting; /* storage_stats */
     uint64_t client_links;
+    /* Files copied to [0] and from [1] other hosts: sessions that have ended and that run, files
+     * that are whole, bytes that crossed the wire for them. */
+    uint64_t file_transfers[2], file_transfers_open[2], files[2], file_bytes[2];
     uint64_t rss_bytes;
 };
 
