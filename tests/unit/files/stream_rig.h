@@ -25,6 +25,7 @@ struct stream {
     uint64_t written, taken; /* bytes */
     uint64_t cut_at;         /* so many written: the connection breaks; 0: never */
     uint64_t alter_at;       /* this byte that is written changes on its way; 0: none */
+    bool impatient;          /* a wait that ends without anything breaks the connection */
     size_t most;             /* bytes that one call moves; 0: as many as there are */
 };
 
@@ -76,7 +77,7 @@ static inline gw_err stream_wait(void *ctx, bool to_read, bool to_write, int tim
     struct stream *s = ctx;
     struct pollfd p = {.fd = s->fd,
                        .events = (short)((to_read ? POLLIN : 0) | (to_write ? POLLOUT : 0))};
-    return poll(&p, 1, timeout_ms) == 0 ? GW_ETIMEOUT : GW_OK;
+    return poll(&p, 1, timeout_ms) != 0 ? GW_OK : s->impatient ? GW_EUNREACHABLE : GW_ETIMEOUT;
 }
 
 static inline void stream_describe(void *ctx, struct gw_error *why)
