@@ -215,11 +215,11 @@ static gw_err list(struct receiver *r, struct want *w)
     r->left = most;
     if (f->old_size > 0) {
         GW_TRY(list_basis(r, sink_old(f), f->old_size));
-        GW_TRY(r->chunks.len > 0 ? say_chunks(r, true) : GW_OK);
     }
-    r->basis = BASIS_REST;
-    r->left = most;
     if (f->rest_size > 0) {
+        GW_TRY(r->chunks.len > 0 ? say_chunks(r, true) : GW_OK);
+        r->basis = BASIS_REST;
+        r->left = most;
         GW_TRY(list_basis(r, sink_rest(f), f->rest_size));
     }
     return say_chunks(r, false);

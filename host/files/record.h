@@ -3,7 +3,7 @@
  * On the wire: u32 length of the rest (big-endian) | u8 kind | body. The body of DATA is
  *     u8 flags | 32 bytes SHA-256 of the file up to and with this record | bytes
  * of every other kind a msgpack array, of which further members are ignored (newer peers add some).
- * docs/transfer.md has the kinds, their members and who says what when.
+ * PROTOCOL.md, 9, says who says what when.
  *
  * Who writes much (the sender) must take what comes while it waits for room, because its peer may
  * wait for room as well: it names a function that does. The other end writes little and just waits.
