@@ -617,7 +617,10 @@ gw_err receive_files(struct bulk_io *io, const struct receive_config *config,
                      struct progress *progress, struct gw_error *why)
 {
     struct gw_error own = {0};
-    struct receiver *r = xcalloc(1, sizeof *r);
+    struct receiver *r = calloc(1, sizeof *r);
+    if (!r) {
+        return gw_fail(why, GW_ENOMEM, "out of memory");
+    }
     *r = (struct receiver){.config = config, .progress = progress, .why = why ? why : &own};
     *r->why = (struct gw_error){0};
     r->wants = calloc(LIMIT_TRANSFER_WINDOW, sizeof *r->wants);

@@ -688,8 +688,11 @@ gw_err send_files(struct bulk_io *io, struct source *source, const struct send_o
                   struct progress *progress, struct send_result *ret, struct gw_error *why)
 {
     struct gw_error own = {0};
-    struct sender *s = xcalloc(1, sizeof *s);
+    struct sender *s = calloc(1, sizeof *s);
     *ret = (struct send_result){.placing = o->placing};
+    if (!s) {
+        return gw_fail(why, GW_ENOMEM, "out of memory");
+    }
     *s = (struct sender){.source = source,
                          .o = o,
                          .progress = progress,
