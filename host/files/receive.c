@@ -567,7 +567,7 @@ static gw_err open_session(struct receiver *r)
 {
     struct record rec;
     struct opening o = {0};
-    GW_TRY(record_next(&r->records, LIMIT_TRANSFER_SILENCE_MS, &rec));
+    GW_TRY(record_next(&r->records, &rec));
     GW_TRY(parse_open(r, &rec, &o));
     GW_TRY(open_sink(r, &o));
     const char *path = sink_path(r->sink);
@@ -583,7 +583,7 @@ static gw_err run(struct receiver *r)
     GW_TRY(open_session(r));
     while (!r->finished) {
         struct record rec;
-        GW_TRY(record_next(&r->records, LIMIT_TRANSFER_SILENCE_MS, &rec));
+        GW_TRY(record_next(&r->records, &rec));
         GW_TRY(take(r, &rec));
     }
     return GW_OK;
@@ -624,7 +624,7 @@ gw_err receive_files(struct bulk_io *io, const struct receive_config *config,
     *r = (struct receiver){.config = config, .progress = progress, .why = why ? why : &own};
     *r->why = (struct gw_error){0};
     r->wants = calloc(LIMIT_TRANSFER_WINDOW, sizeof *r->wants);
-    gw_err err = record_init(&r->records, io, progress, r->why);
+    gw_err err = record_init(&r->records, io, true, progress, r->why);
     if (err == GW_OK) {
         err = incoming_init(&r->in, &r->records, r->why);
     }

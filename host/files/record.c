@@ -6,7 +6,6 @@
 #include "protocol/limits.h"
 #include "protocol/text.h"
 
-#define IN_BYTES     (LIMIT_RECORD_BYTES + RECORD_HEAD_BYTES + 64u * 1024)
 #define READ_BYTES   (64u * 1024) /* asked for at once while records are small */
 #define BESIDE_BYTES (16u * 1024) /* smaller data is copied to the records around it */
 #define ALIVE_NS     (5 * 1000000000LL)
@@ -27,11 +26,14 @@ const char *record_kind_name(record_kind kind)
     return n < sizeof names / sizeof names[0] && names[n] ? names[n] : "?";
 }
 
-gw_err record_init(struct record_io *r, struct bulk_io *io, struct progress *progress,
-                   struct gw_error *why)
+gw_err record_init(struct record_io *r, struct bulk_io *io, bool takes_data,
+                   struct progress *progress, struct gw_error *why)
 {
+    size_t most = takes_data ? LIMIT_RECORD_BYTES : LIMIT_RECORD_CONTROL_BYTES;
     *r = (struct record_io){.io = io, .progress = progress, .why = why};
-    r->in = malloc(IN_BYTES);
+    r->silence_ms = LIMIT_TRANSFER_SILENCE_MS;
+    r->in_cap = RECORD_HEAD_BYTES + most + READ_BYTES;
+    r->in = malloc(r->in_cap);
     if (!r->in) {
         return gw_fail(why, GW_ENOMEM, "out of memory");
     }
@@ -66,11 +68,10 @@ static bool is_cancelled(const struct record_io *r)
 
 /* Until what is asked for may go on, or `until_ns` (0: until the silence lasted too long). GW_OK
  * also when that has come. */
-static gw_err wait_for(struct record_io *r, bool to_read, bool to_write, int64_t until_ns,
-                       int silence_ms)
+static gw_err wait_for(struct record_io *r, bool to_read, bool to_write, int64_t until_ns)
 {
     int64_t now = rate_now_ns();
-    int64_t end = until_ns ? until_ns : r->active_ns + silence_ms * MS_NS;
+    int64_t end = until_ns ? until_ns : r->active_ns + r->silence_ms * MS_NS;
     if (is_cancelled(r)) {
         return cancelled(r);
     }
@@ -86,7 +87,7 @@ static gw_err wait_for(struct record_io *r, bool to_read, bool to_write, int64_t
         return GW_OK;
     }
     return gw_fail(r->why, GW_ETIMEOUT, "nothing came from the other end for %d s",
-                   silence_ms / 1000);
+                   r->silence_ms / 1000);
 }
 
 /* --- reading --- */
@@ -102,7 +103,7 @@ static gw_err missing(struct record_io *r, size_t *ret)
     const uint8_t *p = r->in + r->in_at;
     size_t n = load_u32(p);
     size_t most = p[4] == RECORD_DATA ? LIMIT_RECORD_BYTES : LIMIT_RECORD_CONTROL_BYTES;
-    if (n < 1 || n > most) {
+    if (n < 1 || n > most || 4 + n > r->in_cap) {
         return gw_fail(r->why, GW_EPROTO, "a record of kind %u claims %zu bytes", p[4], n);
     }
     *ret = 4 + n > have ? 4 + n - have : 0;
@@ -119,12 +120,12 @@ static gw_err fill(struct record_io *r)
         r->in_at = r->in_len = 0;
     }
     size_t want = need > READ_BYTES ? need : READ_BYTES;
-    if (r->in_len + want > IN_BYTES) {
+    if (r->in_len + want > r->in_cap) {
         memmove(r->in, r->in + r->in_at, r->in_len - r->in_at);
         r->in_len -= r->in_at;
         r->in_at = 0;
     }
-    size_t room = IN_BYTES - r->in_len, n = 0;
+    size_t room = r->in_cap - r->in_len, n = 0;
     gw_err err = r->io->read(r->io->ctx, r->in + r->in_len, want < room ? want : room, &n);
     if (err == GW_OK) {
         r->in_len += n;
@@ -138,25 +139,38 @@ static gw_err fill(struct record_io *r)
     return err == GW_EAGAIN ? err : err == GW_ECANCELLED ? cancelled(r) : broken(r, err);
 }
 
-/* What the peer says why it ends the session. */
-static gw_err told_error(struct record_io *r, struct record *rec)
+gw_err record_parse_failure(struct mp *m, struct gw_error *ret)
 {
     uint32_t code = 0;
     struct span text, hint;
-    if (rec->count < 3 || mp_read_u32(&rec->fields, &code) != GW_OK ||
-        mp_read_str(&rec->fields, &text) != GW_OK || mp_read_str(&rec->fields, &hint) != GW_OK) {
-        return gw_fail(r->why, GW_EPROTO, "an ERROR record does not parse");
+    if (mp_read_u32(m, &code) != GW_OK || mp_read_str(m, &text) != GW_OK ||
+        mp_read_str(m, &hint) != GW_OK) {
+        return GW_EPROTO;
     }
     gw_err err = gw_err_from_wire(code);
     err = err == GW_OK || err == GW_EAGAIN ? GW_EFAIL : err;
-    r->torn = true; /* it listens no more */
-    gw_fail(r->why, err, "%.*s", (int)(text.n < 300 ? text.n : 300), (const char *)text.p);
-    gw_hint(r->why, "%.*s", (int)(hint.n < 190 ? hint.n : 190), (const char *)hint.p);
-    if (r->why) {
-        text_clean(r->why->text);
-        text_clean(r->why->hint);
+    (void)gw_fail(ret, err, "%.*s", (int)(text.n < 300 ? text.n : 300), (const char *)text.p);
+    if (ret->text[0] == '\0') {
+        (void)gw_fail(ret, err, "%s", gw_err_text(err));
     }
-    return err;
+    gw_hint(ret, "%.*s", (int)(hint.n < 190 ? hint.n : 190), (const char *)hint.p);
+    text_clean(ret->text);
+    text_clean(ret->hint);
+    return GW_OK;
+}
+
+/* What the peer says why it ends the session. */
+static gw_err told_error(struct record_io *r, struct record *rec)
+{
+    struct gw_error told = {0};
+    if (rec->count < 3 || record_parse_failure(&rec->fields, &told) != GW_OK) {
+        return gw_fail(r->why, GW_EPROTO, "an ERROR record does not parse");
+    }
+    r->torn = true; /* it listens no more */
+    if (r->why) {
+        *r->why = told;
+    }
+    return told.code;
 }
 
 gw_err record_take(struct record_io *r, struct record *ret)
@@ -189,7 +203,7 @@ gw_err record_take(struct record_io *r, struct record *ret)
     }
 }
 
-gw_err record_next(struct record_io *r, int silence_ms, struct record *ret)
+gw_err record_next(struct record_io *r, struct record *ret)
 {
     bool asked = false;
     for (;;) {
@@ -211,7 +225,7 @@ gw_err record_next(struct record_io *r, int silence_ms, struct record *ret)
         }
         err = fill(r);
         if (err == GW_EAGAIN) {
-            err = wait_for(r, true, false, 0, silence_ms);
+            err = wait_for(r, true, false, 0);
         }
         GW_TRY(err);
     }
@@ -261,7 +275,7 @@ static gw_err write_some(struct record_io *r, const uint8_t *p, size_t n, size_t
         if (err != GW_EAGAIN) {
             return err == GW_ECANCELLED ? cancelled(r) : broken(r, err);
         }
-        GW_TRY(wait_for(r, r->on_input != NULL, true, 0, LIMIT_TRANSFER_SILENCE_MS));
+        GW_TRY(wait_for(r, r->on_input != NULL, true, 0));
         waited += rate_now_ns() - now;
         if (r->on_input) {
             GW_TRY(record_poll(r));
@@ -280,7 +294,7 @@ static gw_err write_part(struct record_io *r, const uint8_t *p, size_t n, size_t
     if (part > 0) {
         return write_some(r, p, part, ret_n);
     }
-    GW_TRY(wait_for(r, r->on_input != NULL, false, now + wait_ms * MS_NS, 0));
+    GW_TRY(wait_for(r, r->on_input != NULL, false, now + wait_ms * MS_NS));
     *ret_n = 0;
     return r->on_input ? record_poll(r) : GW_OK;
 }
@@ -371,6 +385,7 @@ void record_farewell(struct record_io *r, gw_err code, const struct gw_error *wh
     }
     /* Without flag and limit: the words go out also when the transfer was called off. */
     struct record_io last = {.io = r->io, .in = r->in, .out = buf_take(&r->out)};
+    last.silence_ms = FAREWELL_NS / MS_NS;
     last.active_ns = rate_now_ns();
     struct buf *b = record_begin(&last, RECORD_ERROR, 3);
     mp_uint(b, code);
@@ -383,9 +398,9 @@ void record_farewell(struct record_io *r, gw_err code, const struct gw_error *wh
     }
     while (err == GW_OK && rate_now_ns() < until) {
         size_t n;
-        err = last.io->read(last.io->ctx, last.in, IN_BYTES, &n);
+        err = last.io->read(last.io->ctx, last.in, r->in_cap, &n);
         if (err == GW_EAGAIN) {
-            err = wait_for(&last, true, false, until, 0);
+            err = wait_for(&last, true, false, until);
         }
     }
     buf_free(&last.out);

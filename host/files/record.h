@@ -99,17 +99,18 @@ struct record_io {
     void *arg;
     struct gw_error *why; /* filled when a call fails; NULL allowed */
     uint8_t *in;          /* owned */
-    size_t in_at, in_len;
+    size_t in_at, in_len, in_cap;
     struct buf out;
     size_t begun;      /* where the record that is being made begins in `out` */
+    int silence_ms;    /* without a byte either way, then a wait fails; the owner may change it */
     int64_t active_ns; /* when a byte last moved, either way */
     int64_t wrote_ns;  /* when the last one went out */
     bool torn;         /* a write failed in the middle: nothing can be said any more */
 };
 
-/* Allocates LIMIT_RECORD_BYTES and room. GW_ENOMEM. */
-gw_err record_init(struct record_io *r, struct bulk_io *io, struct progress *progress,
-                   struct gw_error *why) GW_MUST_USE;
+/* takes_data: this end reads DATA, and holds as much as one; else 150 KiB. GW_ENOMEM. */
+gw_err record_init(struct record_io *r, struct bulk_io *io, bool takes_data,
+                   struct progress *progress, struct gw_error *why) GW_MUST_USE;
 void record_deinit(struct record_io *r);
 
 /* --- writing --- */
@@ -132,11 +133,14 @@ void record_farewell(struct record_io *r, gw_err code, const struct gw_error *wh
 /* The next record that is whole already; GW_EAGAIN: none. GW_EPROTO: not a record, too long. ALIVE
  * is not shown. ERROR is: a failure with the code and text of the peer. */
 gw_err record_take(struct record_io *r, struct record *ret) GW_MUST_USE;
-/* The same, and wait for it: flushes first. GW_ETIMEOUT when no byte moves for `silence_ms`;
+/* The same, and wait for it: flushes first. GW_ETIMEOUT when no byte moves for silence_ms;
  * GW_EUNREACHABLE when the peer closes before. */
-gw_err record_next(struct record_io *r, int silence_ms, struct record *ret) GW_MUST_USE;
+gw_err record_next(struct record_io *r, struct record *ret) GW_MUST_USE;
 /* Read what is there without waiting, then call on_input. */
 gw_err record_poll(struct record_io *r) GW_MUST_USE;
+/* Read [error, text, hint] of a peer, as ERROR and FAILED have them; never GW_OK, never without a
+ * text, fit for a screen. GW_EPROTO. */
+gw_err record_parse_failure(struct mp *m, struct gw_error *ret) GW_MUST_USE;
 /* Split the body of DATA; GW_EPROTO. */
 gw_err record_parse_data(const struct record *rec, struct record_data *ret) GW_MUST_USE;
 

@@ -10,7 +10,6 @@
 #include "host/files/send_move.h"
 #include "protocol/base/log.h"
 #include "protocol/limits.h"
-#include "protocol/text.h"
 
 /* An entry in the window:
  *
@@ -102,6 +101,13 @@ static void report(void *arg, const char *path, gw_err code, const struct gw_err
     }
 }
 
+/* A receiver that flushes to a slow disk says nothing meanwhile. */
+static void set_patience(struct sender *s)
+{
+    bool flushes = s->unplaced > 0 || s->finishing;
+    s->records.silence_ms = flushes ? LIMIT_TRANSFER_FINISH_MS : LIMIT_TRANSFER_SILENCE_MS;
+}
+
 static void set_state(struct sender *s, struct slot *slot, slot_state state)
 {
     s->told += (state == SLOT_TOLD) - (slot->state == SLOT_TOLD);
@@ -110,6 +116,7 @@ static void set_state(struct sender *s, struct slot *slot, slot_state state)
     if (state == SLOT_SENT) {
         s->flushing = false;
     }
+    set_patience(s);
     if (state == SLOT_TOLD || state == SLOT_ENDED) {
         delta_index_free(&slot->basis);
     }
@@ -265,6 +272,11 @@ static gw_err try_again(struct sender *s, struct slot *slot, const struct gw_err
     if (err != GW_OK) {
         return fail_slot(s, slot, err, &gone);
     }
+    if (now.type != ENTRY_FILE) {
+        entry_clear(&now);
+        (void)gw_fail(&gone, GW_ECONFLICT, "it is no file any more");
+        return fail_slot(s, slot, gone.code, &gone);
+    }
     s->window_bytes += entry_bytes(&now);
     s->window_bytes -= entry_bytes(&slot->entry);
     entry_clear(&slot->entry);
@@ -358,19 +370,10 @@ static gw_err take_verdict(struct sender *s, struct record *rec)
 static gw_err take_failed(struct sender *s, struct record *rec)
 {
     struct slot *slot = take_index(s, rec);
-    uint32_t code;
-    struct span text, hint;
-    if (!slot || rec->count < 4 || mp_read_u32(&rec->fields, &code) != GW_OK ||
-        mp_read_str(&rec->fields, &text) != GW_OK || mp_read_str(&rec->fields, &hint) != GW_OK) {
+    struct gw_error why = {0};
+    if (!slot || rec->count < 4 || record_parse_failure(&rec->fields, &why) != GW_OK) {
         return wrong(s, rec, "that does not parse, or for an entry that nobody told");
     }
-    struct gw_error why = {0};
-    gw_err err = gw_err_from_wire(code);
-    gw_fail(&why, err == GW_OK ? GW_EFAIL : err, "%.*s", (int)(text.n < 300 ? text.n : 300),
-            text.p);
-    gw_hint(&why, "%.*s", (int)(hint.n < 190 ? hint.n : 190), hint.p);
-    text_clean(why.text);
-    text_clean(why.hint);
     switch (slot->state) {
     case SLOT_SENDING: /* its content stops at the next record */ slot->refused = why; return GW_OK;
     case SLOT_SENT:
@@ -446,9 +449,7 @@ static gw_err take_all(void *arg)
 static gw_err wait_more(struct sender *s)
 {
     struct record rec;
-    bool flushes = s->flushing || s->finishing;
-    GW_TRY(record_next(&s->records, flushes ? LIMIT_TRANSFER_FINISH_MS : LIMIT_TRANSFER_SILENCE_MS,
-                       &rec));
+    GW_TRY(record_next(&s->records, &rec));
     GW_TRY(take(s, &rec));
     return take_all(s);
 }
@@ -631,6 +632,7 @@ static gw_err run(struct sender *s, bool one_source)
     }
     GW_TRY(count_some(s, 0));
     s->finishing = true;
+    set_patience(s);
     GW_TRY(say(s, RECORD_FINISH));
     while (!s->finished) {
         GW_TRY(wait_more(s));
@@ -640,7 +642,7 @@ static gw_err run(struct sender *s, bool one_source)
 
 static gw_err set_up(struct sender *s, struct bulk_io *io)
 {
-    GW_TRY(record_init(&s->records, io, s->progress, s->why));
+    GW_TRY(record_init(&s->records, io, false, s->progress, s->why));
     s->records.on_input = take_all;
     s->records.arg = s;
     rate_init(&s->records.limit, s->o->limit, rate_now_ns());

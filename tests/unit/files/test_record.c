@@ -16,8 +16,8 @@ static void open_ends(struct ends *e)
     *e = (struct ends){0};
     stream_pair(&e->a_stream, &e->b_stream);
     progress_init(&e->progress);
-    assert_int_equal(record_init(&e->a, &e->a_stream.io, &e->progress, &e->a_why), GW_OK);
-    assert_int_equal(record_init(&e->b, &e->b_stream.io, NULL, &e->b_why), GW_OK);
+    assert_int_equal(record_init(&e->a, &e->a_stream.io, true, &e->progress, &e->a_why), GW_OK);
+    assert_int_equal(record_init(&e->b, &e->b_stream.io, true, NULL, &e->b_why), GW_OK);
 }
 
 static void close_ends(struct ends *e)
@@ -55,21 +55,21 @@ static void test_records_come_in_order_and_whole(void **state)
         struct record rec;
         struct record_data data;
         uint64_t n;
-        assert_int_equal(record_next(&e.b, 1000, &rec), GW_OK);
+        assert_int_equal(record_next(&e.b, &rec), GW_OK);
         assert_int_equal(rec.kind, RECORD_START);
         assert_int_equal(rec.count, 1);
         assert_int_equal(mp_read_uint(&rec.fields, &n), GW_OK);
         assert_int_equal(n, 1);
-        assert_int_equal(record_next(&e.b, 1000, &rec), GW_OK);
+        assert_int_equal(record_next(&e.b, &rec), GW_OK);
         assert_int_equal(record_parse_data(&rec, &data), GW_OK);
         assert_int_equal(data.flags, RECORD_LAST);
         assert_memory_equal(data.digest, digest, 32);
         assert_int_equal(data.bytes.n, sizeof bytes);
         assert_memory_equal(data.bytes.p, bytes, sizeof bytes);
-        assert_int_equal(record_next(&e.b, 1000, &rec), GW_OK);
+        assert_int_equal(record_next(&e.b, &rec), GW_OK);
         assert_int_equal(record_parse_data(&rec, &data), GW_OK);
         assert_int_equal(data.bytes.n, 0);
-        assert_int_equal(record_next(&e.b, 1000, &rec), GW_OK);
+        assert_int_equal(record_next(&e.b, &rec), GW_OK);
         assert_int_equal(rec.kind, RECORD_GIVE_UP); /* ALIVE is not shown */
         assert_int_equal(record_take(&e.b, &rec), GW_EAGAIN);
         close_ends(&e);
@@ -86,7 +86,7 @@ static gw_err hear(const void *bytes, size_t n, struct gw_error *ret_why)
     struct record rec;
     gw_err err;
     do {
-        err = record_next(&e.b, 1000, &rec);
+        err = record_next(&e.b, &rec);
     } while (err == GW_OK);
     *ret_why = e.b_why;
     close_ends(&e);
@@ -134,7 +134,7 @@ static void test_last_words_are_heard(void **state)
     shutdown(e.b_stream.fd, SHUT_WR); /* nothing more will come, so a does not wait */
     record_farewell(&e.a, GW_EDISK_FULL, &why);
     struct record rec;
-    assert_int_equal(record_next(&e.b, 1000, &rec), GW_EDISK_FULL);
+    assert_int_equal(record_next(&e.b, &rec), GW_EDISK_FULL);
     assert_string_equal(e.b_why.text, "no room for \"x?[1m\"");
     assert_string_equal(e.b_why.hint, "make some");
     record_farewell(&e.b, GW_EFAIL, &why); /* it heard words: it says none */
@@ -148,10 +148,12 @@ static void test_silence_ends(void **state)
     struct ends e;
     open_ends(&e);
     struct record rec;
-    assert_int_equal(record_next(&e.a, 60, &rec), GW_ETIMEOUT);
+    e.a.silence_ms = 60;
+    assert_int_equal(record_next(&e.a, &rec), GW_ETIMEOUT);
+    e.a.silence_ms = 60000;
     assert_non_null(strstr(e.a_why.text, "nothing came"));
     atomic_store(&e.progress.cancel, true);
-    assert_int_equal(record_next(&e.a, 60000, &rec), GW_ECANCELLED);
+    assert_int_equal(record_next(&e.a, &rec), GW_ECANCELLED);
     assert_int_equal(record_alive(&e.a), GW_ECANCELLED);
     say(&e.a, RECORD_FINISH, 1);
     assert_int_equal(record_flush(&e.a), GW_ECANCELLED);

@@ -40,7 +40,7 @@ static void *receive(void *arg)
 static void liar_start(struct liar *l)
 {
     session_open(&l->s, &w, w.dst);
-    assert_int_equal(record_init(&l->r, &l->s.a.io, NULL, NULL), GW_OK);
+    assert_int_equal(record_init(&l->r, &l->s.a.io, false, NULL, NULL), GW_OK);
     assert_int_equal(digest_init(&l->digest), GW_OK);
     assert_int_equal(pthread_create(&l->thread, NULL, receive, l), 0);
 }
@@ -101,7 +101,7 @@ static void say_data(struct liar *l, unsigned flags, const void *bytes, size_t n
 
 static record_kind hear(struct liar *l, struct record *rec)
 {
-    gw_err err = record_next(&l->r, 20000, rec);
+    gw_err err = record_next(&l->r, rec);
     return err == GW_OK ? rec->kind : err == GW_EUNREACHABLE ? (record_kind)0 : RECORD_ERROR;
 }
 
@@ -188,7 +188,7 @@ static void test_a_session_of_another_version(void **state)
     say_open(&l, RECORD_VERSION + 1, 0);
     assert_int_equal(record_flush(&l.r), GW_OK);
     struct record rec;
-    assert_int_equal(record_next(&l.r, 20000, &rec), GW_ENOT_SUPPORTED);
+    assert_int_equal(record_next(&l.r, &rec), GW_ENOT_SUPPORTED);
     assert_int_equal(liar_end(&l), GW_ENOT_SUPPORTED);
 }
 
@@ -435,7 +435,7 @@ static void *send_it(void *arg)
 static void judge_start(struct judge *j, bool opened)
 {
     session_open(&j->s, &w, w.dst);
-    assert_int_equal(record_init(&j->r, &j->s.b.io, NULL, NULL), GW_OK);
+    assert_int_equal(record_init(&j->r, &j->s.b.io, true, NULL, NULL), GW_OK);
     assert_int_equal(pthread_create(&j->thread, NULL, send_it, j), 0);
     if (opened) {
         struct buf *b = record_begin(&j->r, RECORD_OPENED, 3);
@@ -461,7 +461,7 @@ static void expect_left(struct judge *j, const char *text)
     struct record rec;
     gw_err err = record_flush(&j->r);
     while (err == GW_OK) {
-        err = record_next(&j->r, 20000, &rec);
+        err = record_next(&j->r, &rec);
     }
     assert_int_equal(err, GW_EPROTO);
     judge_end(j);
@@ -508,7 +508,7 @@ static void judge_until(struct judge *j, record_kind kind, uint64_t index)
     struct record rec;
     uint64_t n;
     do {
-        assert_int_equal(record_next(&j->r, 20000, &rec), GW_OK);
+        assert_int_equal(record_next(&j->r, &rec), GW_OK);
     } while (rec.kind != kind || mp_read_uint(&rec.fields, &n) != GW_OK || n != index);
 }
 
@@ -604,11 +604,11 @@ static void test_a_receiver_that_is_never_content(void **state)
     }
     struct record rec;
     do {
-        assert_int_equal(record_next(&j.r, 20000, &rec), GW_OK);
+        assert_int_equal(record_next(&j.r, &rec), GW_OK);
     } while (rec.kind != RECORD_FINISH);
     judge_say(&j, RECORD_FINISHED, 2, 0, 0);
     assert_int_equal(record_flush(&j.r), GW_OK);
-    while (record_next(&j.r, 20000, &rec) == GW_OK) {
+    while (record_next(&j.r, &rec) == GW_OK) {
     }
     judge_end(&j);
     assert_int_equal(starts, LIMIT_TRANSFER_TRIES);
