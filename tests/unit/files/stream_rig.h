@@ -77,7 +77,8 @@ static inline gw_err stream_wait(void *ctx, bool to_read, bool to_write, int tim
     struct stream *s = ctx;
     struct pollfd p = {.fd = s->fd,
                        .events = (short)((to_read ? POLLIN : 0) | (to_write ? POLLOUT : 0))};
-    return poll(&p, 1, timeout_ms) != 0 ? GW_OK : s->impatient ? GW_EUNREACHABLE : GW_ETIMEOUT;
+    int wait_ms = s->impatient && timeout_ms > 50 ? 50 : timeout_ms;
+    return poll(&p, 1, wait_ms) != 0 ? GW_OK : s->impatient ? GW_EUNREACHABLE : GW_ETIMEOUT;
 }
 
 static inline void stream_describe(void *ctx, struct gw_error *why)
