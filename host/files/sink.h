@@ -85,8 +85,9 @@ struct sink_file {
     struct file_entry entry;
     const char *name; /* in its folder */
     int fd, old_fd, rest_fd;
-    bool part;    /* fd has the name of a part, and its lock; else none */
-    bool claimed; /* parts_claim */
+    struct direct *direct; /* a large file that is being written; owned; else NULL */
+    bool part;             /* fd has the name of a part, and its lock; else none */
+    bool claimed;          /* parts_claim */
     bool unsynced;
     uint64_t written_to, written_back, quota, tag;
     struct sink_file *next;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "host/files/beneath.h"
+#include "host/files/direct.h"
 #include "host/files/names.h"
 #include "host/files/sink_inside.h"
 #include "protocol/base/log.h"
@@ -48,6 +49,11 @@ static void close_fd(int *fd)
 
 void sink_file_close(struct sink_file *f)
 {
+    if (f->direct) {
+        direct_close(f->direct);
+        free(f->direct);
+        f->direct = NULL;
+    }
     close_fd(&f->fd);
     close_fd(&f->old_fd);
     close_fd(&f->rest_fd);
@@ -422,6 +428,10 @@ int sink_rest(struct sink_file *f)
 static gw_err write_at(struct sink_file *f, uint64_t offset, const uint8_t *p, size_t n,
                        struct gw_error *why)
 {
+    if (f->direct) {
+        int error = direct_write(f->direct, offset, p, n);
+        return error ? sink_fail(why, error, "write", f->name) : GW_OK;
+    }
     while (n > 0) {
         ssize_t done = pwrite(f->fd, p, n, (off_t)offset);
         if (done < 0) {
@@ -491,6 +501,19 @@ static gw_err write_back(struct sink_file *f, struct gw_error *why)
     return GW_OK;
 }
 
+/* Before its first byte: a large file goes around the page cache, where that works. */
+static void begin(struct sink_file *f)
+{
+    if (!f->part || f->entry.sparse || f->entry.size < SINK_ALONE_BYTES) {
+        return;
+    }
+    f->direct = calloc(1, sizeof *f->direct);
+    if (f->direct && !direct_open(f->direct, f->fd)) {
+        free(f->direct);
+        f->direct = NULL;
+    }
+}
+
 gw_err sink_write(struct sink_file *f, uint64_t offset, const void *data, size_t n,
                   struct gw_error *why)
 {
@@ -505,10 +528,13 @@ gw_err sink_write(struct sink_file *f, uint64_t offset, const void *data, size_t
     if (f->fd < 0) {
         GW_TRY(open_file(f, why));
     }
+    if (f->written_to == 0) {
+        begin(f);
+    }
+    f->written_to = end > f->written_to ? end : f->written_to;
     GW_TRY(f->entry.sparse ? write_sparse(f, offset, data, n, why)
                            : write_at(f, offset, data, n, why));
-    f->written_to = end > f->written_to ? end : f->written_to;
-    return write_back(f, why);
+    return f->direct ? GW_OK : write_back(f, why);
 }
 
 /* --- ends --- */
@@ -524,6 +550,9 @@ void sink_abort(struct sink_file *f, bool keep_part)
     gw_assert(f->sink->open_files > 0);
     f->sink->open_files--;
     quota_drop(f);
+    if (f->direct && keep_part) {
+        (void)direct_flush(f->direct); /* a next try sees what is there */
+    }
     if (f->part && (!keep_part || f->written_to == 0)) {
         remove_name(f, false);
     }
@@ -543,6 +572,10 @@ static gw_err complete(struct sink_file *f, uint64_t size, struct gw_error *why)
     GW_TRY(quota_add(f, size, why));
     if (f->fd < 0) {
         GW_TRY(open_file(f, why));
+    }
+    int error = f->direct ? direct_flush(f->direct) : 0;
+    if (error) {
+        return sink_fail(why, error, "write", f->name);
     }
     if (fstat(f->fd, &st) != 0 ||
         ((uint64_t)st.st_size != size && ftruncate(f->fd, (off_t)size) != 0)) {
