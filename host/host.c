@@ -18,6 +18,7 @@
 #include <sodium.h>
 
 #include "host/bulk_table.h"
+#include "host/fetch.h"
 #include "host/machine.h"
 #include "protocol/base/log.h"
 #include "protocol/json.h"
@@ -74,6 +75,7 @@ static void stop(struct host *h, const char *why)
         h->stopping = true;
         log_info("host.stop", "%s", why);
         file_ops_stop(h);
+        fetch_stop(h);
         node_stop(h->node);
     }
 }
@@ -141,7 +143,9 @@ static void sample(void *ctx, struct node_sample *ret)
 {
     struct host *h = ctx;
     struct storage_stats s = storage_stats(h->storage);
-    *ret = (struct node_sample){.store_groups = s.groups,
+    *ret = (struct node_sample){.fetched = h->fetched,
+                                .fetched_count = h->fetched_count,
+                                .store_groups = s.groups,
                                 .store_waiting = s.waiting,
                                 .client_links = links_client_count(h),
                                 .rss_bytes = resident_bytes()};
@@ -321,6 +325,7 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
                              .services = bulk_services,
                              .routes = bulk_routes,
                              .ctx = h};
+    GW_TRY(fetch_open(h, why));
     GW_TRY(bulk_open(&bc, &h->bulk, why));
     GW_TRY(server_open(&sc, &h->server, why));
     ops_init();
@@ -340,11 +345,13 @@ static void close_all(struct host *h)
     }
     link_end_all(h->base); /* runners see it */
     spawn_close(h);
+    fetch_stop(h);
     bulk_close(h->bulk);
     file_ops_close(h);
     real_env_stop(h); /* completions that are under way still find their node */
     agent_dir_ops_close(h);
     node_free(h->node);
+    fetch_close(h);
     free(h->builtin_rows);
     inline_close(h);
     real_env_close(h);

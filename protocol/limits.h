@@ -73,6 +73,16 @@
 #define LIMIT_TRANSFER_TRIES 3                     /* times that a file is sent which changes meanwhile */
 #define LIMIT_COPY_BYTES (64u * 1024 * 1024)       /* of one COPY or HOLE record: the peer works on each in one go */
 
+/* -- chunks from other hosts -- */
+#define LIMIT_FETCH_SOURCES 4      /* hosts that one fetch asks at once: more share one disk here */
+#define LIMIT_FETCH_ASKED 64       /* hosts that are asked whether they have something */
+#define LIMIT_FETCH_SAMPLE 256     /* chunks that such a question names: 9 KiB */
+#define LIMIT_FETCH_FLYING 16      /* chunks that one source is asked for ahead: about 16 MiB cover 100 ms at 1.3 Gbit/s */
+#define LIMIT_FETCH_WANT 16        /* chunks that one record asks for */
+#define LIMIT_FETCH_CHUNKS 4000000 /* of one artifact: 4 TB, and 150 MB of memory for their list */
+#define LIMIT_FETCH_RUNNING 64     /* fetches of one host at once; more wait for nobody: busy */
+#define LIMIT_FETCH_COPY_MS (24LL * 3600 * 1000) /* a copy that was fetched is kept so long: for the next one who asks */
+
 /* -- agents -- */
 #define LIMIT_STATE_BYTES (64u * 1024 * 1024) /* packed state of one agent */
 #define LIMIT_ARGS_BYTES (4u * 1024 * 1024)   /* packed arguments or reply of one message */

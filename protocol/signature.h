@@ -9,9 +9,10 @@
  * "[" [lo] ".." [hi] "]"      int, uint, float: value; string, bytes: length literal   = JSON
  * scalar (number, true, false, null, "text"); durations and sizes as "5s", "64K" `duration` is an
  * int of milliseconds, text form 250ms 5s 2h. `agent` is an id. `?` = may be absent or nil. Order
- * of arguments does not matter on the wire: they are a map. `artifact` is the text of a hash: 1 to
- * 128 letters and digits. Lengths are in bytes. A bare number as default of a duration is
- * milliseconds, as on the wire; typed on a command line it is seconds. */
+ * of arguments does not matter on the wire: they are a map. `artifact` is the text of a hash, 1 to
+ * 128 letters and digits, and perhaps `@` and the id or name of a host that has it. Lengths are in
+ * bytes. A bare number as default of a duration is milliseconds, as on the wire; typed on a command
+ * line it is seconds. */
 #ifndef PROTOCOL_SIGNATURE_H
 #define PROTOCOL_SIGNATURE_H
 

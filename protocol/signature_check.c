@@ -2,7 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/base/id.h"
 #include "protocol/json.h"
+#include "protocol/limits.h"
 #include "protocol/signature_type.h"
 #include "protocol/text.h"
 #include "protocol/value.h"
@@ -140,11 +142,19 @@ gw_err sig_from_text(const struct sig_type *type, gw_value *v)
 
 /* --- one value --- */
 
+/* HASH or HASH@HOST. */
 static bool is_artifact(const gw_value *v)
 {
-    return v->kind == GW_STR && v->s.n >= 1 && v->s.n <= 128 &&
-           strspn(v->s.p, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") ==
-               v->s.n;
+    static const char plain[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    if (v->kind != GW_STR || strlen(v->s.p) != v->s.n) {
+        return false;
+    }
+    size_t hash = strspn(v->s.p, plain);
+    if (hash < 1 || hash > 128 || hash == v->s.n) {
+        return hash >= 1 && hash <= 128;
+    }
+    const char *host = v->s.p + hash + 1;
+    return v->s.p[hash] == '@' && strlen(host) <= LIMIT_NAME_BYTES && name_is_valid(host);
 }
 
 static bool kind_fits(const struct sig_type *type, const gw_value *v)

@@ -986,7 +986,7 @@ void route_forward(struct node *n, struct op_call *call, struct peer *to);
 /* relay.c: the same for a call that streams. When its caller goes away, so does the caller there.
  */
 void route_relay(struct node *n, struct op_call *call, struct peer *to);
-/* Of route.c, for relay.c: the CALL for another host; the content of its REPLY. */
+/* Of route.c, for others that call: the CALL for another host; the content of its REPLY. */
 void route_call_frame(struct node *n, struct op_call *call, uint64_t stream, struct buf *frame);
 gw_err route_read_reply(const struct frame *f, gw_value *value, struct gw_error *why) GW_MUST_USE;
 /* Run the call again a little later (what it needs is on its way); GW_ETIMEOUT after too long. */

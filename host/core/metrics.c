@@ -267,6 +267,20 @@ static void write_rss(struct out *o)
     plain(o, o->sample.rss_bytes);
 }
 
+static void write_fetched_chunks(struct out *o)
+{
+    for (size_t i = 0; i < o->sample.fetched_count; i++) {
+        labelled(o, "from", o->sample.fetched[i].host, o->sample.fetched[i].chunks);
+    }
+}
+
+static void write_fetched_bytes(struct out *o)
+{
+    for (size_t i = 0; i < o->sample.fetched_count; i++) {
+        labelled(o, "from", o->sample.fetched[i].host, o->sample.fetched[i].bytes);
+    }
+}
+
 static const struct row rows[] = {
     {"godwit_info", GAUGE, "Always 1; host and version as labels.", write_info},
     {"godwit_uptime_seconds", GAUGE, "Time since the host started.", write_uptime},
@@ -312,6 +326,10 @@ static const struct row rows[] = {
      write_files},
     {"godwit_file_bytes_total", COUNTER, "Content of files that crossed the wire.",
      write_file_bytes},
+    {"godwit_fetch_chunks_total", COUNTER,
+     "Chunks of artifacts that came from other hosts, by the host they came from.",
+     write_fetched_chunks},
+    {"godwit_fetch_bytes_total", COUNTER, "Bytes of these chunks.", write_fetched_bytes},
     {"godwit_resident_bytes", GAUGE, "Resident memory of the host process, without its runners.",
      write_rss},
 };

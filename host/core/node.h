@@ -31,6 +31,7 @@
  * - locations.c: where agents are, two copies; route.c: calls about agents elsewhere; relay.c:
  * streams from another host
  * - file_calls.c: operations on files, which hosts they are about
+ * - asks.c: calls that the environment makes to other hosts
  * - list.c: answers of listing operations; events.c: event log and agents' log lines
  * - metrics.c: counts and latencies */
 #ifndef HOST_CORE_NODE_H
@@ -39,6 +40,7 @@
 #include "host/core/env.h"
 #include "host/core/op.h"
 #include "protocol/frame.h"
+#include "protocol/limits.h"
 #include "protocol/ticket.h"
 
 struct node;
@@ -46,7 +48,13 @@ struct node;
 #define NODE_LOST_MS 30000 /* of node_limits.lost_ms */
 
 /* What only the environment knows of a host's metrics. */
+struct node_fetched { /* from one other host */
+    char host[LIMIT_NAME_BYTES + 1];
+    uint64_t chunks, bytes;
+};
 struct node_sample {
+    const struct node_fetched *fetched; /* borrowed */
+    size_t fetched_count;
     uint64_t store_groups, store_waiting; /* storage_stats */
     uint64_t client_links;
     /* Files copied to [0] and from [1] other hosts: sessions that have ended and that run, files
@@ -144,6 +152,25 @@ bool node_holds_agent(struct node *node, const gw_id *agent);
  * `type`; else `type` NULL. */
 void node_tell_over_quota(struct node *node, const gw_id *agent, const char *type,
                           const char *text);
+
+/* Other hosts, for the environment. Borrowed for the call. */
+struct node_host {
+    struct host_id id;
+    const char *name, *url;
+    bool self, up;
+};
+/* The one host that a selector names. */
+gw_err node_pick_host(struct node *node, const char *selector, struct node_host *ret,
+                      struct gw_error *why) GW_MUST_USE;
+/* All that are known, this one included; the callback returns false to stop. */
+void node_each_host(struct node *node, bool (*visit)(void *arg, const struct node_host *host),
+                    void *arg);
+/* Once, in a later turn; when the node ends with GW_ECANCELLED. `value` is the result, and may be
+ * taken. */
+typedef void (*node_asked)(void *arg, gw_err err, gw_value *value, const struct gw_error *why);
+/* Call an operation of another host, which is asked as by a peer. `args` (map or nil) is taken. */
+void node_ask(struct node *node, const struct host_id *to, const char *op, gw_value args,
+              int64_t timeout_ms, node_asked done, void *arg);
 
 /* For tests and invariant checks. */
 struct node_agent_view {

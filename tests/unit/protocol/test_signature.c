@@ -235,6 +235,15 @@ static void test_arguments(void **state)
     check("f(a: artifact)", "{\"a\": \"../x\"}", false,
           "\"a\" wants artifact, got string \"../x\"");
     check("f(a: artifact)", "{\"a\": \"0aF\"}", false, "{\"a\": \"0aF\"}");
+    check("f(a: artifact)", "{\"a\": \"0aF@al-pha.1\"}", false, "{\"a\": \"0aF@al-pha.1\"}");
+    check("f(a: artifact)", "{\"a\": \"0aF@\"}", false,
+          "\"a\" wants artifact, got string \"0aF@\"");
+    check("f(a: artifact)", "{\"a\": \"@alpha\"}", false,
+          "\"a\" wants artifact, got string \"@alpha\"");
+    check("f(a: artifact)", "{\"a\": \"0aF@a/b\"}", false,
+          "\"a\" wants artifact, got string \"0aF@a/b\"");
+    check("f(a: artifact)", "{\"a\": \"0aF@a@b\"}", false,
+          "\"a\" wants artifact, got string \"0aF@a@b\"");
 }
 
 static void test_nested(void **state)
