@@ -243,8 +243,12 @@ static gw_err set_path(struct walk *w, size_t path_len, const char *name, struct
         buf_add(&w->path, "/", 1);
     }
     buf_add(&w->path, name, strlen(name) + 1);
-    if (!buf_ok(&w->path)) {
-        buf_free(&w->path);
+    if (!buf_ok(&w->path)) { /* the path of the folder is whole: the walk may go on */
+        w->path.failed = false;
+        w->path.len = path_len;
+        if (w->path.data) {
+            w->path.data[path_len] = '\0';
+        }
         return no_memory(why);
     }
     return GW_OK;

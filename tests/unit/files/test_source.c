@@ -187,22 +187,24 @@ static void names_are_any_bytes(void **state)
     tree_assert_clean(t);
 }
 
+#define LONG_NAME "a folder with a name of some forty bytes"
+
 /* Deeper than any path that one call takes, with few descriptors. */
 static void a_very_deep_tree(void **state)
 {
     struct tree *t = *state;
-    enum { DEPTH = 1500 };
+    enum { DEPTH = 200 };
     char path[PATH_MAX];
     tree_folder(t, "deep");
     int at = open(tree_path(t, "deep", path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (int i = 0; i < DEPTH; i++) {
-        assert_int_equal(mkdirat(at, "dir", 0755), 0);
-        if (i % 100 == 0) {
+        assert_int_equal(mkdirat(at, LONG_NAME, 0755), 0);
+        if (i % 50 == 0) {
             int fd = openat(at, "file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
             assert_int_equal(write(fd, "x", 1), 1);
             close(fd);
         }
-        int next = openat(at, "dir", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int next = openat(at, LONG_NAME, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         close(at);
         at = next;
         assert_true(at >= 0);
@@ -216,12 +218,12 @@ static void a_very_deep_tree(void **state)
     struct rlimit limit, few;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     few = limit;
-    few.rlim_cur = 200;
+    few.rlim_cur = 150;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     struct copied c = tree_copy_well(t, "deep", "copy", &TREE_R);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    assert_int_equal(c.entries, DEPTH + 1 + DEPTH / 100 + 1);
-    assert_int_equal(c.placed, DEPTH / 100 + 1);
+    assert_int_equal(c.entries, DEPTH + 1 + DEPTH / 50 + 1);
+    assert_int_equal(c.placed, DEPTH / 50 + 1);
     struct source *s;
     struct source_totals totals;
     bool done;
@@ -229,13 +231,13 @@ static void a_very_deep_tree(void **state)
     const char *copy = "copy";
     const struct file_entry *e;
     assert_int_equal(source_open(t->roots, &copy, 1, &R, &s, NULL), GW_OK);
-    assert_int_equal(source_totals(s, 1000, &totals, &done, NULL), GW_OK);
+    assert_int_equal(source_totals(s, 100, &totals, &done, NULL), GW_OK);
     assert_false(done);
     assert_int_equal(source_totals(s, 100000, &totals, &done, NULL), GW_OK);
     assert_true(done);
     assert_int_equal(totals.folders, DEPTH + 1);
-    assert_int_equal(totals.files, DEPTH / 100 + 1);
-    assert_int_equal(totals.bytes, DEPTH / 100 + 1500000);
+    assert_int_equal(totals.files, DEPTH / 50 + 1);
+    assert_int_equal(totals.bytes, DEPTH / 50 + 1500000);
     while (source_next(s, &e, NULL) == GW_OK) {
         if (e->type == ENTRY_FILE) {
             assert_int_equal(source_remove(s, e, NULL), GW_OK);
