@@ -291,6 +291,7 @@ gw_err sink_entry(struct sink *s, const struct file_entry *e, sink_verdict *ret,
     }
     GW_AUTO(free_charp) char *path = NULL;
     GW_TRY(map_path(s, e->path, &path, why));
+    gw_assert(path);
     GW_TRY(entry_check_path(path, strlen(path), why));
     return place_entry(s, e, path, ret, ret_file, why);
 }

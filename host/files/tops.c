@@ -99,7 +99,7 @@ static gw_err add_literal(struct tops *t, size_t root, const char *rest, bool fo
 {
     const char *slash = strrchr(rest, '/');
     size_t base_len = folder ? strlen(rest) : slash ? (size_t)(slash - rest) : 0;
-    uint32_t base;
+    uint32_t base = 0;
     GW_TRY(add_base(t, root, rest, base_len, &base, why));
     return add_top(t, base, folder ? "." : slash ? slash + 1 : rest, why);
 }
@@ -133,7 +133,7 @@ static bool is_folder(int at, const char *name)
 static gw_err add_match(struct expansion *x, int fd, const char *rest, const char *name,
                         bool folder, struct gw_error *why)
 {
-    uint32_t base;
+    uint32_t base = 0;
     if (folder) { /* the pattern ended in '/': what is in each folder */
         if (!is_folder(fd, name)) {
             return GW_OK;
@@ -178,7 +178,7 @@ static gw_err expand_tree(struct expansion *x, const char *rest, const char *pat
     struct tops one = {.roots = x->tops->roots};
     struct excludes none = {0};
     struct walk w;
-    uint32_t base;
+    uint32_t base = 0;
     gw_err err = add_literal(&one, x->root, rest, true, why);
     if (!err) {
         err = add_base(x->tops, x->root, rest, strlen(rest), &base, why);
