@@ -56,6 +56,7 @@ struct parts {
     pthread_mutex_t guard;
     struct entered *entered;
     struct claim *claims;
+    bool dirty;       /* links were made that are not flushed */
     uint64_t entries; /* how often anybody entered a folder: what was seen before may be old */
 };
 
@@ -230,12 +231,21 @@ static gw_err write_record(struct parts *p, int fd, char record[RECORD_NAME], st
         }
         return beneath_fail(why, errno, "note a folder in", p->path);
     }
-    if (fsync(p->fd) != 0) {
-        error = errno;
-        (void)unlinkat(p->fd, record, 0);
-        return beneath_fail(why, error, "flush the folder", p->path);
-    }
+    p->dirty = true;
     return GW_OK;
+}
+
+gw_err parts_flush(struct parts *p, struct gw_error *why)
+{
+    int failed = 0, error = 0;
+    pthread_mutex_lock(&p->guard); /* whoever comes meanwhile has to wait for it, too */
+    if (p->dirty) {
+        failed = fsync(p->fd);
+        error = errno;
+        p->dirty = failed != 0;
+    }
+    pthread_mutex_unlock(&p->guard);
+    return failed ? beneath_fail(why, error, "flush the folder", p->path) : GW_OK;
 }
 
 static gw_err enter(struct parts *p, int fd, const struct folder_key *key, struct gw_error *why)

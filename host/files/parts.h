@@ -29,10 +29,13 @@ struct parts;
 gw_err parts_open(const char *dir, struct parts **ret, struct gw_error *why) GW_MUST_USE;
 void parts_close(struct parts *p); /* NULL allowed; no sink may use it any more */
 
-/* The folder behind `fd` is about to hold parts: durable in the registry when this returns. Every
- * parts_enter has its parts_leave, which drops the link when nobody else is in the folder and no
- * part is left there. */
+/* The folder behind `fd` is about to hold parts. It is noted in the registry; parts_flush has to
+ * follow before the first part is made, one for many folders. Every parts_enter has its
+ * parts_leave, which drops the link when nobody else is in the folder and no part is left there.
+ * GW_ETOO_BIG: its path is too long to be noted. */
 gw_err parts_enter(struct parts *p, int fd, struct gw_error *why) GW_MUST_USE;
+/* What was noted is durable when this returns. */
+gw_err parts_flush(struct parts *p, struct gw_error *why) GW_MUST_USE;
 void parts_leave(struct parts *p, int fd);
 
 /* One writer per destination within this process: the name in the folder (dev, ino). GW_ECONFLICT:

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "host/files/beneath.h"
@@ -16,6 +17,15 @@ static gw_err no_memory(struct gw_error *why)
     return gw_fail(why, GW_ENOMEM, "out of memory");
 }
 
+static size_t batch_size(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 16 >= SINK_BATCH_FILES) {
+        return SINK_BATCH_FILES;
+    }
+    return limit.rlim_cur / 16 > 0 ? limit.rlim_cur / 16 : 1;
+}
+
 static struct sink *sink_new(const struct sink_options *o, struct parts *parts)
 {
     struct sink *s = calloc(1, sizeof *s);
@@ -23,6 +33,7 @@ static struct sink *sink_new(const struct sink_options *o, struct parts *parts)
         s->o = *o;
         s->parts = parts;
         s->base_fd = -1;
+        s->batch = batch_size();
         s->waiting.end = &s->waiting.first;
         s->placed.end = &s->placed.first;
         TAILQ_INIT(&s->folders);

@@ -88,6 +88,7 @@ struct sink_file {
     struct direct *direct; /* a large file that is being written; owned; else NULL */
     bool part;             /* fd has the name of a part, and its lock; else none */
     bool claimed;          /* parts_claim */
+    bool over;             /* there is one already */
     bool unsynced;
     uint64_t written_to, written_back, quota, tag;
     struct sink_file *next;

@@ -256,7 +256,7 @@ static gw_err open_unnamed(struct sink_file *f, struct gw_error *why)
 }
 
 /* A place that is too deep to be noted gets no part: an interrupted try leaves nothing there. */
-static gw_err open_file(struct sink_file *f, struct gw_error *why)
+static gw_err open_once(struct sink_file *f, struct gw_error *why)
 {
     gw_err err = GW_EAGAIN;
     if (!f->large && !f->sink->no_tmpfile) {
@@ -270,6 +270,13 @@ static gw_err open_file(struct sink_file *f, struct gw_error *why)
         }
     }
     return err;
+}
+
+/* Without a descriptor left: those that wait for their names give some back. */
+static gw_err open_file(struct sink_file *f, struct gw_error *why)
+{
+    gw_err err = open_once(f, why);
+    return err == GW_EBUSY && sink_flush_some(f->sink) ? open_once(f, why) : err;
 }
 
 /* Dry run: what a try would find, without a lock. */
@@ -320,7 +327,7 @@ static void quota_drop(struct sink_file *f)
 
 /* What stands at the destination, and what the options make of it. */
 struct old {
-    bool file, replace;
+    bool there, file, replace;
     sink_verdict verdict;
     struct stat st;
 };
@@ -347,7 +354,7 @@ static gw_err look_at_old(const struct sink *s, const struct file_entry *e,
         return gw_fail(why, GW_EREFUSED, "\"%s\" is there and neither file nor link",
                        names_show(name, shown, sizeof shown));
     }
-    *ret = (struct old){.file = S_ISREG(st.st_mode), .replace = replace, .st = st};
+    *ret = (struct old){.there = true, .file = S_ISREG(st.st_mode), .replace = replace, .st = st};
     bool same = ret->file && (uint64_t)st.st_size == e->size && entry_ns(st.st_mtim) == e->mtime_ns;
     ret->verdict = same && !s->o.verify                                         ? SINK_SAME
                    : !same && s->o.update && entry_ns(st.st_mtim) > e->mtime_ns ? SINK_KEPT
@@ -389,6 +396,7 @@ gw_err sink_file_entry(struct sink *s, const struct file_entry *e, struct sink_f
     struct sink_file *f = NULL;
     GW_TRY(file_new(s, e, folder, name, &f, why));
     f->replace = old.replace;
+    f->over = old.there;
     f->old_size = old.file ? (uint64_t)old.st.st_size : 0;
     gw_err err = quota_add(f, e->size, why);
     if (!err && s->o.dry_run) {

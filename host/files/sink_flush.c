@@ -191,6 +191,19 @@ static gw_err sync_waiting(struct sink *s, struct gw_error *why)
     return GW_OK;
 }
 
+/* Files that replace others get their names over temporary ones: their folders are noted in one go.
+ * What fails here is tried again, and told, with each of them. */
+static void note_folders(struct sink *s)
+{
+    bool noted = false;
+    for (struct sink_file *f = s->waiting.first; f && s->parts; f = f->next) {
+        noted |= f->over && !f->part && sink_folder_note(s, f->folder, NULL) == GW_OK;
+    }
+    if (noted && parts_flush(s->parts, NULL)) {
+        return;
+    }
+}
+
 static gw_err flush(struct sink *s, bool names_too, struct gw_error *why)
 {
     struct gw_error own = {0};
@@ -198,6 +211,7 @@ static gw_err flush(struct sink *s, bool names_too, struct gw_error *why)
     if (first) {
         tell_all(s, &s->waiting, first, &own);
     }
+    note_folders(s);
     while (s->waiting.first) {
         struct sink_file *f = take_first(&s->waiting);
         struct gw_error one = {0};
@@ -229,6 +243,15 @@ static gw_err flush(struct sink *s, bool names_too, struct gw_error *why)
     return first;
 }
 
+bool sink_flush_some(struct sink *s)
+{
+    if (!s->waiting.first || s->broken) {
+        return false;
+    }
+    (void)flush(s, false, NULL); /* each is told of by itself */
+    return true;
+}
+
 gw_err sink_flush(struct sink *s, struct gw_error *why)
 {
     return flush(s, true, why);
@@ -256,7 +279,7 @@ gw_err sink_flush_add(struct sink *s, struct sink_file *f, struct gw_error *why)
     append(&s->waiting, f);
     s->waiting_bytes += f->written_to;
     s->waiting_unsynced |= f->unsynced;
-    if (s->waiting.count >= SINK_BATCH_FILES || s->waiting_bytes >= SINK_BATCH_BYTES ||
+    if (s->waiting.count >= s->batch || s->waiting_bytes >= SINK_BATCH_BYTES ||
         s->folder_count > SINK_FOLDERS) {
         /* Names whose data was flushed file by file have no syncfs that would come along. */
         (void)flush(s, !s->waiting_unsynced || s->placed.count > PLACED_MAX, NULL);

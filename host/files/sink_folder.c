@@ -204,13 +204,19 @@ void sink_folder_close(struct sink *s)
     }
 }
 
-gw_err sink_folder_enter(struct sink *s, struct sink_folder *f, struct gw_error *why)
+gw_err sink_folder_note(struct sink *s, struct sink_folder *f, struct gw_error *why)
 {
     if (s->parts && !f->entered) {
         GW_TRY(parts_enter(s->parts, f->fd, why));
         f->entered = true;
     }
     return GW_OK;
+}
+
+gw_err sink_folder_enter(struct sink *s, struct sink_folder *f, struct gw_error *why)
+{
+    GW_TRY(sink_folder_note(s, f, why));
+    return s->parts ? parts_flush(s->parts, why) : GW_OK;
 }
 
 /* --- flushing names --- */

@@ -8,7 +8,8 @@
 
 #include "host/files/sink.h"
 
-#define SINK_BATCH_FILES 256 /* each has a descriptor until it gets its name */
+/* Each has a descriptor until it gets its name: where there are few, a sixteenth of them. */
+#define SINK_BATCH_FILES 256
 #define SINK_BATCH_BYTES (64u * 1024 * 1024)
 #define SINK_ALONE_BYTES (8u * 1024 * 1024) /* a file from this size on is flushed by itself */
 #define SINK_FOLDERS     64                 /* open at one time, besides those in use */
@@ -41,6 +42,7 @@ struct sink {
     size_t folder_count;
     struct sink_files waiting; /* committed, to be flushed and named */
     struct sink_files placed;  /* named; their folders are not flushed */
+    size_t batch;              /* files at most in `waiting` */
     uint64_t waiting_bytes;
     bool waiting_unsynced; /* one of them at least needs syncfs */
     bool dropped_dirty;    /* a folder that is no longer in the list is to be flushed */
@@ -60,6 +62,8 @@ void sink_folder_put(struct sink *s, struct sink_folder *f);
 /* Flush the names in all folders. */
 gw_err sink_folder_sync(struct sink *s, struct gw_error *why) GW_MUST_USE;
 void sink_folder_close(struct sink *s);
+/* The folder may hold temporary names from now on: noted, and (enter) flushed. */
+gw_err sink_folder_note(struct sink *s, struct sink_folder *f, struct gw_error *why) GW_MUST_USE;
 gw_err sink_folder_enter(struct sink *s, struct sink_folder *f, struct gw_error *why) GW_MUST_USE;
 /* A folder entry, at the mapped path; modes and times of all such. */
 gw_err sink_folder_entry(struct sink *s, const struct file_entry *e, const char *path,
@@ -79,6 +83,8 @@ void sink_file_close(struct sink_file *f); /* descriptors, claim and folder alon
 /* --- sink_flush.c --- */
 /* It has all its bytes; taken. */
 gw_err sink_flush_add(struct sink *s, struct sink_file *f, struct gw_error *why) GW_MUST_USE;
+/* Give what waits its names, and so back its descriptors. False: nothing waits. */
+bool sink_flush_some(struct sink *s) GW_MUST_USE;
 /* A link, at once. */
 gw_err sink_flush_link(struct sink *s, const struct file_entry *e, struct sink_folder *folder,
                        const char *name, struct gw_error *why) GW_MUST_USE;

@@ -1,5 +1,6 @@
 /* Sinks on disks that fail or are full, and while others switch what they write to. */
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "tests/unit/files/tree.h"
@@ -119,6 +120,71 @@ static void small_files_share_their_flushes(void **state)
     if (flushes > 6) {
         fail_msg("%u flushes", flushes);
     }
+}
+
+/* As many folders as files, all of which are there: their folders are noted together. */
+static void replaced_files_share_flushes_too(void **state)
+{
+    struct tree *t = *state;
+    char name[32];
+    struct copy over = {.from = {.recursive = true}, .to = {.overwrite = true}};
+    tree_folder(t, "many");
+    for (int i = 0; i < 120; i++) {
+        snprintf(name, sizeof name, "many/%d", i);
+        tree_folder(t, name);
+        snprintf(name, sizeof name, "many/%d/file", i);
+        tree_file(t, name, "old");
+    }
+    tree_copy_well(t, "many/", "copy/", &over);
+    for (int i = 0; i < 120; i++) {
+        snprintf(name, sizeof name, "many/%d/file", i);
+        tree_file(t, name, "new and longer");
+    }
+    flushes = 0;
+    struct copied c = tree_copy_well(t, "many/", "copy/", &over);
+    assert_int_equal(c.placed, 120);
+    if (flushes > 12) {
+        fail_msg("%u flushes", flushes);
+    }
+    tree_assert_same(t, "many", "copy");
+    tree_assert_clean(t);
+}
+
+/* --- few descriptors --- */
+static void few_descriptors_make_small_batches(void **state)
+{
+    struct tree *t = *state;
+    char name[32];
+    struct rlimit limit, few;
+    tree_folder(t, "many");
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "many/%d", i);
+        tree_file(t, name, name);
+    }
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    few = limit;
+    few.rlim_cur = 64;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    struct copied c = tree_copy_well(t, "many", "copy", &TREE_R);
+    assert_int_equal(c.placed, 200);
+    /* a batch that was small enough before others took the rest */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct sink_options o = {0};
+    struct sink *s;
+    assert_int_equal(sink_open(t->roots, "again/", false, &o, t->parts, &s, NULL), GW_OK);
+    few.rlim_cur = 40;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        struct sink_file *f = begin(s, name, 1);
+        assert_int_equal(sink_write(f, 0, "x", 1, NULL), GW_OK);
+        assert_int_equal(sink_commit(f, 1, 0, NULL), GW_OK);
+    }
+    assert_int_equal(sink_finish(s, NULL), GW_OK);
+    sink_close(s);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(scratch_count(&t->dir, "again"), 200);
+    tree_assert_clean(t);
 }
 
 /* --- a full disk --- */
@@ -334,6 +400,8 @@ int main(void)
         T(a_disk_that_fails_to_flush_makes_nothing_visible),
         T(names_that_are_not_flushed_are_not_told),
         T(small_files_share_their_flushes),
+        T(replaced_files_share_flushes_too),
+        T(few_descriptors_make_small_batches),
         T(nothing_is_written_outside_while_links_switch),
         T(nothing_is_read_outside_while_links_switch),
         T(a_full_disk_keeps_the_part_and_goes_on_later),
