@@ -47,13 +47,18 @@ static void close_fd(int *fd)
     }
 }
 
-void sink_file_close(struct sink_file *f)
+static void drop_direct(struct sink_file *f)
 {
     if (f->direct) {
         direct_close(f->direct);
         free(f->direct);
         f->direct = NULL;
     }
+}
+
+void sink_file_close(struct sink_file *f)
+{
+    drop_direct(f);
     close_fd(&f->fd);
     close_fd(&f->old_fd);
     close_fd(&f->rest_fd);
@@ -619,6 +624,7 @@ gw_err sink_commit(struct sink_file *f, uint64_t size, uint64_t tag, struct gw_e
     if (f->rest_fd >= 0) {
         remove_name(f, true);
     }
+    drop_direct(f); /* its window: a file may wait for its name */
     close_fd(&f->old_fd);
     close_fd(&f->rest_fd);
     f->tag = tag;
