@@ -289,6 +289,7 @@ gw_err file_ops_open(struct host *h, struct gw_error *why)
     pthread_mutex_init(&f->lock, NULL);
     snprintf(work, sizeof work, "%s/work", h->dir);
     GW_TRY(roots_open_setting((const char *const *)roots->items, roots->len, work, &f->roots, why));
+    GW_TRY(roots_protect(f->roots, h->dir, why));
     snprintf(dir, sizeof dir, "%s/parts", work);
     GW_TRY(parts_open(dir, &f->parts, why));
     snprintf(dir, sizeof dir, "%s/copies", work);

@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "host/files/beneath.h"
@@ -19,6 +20,7 @@ struct root {
 };
 
 struct roots {
+    struct guard *guard; /* NULL: none */
     size_t count;
     struct root items[];
 };
@@ -32,6 +34,7 @@ void roots_close(struct roots *r)
         free(r->items[i].path);
         free(r->items[i].real);
     }
+    guard_close(r->guard);
     free(r);
 }
 
@@ -114,6 +117,17 @@ gw_err roots_open_setting(const char *const *paths, size_t n, const char *work, 
     GW_AUTO(free_charp) char *home = NULL;
     GW_TRY(home_folder(&home, why));
     return roots_open((const char *const[]){home, work}, 2, ret, why);
+}
+
+gw_err roots_protect(struct roots *r, const char *host_dir, struct gw_error *why)
+{
+    gw_assert(!r->guard);
+    return guard_open(host_dir, &r->guard, why);
+}
+
+const struct guard *roots_guard(const struct roots *r)
+{
+    return r->guard;
 }
 
 size_t roots_count(const struct roots *r)
@@ -250,6 +264,56 @@ static gw_err open_failed(const struct roots *r, size_t i, const char *rest, int
     return beneath_fail(why, error, "open", rest);
 }
 
+/* The folder that the last part of `rest` is in, or of what is there of it. */
+static gw_err check_above(const struct roots *r, int root, const char *rest, struct stat *ret_named,
+                          struct gw_error *why)
+{
+    GW_AUTO(free_charp) char *above = strdup(rest);
+    if (!above) {
+        return gw_fail(why, GW_ENOMEM, "out of memory");
+    }
+    int fd = -1;
+    const char *name = rest;
+    while (fd < 0 && above[0]) {
+        char *slash = strrchr(above, '/');
+        name = rest + (slash ? slash + 1 - above : 0);
+        *(slash ? slash : above) = '\0';
+        fd = beneath_open(root, above[0] ? above : ".", O_PATH | O_DIRECTORY, true);
+    }
+    if (fd < 0) {
+        return GW_OK; /* nothing of it can be reached */
+    }
+    gw_err err = guard_folder(r->guard, fd, rest, why);
+    if (!err && fstatat(fd, name, ret_named, AT_SYMLINK_NOFOLLOW) != 0) {
+        *ret_named = (struct stat){0};
+    }
+    close(fd);
+    return err;
+}
+
+/* Whether what was opened, or could not be, is free. */
+static gw_err check_guard(const struct roots *r, int root, const char *rest, int fd,
+                          struct gw_error *why)
+{
+    struct stat st, named = {0};
+    if (fd < 0) {
+        return check_above(r, root, rest, &named, why); /* nor is it told what is there */
+    }
+    if (fstat(fd, &st) != 0) {
+        return beneath_fail(why, errno, "look at", rest);
+    }
+    if (S_ISDIR(st.st_mode)) {
+        return guard_folder(r->guard, fd, rest, why);
+    }
+    GW_TRY(check_above(r, root, rest, &named, why));
+    if (st.st_dev != named.st_dev || st.st_ino != named.st_ino) {
+        char shown[NAMES_SHOWN];
+        return gw_fail(why, GW_EDENIED, "\"%s\" is a link: name what it leads to",
+                       names_show(rest, shown, sizeof shown));
+    }
+    return GW_OK;
+}
+
 gw_err roots_open_at(const struct roots *r, size_t i, const char *rest, int flags, int *ret_fd,
                      struct gw_error *why)
 {
@@ -262,7 +326,14 @@ gw_err roots_open_at(const struct roots *r, size_t i, const char *rest, int flag
         return beneath_fail(why, error, "open the root", roots_path(r, i));
     }
     int fd = beneath_open(root, rest[0] ? rest : ".", flags, true), error = errno;
+    gw_err err = r->guard ? check_guard(r, root, rest, fd, why) : GW_OK;
     close(root);
+    if (err) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return err;
+    }
     if (fd < 0) {
         return open_failed(r, i, rest, error, why);
     }

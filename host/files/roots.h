@@ -3,7 +3,8 @@
  * A path of a user is absolute, or relative to the first root; "~" and "~/x" are the first root and
  * what is in it. It is resolved by the kernel beneath its root (openat2, RESOLVE_BENEATH): links
  * are followed as long as they stay inside, one that leads out is GW_EDENIED, also when somebody
- * switches it while we look. A root itself may be a link: the operator named it.
+ * switches it while we look. A root itself may be a link: the operator named it. What is guarded
+ * (guard.h) is GW_EDENIED, too, wherever it is.
  *
  * Immutable after roots_open, any thread. A root is opened when it is used: one that is missing
  * today may be mounted tomorrow. */
@@ -15,6 +16,8 @@
 
 #include <godwit/err.h>
 
+#include "host/files/guard.h"
+
 struct roots;
 
 /* `paths`: n absolute paths, n > 0. GW_EARG: one is not absolute; GW_ENOMEM. */
@@ -24,6 +27,9 @@ gw_err roots_open(const char *const *paths, size_t n, struct roots **ret,
  * of the host. */
 gw_err roots_open_setting(const char *const *paths, size_t n, const char *work, struct roots **ret,
                           struct gw_error *why) GW_MUST_USE;
+/* From now on what is Godwit's own is out of reach: guard_open. Before any other use. */
+gw_err roots_protect(struct roots *r, const char *host_dir, struct gw_error *why) GW_MUST_USE;
+const struct guard *roots_guard(const struct roots *r); /* NULL: nothing is protected */
 void roots_close(struct roots *r);
 void roots_closep(struct roots **r);
 size_t roots_count(const struct roots *r);
@@ -36,7 +42,8 @@ const char *roots_path(const struct roots *r, size_t i);
 gw_err roots_find(const struct roots *r, const char *path, size_t *ret_root, char **ret_rest,
                   bool *ret_folder, struct gw_error *why) GW_MUST_USE;
 /* Open `rest` beneath root i, "" the root itself, with the flags of open(2) (O_CLOEXEC is added).
- * GW_ENOT_FOUND, GW_EDENIED (leads out, or no permission), GW_EIO, GW_EBUSY (no descriptor left).
+ * GW_ENOT_FOUND, GW_EDENIED (leads out, is guarded, or no permission), GW_EIO, GW_EBUSY (no
+ * descriptor left). What is no folder has to be named itself, not by a link, if there is a guard.
  */
 gw_err roots_open_at(const struct roots *r, size_t i, const char *rest, int flags, int *ret_fd,
                      struct gw_error *why) GW_MUST_USE;

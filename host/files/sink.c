@@ -14,7 +14,8 @@
 
 static gw_err no_memory(struct gw_error *why)
 {
-    return gw_fail(why, GW_ENOMEM, "out of memory");
+    gw_fail(why, GW_ENOMEM, "out of memory");
+    return GW_ENOMEM;
 }
 
 static size_t batch_size(void)
@@ -157,7 +158,10 @@ static gw_err guess(const struct destination *d, bool one_source, sink_placing *
                     struct gw_error *why)
 {
     int fd;
-    gw_err err = roots_open_at(d->roots, d->root, d->rest, O_PATH | O_DIRECTORY, &fd, NULL);
+    gw_err err = roots_open_at(d->roots, d->root, d->rest, O_PATH | O_DIRECTORY, &fd, why);
+    if (err == GW_EDENIED) {
+        return err;
+    }
     if (!err) {
         close(fd);
     }
@@ -187,6 +191,7 @@ gw_err sink_open(const struct roots *roots, const char *dst, bool one_source,
     if (!s) {
         return no_memory(why);
     }
+    s->guard = roots_guard(roots);
     GW_TRY(set_path(s, &d, why));
     s->keep_base = d.rest[0] == '\0';
     sink_placing placing = o->placing;

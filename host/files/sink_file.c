@@ -359,6 +359,9 @@ static gw_err look_at_old(const struct sink *s, const struct file_entry *e,
         return gw_fail(why, GW_EREFUSED, "\"%s\" is there and neither file nor link",
                        names_show(name, shown, sizeof shown));
     }
+    if (guard_holds_link(s->guard, folder->fd, name)) {
+        return guard_deny(why, name);
+    }
     *ret = (struct old){.there = true, .file = S_ISREG(st.st_mode), .replace = replace, .st = st};
     bool same = ret->file && (uint64_t)st.st_size == e->size && entry_ns(st.st_mtim) == e->mtime_ns;
     ret->verdict = same && !s->o.verify                                         ? SINK_SAME

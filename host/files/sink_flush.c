@@ -306,6 +306,9 @@ static gw_err look_at_link(struct sink *s, const struct file_entry *e,
     if (S_ISDIR(st.st_mode)) {
         return sink_fail(why, EISDIR, "write", name);
     }
+    if (guard_holds_link(s->guard, folder->fd, name)) {
+        return guard_deny(why, name);
+    }
     if (S_ISLNK(st.st_mode)) {
         char target[PATH_MAX];
         ssize_t n = readlinkat(folder->fd, name, target, sizeof target);

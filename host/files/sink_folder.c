@@ -49,25 +49,26 @@ static int change_mode(int fd, mode_t mode)
 }
 
 /* A folder of ours into which we may not write gets the right to; its own mode comes at the end. */
-static void unlock_folder(int at, const char *path)
+static void unlock_folder(const struct sink *s, int at, const char *path)
 {
     struct stat st;
     int fd = beneath_folder(at, path, O_PATH);
     if (fd < 0) {
         return;
     }
-    if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 0700) != 0700) {
+    if (guard_folder(s->guard, fd, path, NULL) == GW_OK && fstat(fd, &st) == 0 &&
+        st.st_uid == geteuid() && (st.st_mode & 0700) != 0700) {
         (void)change_mode(fd, (st.st_mode & 07777) | 0700);
     }
     close(fd);
 }
 
-static int open_folder(int at, const char *path)
+static int open_folder(const struct sink *s, const char *path)
 {
-    int fd = beneath_folder(at, path, O_RDONLY);
+    int fd = beneath_folder(s->base_fd, path, O_RDONLY);
     if (fd < 0 && errno == EACCES) {
-        unlock_folder(at, path);
-        fd = beneath_folder(at, path, O_RDONLY);
+        unlock_folder(s, s->base_fd, path);
+        fd = beneath_folder(s->base_fd, path, O_RDONLY);
     }
     return fd;
 }
@@ -91,7 +92,8 @@ static gw_err make_way(struct sink *s, const char *path, struct gw_error *why)
             }
             next = beneath_open(at, part, O_PATH | O_DIRECTORY, false);
         }
-        err = next < 0 ? sink_fail(why, errno, "make the folder", part) : GW_OK;
+        err = next < 0 ? sink_fail(why, errno, "make the folder", part)
+                       : guard_folder(s->guard, next, part, why);
         if (at != s->base_fd) {
             close(at);
         }
@@ -136,13 +138,13 @@ static gw_err open_new(struct sink *s, struct sink_folder *f, struct gw_error *w
     if (s->base_fd < 0) {
         return GW_OK;
     }
-    f->fd = open_folder(s->base_fd, f->path);
+    f->fd = open_folder(s, f->path);
     if (f->fd < 0 && errno == ENOENT) {
         if (s->o.dry_run) {
             return GW_OK;
         }
         GW_TRY(make_way(s, f->path, why));
-        f->fd = open_folder(s->base_fd, f->path);
+        f->fd = open_folder(s, f->path);
     }
     struct stat st;
     if (f->fd < 0 || fstat(f->fd, &st) != 0) {
@@ -150,7 +152,7 @@ static gw_err open_new(struct sink *s, struct sink_folder *f, struct gw_error *w
     }
     f->dev = st.st_dev;
     f->ino = st.st_ino;
-    return GW_OK;
+    return guard_folder(s->guard, f->fd, f->path, why);
 }
 
 gw_err sink_folder_get(struct sink *s, const char *path, size_t n, struct sink_folder **ret,
@@ -298,8 +300,11 @@ static gw_err make_folder(struct sink *s, struct sink_folder *above, const char 
     if (!S_ISDIR(st.st_mode)) {
         return not_a_folder(path, why);
     }
+    if (guard_holds(s->guard, st.st_dev, st.st_ino)) {
+        return guard_deny(why, path);
+    }
     if (!s->o.dry_run) {
-        unlock_folder(above->fd, name);
+        unlock_folder(s, above->fd, name);
     }
     return GW_OK;
 }
@@ -325,13 +330,17 @@ static gw_err set_mode(struct sink *s, const struct later *l, const char *path, 
                        bool *ret_changed, struct gw_error *why)
 {
     struct stat st;
-    int fd = open_folder(s->base_fd, path);
+    int fd = open_folder(s, path);
     if (fd < 0 || fstat(fd, &st) != 0) {
         int error = errno;
         if (fd >= 0) {
             close(fd);
         }
         return sink_fail(why, error, "set mode and time of", path);
+    }
+    if (guard_holds(s->guard, st.st_dev, st.st_ino)) {
+        close(fd);
+        return guard_deny(why, path);
     }
     struct file_entry e = {.mode = l->mode, .uid = l->uid, .gid = l->gid};
     mode_t mode = sink_mode(&e, &st);

@@ -33,11 +33,12 @@ struct sink_files {
 struct sink {
     struct sink_options o;
     struct parts *parts;
-    int base_fd;    /* -1: dry run, and the destination is not there */
-    char *path;     /* of the destination, absolute; owned */
-    char *as;       /* SINK_AS: name of the one source in the base; owned; else NULL */
-    char *top;      /* SINK_AS: first part of the entries' paths; owned */
-    bool keep_base; /* the base is a root itself: it keeps its mode and time */
+    const struct guard *guard; /* of the roots; NULL: none */
+    int base_fd;               /* -1: dry run, and the destination is not there */
+    char *path;                /* of the destination, absolute; owned */
+    char *as;                  /* SINK_AS: name of the one source in the base; owned; else NULL */
+    char *top;                 /* SINK_AS: first part of the entries' paths; owned */
+    bool keep_base;            /* the base is a root itself: it keeps its mode and time */
     TAILQ_HEAD(sink_folders, sink_folder) folders;
     size_t folder_count;
     struct sink_files waiting; /* committed, to be flushed and named */
@@ -55,7 +56,7 @@ struct sink {
 
 /* --- sink_folder.c --- */
 /* The folder with the first n bytes of `path`, made if need be; counted as one more user.
- * GW_EREFUSED: a part of it is no folder. */
+ * GW_EREFUSED: a part of it is no folder; GW_EDENIED: it is guarded. */
 gw_err sink_folder_get(struct sink *s, const char *path, size_t n, struct sink_folder **ret,
                        struct gw_error *why) GW_MUST_USE;
 void sink_folder_put(struct sink *s, struct sink_folder *f);

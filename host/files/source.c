@@ -223,6 +223,9 @@ static gw_err remove_at(int folder, const char *name, const struct file_entry *e
 {
     struct file_entry now;
     GW_TRY(walk_look(folder, name, e->path, &s->target, &now, why));
+    if (guard_holds_link(roots_guard(s->tops.roots), folder, name)) {
+        return guard_deny(why, e->path);
+    }
     bool is_folder = e->type == ENTRY_FOLDER && now.type == ENTRY_FOLDER && now.ino == e->ino &&
                      now.dev == e->dev; /* its time is that of the last removal in it */
     if (!is_folder && !entry_is_unchanged(&now, e)) {

@@ -254,6 +254,11 @@ static gw_err set_path(struct walk *w, size_t path_len, const char *name, struct
     return GW_OK;
 }
 
+static const struct guard *guard_of(const struct walk *w)
+{
+    return w->tops->roots ? roots_guard(w->tops->roots) : NULL;
+}
+
 /* The folder of a top's first entry: its base, or below it without links. */
 static gw_err open_top(struct walk *w, uint32_t at, size_t folder_len, int *ret_fd,
                        struct gw_error *why)
@@ -275,8 +280,17 @@ static gw_err open_top(struct walk *w, uint32_t at, size_t folder_len, int *ret_
     if (!folder) {
         return no_memory(why);
     }
-    *ret_fd = beneath_folder(w->base_fd, folder, O_PATH);
-    return *ret_fd >= 0 ? GW_OK : failed(why, errno, "open", folder);
+    int fd = beneath_folder(w->base_fd, folder, O_PATH);
+    if (fd < 0) {
+        return failed(why, errno, "open", folder);
+    }
+    gw_err denied = guard_folder(guard_of(w), fd, top->path, why);
+    if (denied) {
+        close(fd);
+        return denied;
+    }
+    *ret_fd = fd;
+    return GW_OK;
 }
 
 static gw_err begin_top(struct walk *w, struct gw_error *why)
@@ -325,6 +339,8 @@ static gw_err descend(struct walk *w, struct gw_error *why)
         err = failed(why, errno, "read the folder", path_of(w));
     } else if (err) {
         err = no_memory(why);
+    } else if (guard_holds(guard_of(w), st.st_dev, st.st_ino)) {
+        err = guard_deny(why, path_of(w));
     } else {
         level.dev = st.st_dev;
         level.ino = st.st_ino;
@@ -445,6 +461,9 @@ static gw_err step(struct walk *w, struct gw_error *why)
     if (folder && !l->second) {
         l->names.items[l->folders++] = name;
         return GW_EAGAIN;
+    }
+    if (folder && guard_holds(guard_of(w), w->entry.dev, w->entry.ino)) {
+        return guard_deny(why, path_of(w));
     }
     if (folder && !w->recursive) {
         char shown[NAMES_SHOWN];

@@ -186,6 +186,46 @@ open_up() { chmod -R u+w "$@"; } # so that the end of the test can remove them
     contains "$output" "-r"
 }
 
+@test "the folder of Godwit itself is out of reach, whatever the roots are" {
+    b=$work/b
+    mkdir -p "$b"
+    start_host alpha --root /
+    start_host beta --peer "${URL[alpha]}" --root "$work"
+    wait_until 10 alive_count alpha 2
+    wait_until 10 alive_count beta 2
+    export GODWIT_HOST=alpha
+    home=$GODWIT_HOME
+    key=$(cd "$home" && find . -name '*.key' | sort | head -1)
+    [ -n "$key" ]
+    sum=$(cd "$home" && find . -name '*.key' -print0 | sort -z | xargs -0 sha256sum)
+    ln -s home "$work/in"
+    echo mine >"$work/mine"
+    for place in home "home/$key" in/ "in/$key" home/mesh home/hosts/beta home/hosts/beta/work/parts; do
+        run "$GODWIT" files pull -r "beta:$place" "$work/stolen"
+        equal "$status" 4
+        run "$GODWIT" files push -r "$work/$place/" beta:b/
+        equal "$status" 4
+        run "$GODWIT" files push --overwrite "$work/mine" "beta:$place"
+        equal "$status" 4
+        run "$GODWIT" files ls "beta:$place"
+        equal "$status" 4
+        contains "$output" "belongs to Godwit"
+    done
+    run "$GODWIT" files pull 'beta:home/*/*.key' "$work/stolen/"
+    [ "$status" -ne 0 ]
+    [ ! -e "$work/stolen" ]
+    # from above: told, and the rest goes
+    run "$GODWIT" files pull -r --exclude b/ --exclude '*.log' beta: "$b/"
+    equal "$status" 1
+    contains "$output" "home"
+    contains "$output" "belongs to Godwit"
+    [ -e "$b/mine" ] && [ ! -e "$b/home" ]
+    # its own work folder is free
+    gw files push "$work/mine" beta:home/hosts/beta/work/
+    equal "$(cat "$home/hosts/beta/work/mine")" mine
+    equal "$(cd "$home" && find . -name '*.key' -print0 | sort -z | xargs -0 sha256sum)" "$sum"
+}
+
 @test "names from elsewhere do nothing to a terminal" {
     start_files
     mkdir "$a/d"
