@@ -201,7 +201,11 @@ static gw_err set_strs(gw_value *args, const char *key, const gw_strs *list)
 {
     gw_value v = {.kind = GW_LIST};
     for (size_t i = 0; i < list->len; i++) {
-        GW_TRY(gw_list_add(&v, gw_str(list->items[i])));
+        gw_err err = gw_list_add(&v, gw_str(list->items[i]));
+        if (err != GW_OK) {
+            gw_value_free(&v);
+            return err;
+        }
     }
     return gw_map_set(args, key, v);
 }
@@ -245,7 +249,8 @@ static gw_err own_path(struct cli *cli, const char *typed, bool is_source, char 
     if (gw_client_is_local(client)) {
         GW_TRY(local_path(typed, is_source, ret, why));
     } else if (!(*ret = strdup(typed))) {
-        return gw_fail(why, GW_ENOMEM, "out of memory");
+        gw_fail(why, GW_ENOMEM, "out of memory");
+        return GW_ENOMEM;
     }
     if (is_source && access(typed, F_OK) != 0 && place_parse(typed, &p, NULL) == GW_OK) {
         place_free(&p);

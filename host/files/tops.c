@@ -18,7 +18,8 @@
 
 static gw_err no_memory(struct gw_error *why)
 {
-    return gw_fail(why, GW_ENOMEM, "out of memory");
+    gw_fail(why, GW_ENOMEM, "out of memory");
+    return GW_ENOMEM;
 }
 
 void tops_clear(struct tops *t)
