@@ -226,6 +226,39 @@ open_up() { chmod -R u+w "$@"; } # so that the end of the test can remove them
     equal "$(cd "$home" && find . -name '*.key' -print0 | sort -z | xargs -0 sha256sum)" "$sum"
 }
 
+@test "a file of more than 4 GiB, and messages that are answered while another one goes" {
+    start_files
+    # sparse: bytes at its beginning, on both sides of 4 GiB, and at its end
+    truncate -s 5G "$a/huge"
+    for at in 0 4294967290 5368709110; do
+        printf 0123456789 | dd of="$a/huge" bs=1 seek=$at conv=notrunc status=none
+    done
+    gw files push "$a/huge" beta: >"$work/out"
+    equal "$(jq -c '[.bytes, .failed]' "$work/out")" '[5368709120,0]'
+    [ "$(jq .sent_bytes "$work/out")" -lt 1000000 ]
+    equal "$(stat -c %s "$b/huge")" 5368709120
+    [ "$(stat -c %b "$b/huge")" -le 1000 ] # blocks: the holes are holes
+    for at in 0 4294967290 5368709110; do
+        equal "$(dd if="$b/huge" bs=1 skip=$at count=10 status=none)" 0123456789
+    done
+    rm "$a/huge" "$b/huge"
+    # messages to both hosts
+    near=$(field .agent -H alpha create counter)
+    far=$(field .agent -H beta create counter)
+    head -c 300000000 /dev/zero | openssl enc -aes-128-ctr -nosalt -K 01 -iv 02 >"$a/big" 2>/dev/null
+    "$GODWIT" --json files push "$a/big" beta: >"$work/big" 2>"$work/err" 3>&- &
+    copy=$!
+    sends=0
+    while kill -0 "$copy" 2>/dev/null || [ "$sends" -lt 3 ]; do
+        sends=$((sends + 1))
+        equal "$(field .reply.count -H alpha send "$near" increment)" "$sends"
+        equal "$(field .reply.count -H alpha send "$far" increment)" "$sends"
+    done
+    wait "$copy"
+    equal "$(jq -c '[.bytes, .failed]' "$work/big")" '[300000000,0]'
+    cmp "$a/big" "$b/big"
+}
+
 @test "names from elsewhere do nothing to a terminal" {
     start_files
     mkdir "$a/d"

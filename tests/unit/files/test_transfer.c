@@ -348,6 +348,104 @@ static void test_dry_run_counts_and_writes_nothing(void **state)
     assert_true(s.a.written < 20000);
 }
 
+/* What a sender is told while it runs, in the order it is told. */
+static struct {
+    unsigned opened, planned, late; /* late: planned before it was opened */
+    sink_placing placing;
+    uint64_t bytes;
+    char paths[256];
+} told;
+
+static void hear_opened(void *arg, sink_placing placing)
+{
+    struct session *s = arg;
+    assert_ptr_equal(s->o.arg, s);
+    told.opened++;
+    told.placing = placing;
+}
+
+static void hear_planned(void *arg, const struct file_entry *e, uint64_t bytes)
+{
+    struct session *s = arg;
+    assert_ptr_equal(s->o.arg, s);
+    told.planned++;
+    told.late += told.opened == 0;
+    told.bytes += bytes;
+    size_t n = strlen(told.paths);
+    snprintf(told.paths + n, sizeof told.paths - n, "%s:%llu ", e->path, (unsigned long long)bytes);
+}
+
+static void open_hearing(struct session *s, const char *dst)
+{
+    memset(&told, 0, sizeof told);
+    session_open(s, &w, dst);
+    s->o.on_opened = hear_opened;
+    s->o.on_planned = hear_planned;
+}
+
+static void test_a_sender_is_told_where_it_goes(void **state)
+{
+    (void)state;
+    const char *path = PATH(w.src, "t"), *none = "/etc/none";
+    struct session s;
+    assert_int_equal(mkdir(path, 0755), 0);
+    put_noise(PATH(w.src, "t/f"), 1, 1000);
+    open_hearing(&s, PATH(w.dst, "new"));
+    session_good(&s, &w, path);
+    assert_int_equal(told.opened, 1);
+    assert_int_equal(told.placing, SINK_AS);
+    assert_int_equal(s.result.placing, SINK_AS);
+    assert_int_equal(told.planned, 0); /* it was no dry run */
+    open_hearing(&s, PATH(w.dst, "new"));
+    session_good(&s, &w, path); /* now it is a folder */
+    assert_int_equal(told.opened, 1);
+    assert_int_equal(told.placing, SINK_INTO);
+    open_hearing(&s, PATH(w.dst, "new"));
+    s.o.placing = SINK_AS; /* as the first time */
+    session_good(&s, &w, path);
+    assert_int_equal(told.placing, SINK_AS);
+    assert_int_equal(s.result.sent_bytes, 0);
+    open_hearing(&s, none);
+    session_run(&s, &w, &path, 1);
+    assert_int_equal(s.err, GW_EDENIED);
+    assert_int_equal(told.opened, 0);
+}
+
+static void test_a_dry_run_names_each_file_that_would_go(void **state)
+{
+    (void)state;
+    const char *path = PATH(w.src, "t");
+    struct session s;
+    assert_int_equal(mkdir(path, 0755), 0);
+    put_noise(PATH(w.src, "t/a"), 1, 1000);
+    put_noise(PATH(w.src, "t/b"), 2, 5 * MIB);
+    put_noise(PATH(w.src, "t/c"), 3, 0);
+    open_hearing(&s, PATH(w.dst, "t"));
+    session_good(&s, &w, PATH(w.src, "t"));
+    put_noise(PATH(w.src, "t/a"), 4, 2000); /* another */
+    put_noise(PATH(w.src, "t/b"), 2, 5 * MIB);
+    put_noise(PATH(w.src, "t/new"), 5, 300); /* one more */
+    open_hearing(&s, PATH(w.dst, "t"));
+    s.o.dry_run = s.o.overwrite = true;
+    s.o.placing = SINK_AS;
+    session_good(&s, &w, path);
+    assert_int_equal(told.opened, 1);
+    assert_int_equal(told.late, 0);
+    assert_string_equal(told.paths, "t/a:2000 t/new:300 ");
+    assert_int_equal(told.bytes, s.result.sent_bytes);
+    assert_int_equal(s.failures, 0);
+    assert_false(exists(PATH(w.dst, "t/new")));
+    /* What may not be replaced is told as failed, and not as planned. */
+    open_hearing(&s, PATH(w.dst, "t"));
+    s.o.dry_run = true;
+    s.o.placing = SINK_AS;
+    session_run(&s, &w, &path, 1);
+    assert_int_equal(s.err, GW_OK);
+    assert_string_equal(told.paths, "t/new:300 ");
+    assert_int_equal(s.failures, 1);
+    assert_int_equal(s.failure, GW_EEXISTS);
+}
+
 static void test_compression_where_it_pays(void **state)
 {
     (void)state;
@@ -509,6 +607,8 @@ int main(void)
         TEST(test_five_thousand_small_files),
         TEST(test_more_large_files_than_may_be_open),
         TEST(test_dry_run_counts_and_writes_nothing),
+        TEST(test_a_sender_is_told_where_it_goes),
+        TEST(test_a_dry_run_names_each_file_that_would_go),
         TEST(test_compression_where_it_pays),
         TEST(test_move_removes_what_arrived),
         TEST(test_registered_files_go_to_their_folder),
