@@ -69,9 +69,9 @@ static gw_err describe_failure(const char *path, gw_err code, const struct gw_er
     return gw_map_set(ret, "reason", gw_str(why ? why->text : gw_err_text(code)));
 }
 
-/* The loop takes it from there. A loop that cannot keep up makes the thread wait: the list stays
- * short. */
-static void note(struct copy *c, gw_err err, gw_value v)
+/* `v` is taken. The loop takes it from there. A loop that cannot keep up makes the thread wait: the
+ * list stays short. */
+static void note(struct copy *c, gw_err err, gw_value *v)
 {
     struct bulk_io *io = c->io;
     pthread_mutex_lock(&c->lock);
@@ -81,8 +81,12 @@ static void note(struct copy *c, gw_err err, gw_value v)
         err = err == GW_ETIMEOUT ? GW_OK : err;
         pthread_mutex_lock(&c->lock);
     }
-    err = err ? err : gw_list_add(&c->notes, v);
+    if (err == GW_OK) {
+        err = gw_list_add(&c->notes, *v);
+        *v = gw_nil();
+    }
     pthread_mutex_unlock(&c->lock);
+    gw_value_free(v);
     if (err != GW_OK && err != GW_ECANCELLED) {
         log_warn("files.copy", "a file is counted, but not named: %s", gw_err_text(err));
     }
@@ -93,7 +97,7 @@ static void on_failed(void *arg, const char *path, gw_err code, const struct gw_
     struct copy *c = arg;
     gw_value v = gw_nil();
     if (c->failed++ < LIMIT_FILES_FAILED_TOLD) {
-        note(c, describe_failure(path, code, why, &v), v);
+        note(c, describe_failure(path, code, why, &v), &v);
     }
 }
 
@@ -108,7 +112,7 @@ static void on_planned(void *arg, const struct file_entry *e, uint64_t bytes)
 {
     struct copy *c = arg;
     gw_value v = gw_nil();
-    note(c, describe_plan(e, bytes, &v), v);
+    note(c, describe_plan(e, bytes, &v), &v);
 }
 
 /* Where it goes is decided: a folder that has got its new name by this copy is there from now on,
@@ -379,6 +383,9 @@ static gw_err take_args(struct copy *c, const gw_value *args, struct gw_error *w
         .on_planned = on_planned,
         .arg = c,
     };
+    if (gw_map_int(args, "limit", 0) < 0) {
+        return gw_fail(why, GW_EARG, "\"limit\" is in bytes a second, 0 for none");
+    }
     GW_TRY(take_compress(gw_map_str(args, "compress", "auto"), &c->options.compress, why));
     GW_TRY(take_strs(gw_map_get(args, "exclude"), &c->excludes, why));
     GW_TRY(take_strs(gw_map_get(args, "sources"), &c->sources, why));

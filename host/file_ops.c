@@ -159,7 +159,7 @@ static gw_err describe(const struct ls *l, gw_value *ret)
     GW_TRY(gw_map_set(ret, "host", gw_str(h->config->name)));
     GW_TRY(gw_map_set(ret, "host_id", gw_str(host_id_text(&h->trust->id, id))));
     GW_TRY(gw_map_set(ret, "path", gw_str(l->path)));
-    return l->listing.more ? add_base64(ret, "next", l->listing.items[l->listing.count - 1].name)
+    return l->listing.last ? add_base64(ret, "next", l->listing.last)
                            : gw_map_set(ret, "next", gw_nil());
 }
 

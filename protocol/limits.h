@@ -180,6 +180,7 @@
                                                 are held in memory */
 #define LIMIT_FILE_EXCLUDES 1024             /* patterns of one copy: each entry is held against all of them */
 #define LIMIT_FILE_PATTERN_BYTES 4096        /* one pattern: as long as a path that one call takes */
+#define LIMIT_FILE_PATTERN_PARTS 128         /* parts of a source's pattern: each holds a descriptor while it is looked at */
 #define LIMIT_FILE_LATER_BYTES (64u * 1024 * 1024) /* paths of folders of one copy, which get mode and time at
                                                       its end: about a million */
 

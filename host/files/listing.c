@@ -29,6 +29,7 @@ void listing_clear(struct listing *l)
         free(l->items[i].target);
     }
     free(l->items);
+    free(l->last);
     *l = (struct listing){0};
 }
 
@@ -155,10 +156,12 @@ static gw_err fill(int folder, const char *name, struct listed *ret)
 static gw_err fill_page(int folder, const struct page *p, size_t limit, struct listing *ret)
 {
     size_t n = p->count < limit ? p->count : limit;
-    ret->more = p->count > limit;
     ret->items = calloc(n ? n : 1, sizeof *ret->items);
     if (!ret->items) {
         return GW_ENOMEM;
+    }
+    if (p->count > limit && !(ret->last = strdup(p->names[limit - 1]))) {
+        return GW_ENOMEM; /* the name, not an item: all of a page may vanish */
     }
     for (size_t i = 0; i < n; i++) {
         gw_err err = fill(folder, p->names[i], &ret->items[ret->count]);

@@ -23,13 +23,13 @@ struct listed {
 struct listing {
     struct listed *items; /* owned */
     size_t count;
-    bool more;     /* there are names after the last one */
+    char *last;    /* name to go on after, if there are more; owned; else NULL */
     bool one_file; /* the path is no folder: the one item is what it names */
 };
 
-/* `path` as in roots.h; its last part may be a pattern (names.h). `after`: the last name of the
- * page before, NULL for the first. At most `limit` items [1..LIMIT_PAGE]. The memory is that of a
- * page, however large the folder. What vanishes meanwhile is left out. GW_ENOT_FOUND, GW_EDENIED,
+/* `path` as in roots.h; its last part may be a pattern (names.h). `after`: `last` of the page
+ * before, NULL for the first. At most `limit` items [1..LIMIT_PAGE]. The memory is that of a page,
+ * however large the folder. What vanishes meanwhile is left out. GW_ENOT_FOUND, GW_EDENIED,
  * GW_EARG, GW_EIO, GW_EBUSY, GW_ENOMEM. */
 gw_err listing_read(const struct roots *roots, const char *path, const char *after, size_t limit,
                     struct listing *ret, struct gw_error *why) GW_MUST_USE;

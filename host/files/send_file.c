@@ -208,19 +208,20 @@ static gw_err flush_copy(struct pass *p)
     return passed(p, len, 0);
 }
 
-static gw_err put_copy(struct pass *p, const struct delta_place *place, const uint8_t *bytes)
+/* The place by value: while a record is written more chunks may come, and the index moves. */
+static gw_err put_copy(struct pass *p, struct delta_place place, const uint8_t *bytes)
 {
-    digest_add(&p->c->file, bytes, place->len);
-    if (p->copy.len > 0 && p->copy.basis == place->basis &&
-        p->copy.offset + p->copy.len == place->offset &&
-        p->copy.len + place->len <= LIMIT_COPY_BYTES) {
-        p->copy.len += place->len;
+    digest_add(&p->c->file, bytes, place.len);
+    if (p->copy.len > 0 && p->copy.basis == place.basis &&
+        p->copy.offset + p->copy.len == place.offset &&
+        p->copy.len + place.len <= LIMIT_COPY_BYTES) {
+        p->copy.len += place.len;
         return p->c->on_pass(p->c->arg);
     }
     GW_TRY(flush_copy(p));
-    p->copy.basis = place->basis;
-    p->copy.offset = place->offset;
-    p->copy.len = place->len;
+    p->copy.basis = place.basis;
+    p->copy.offset = place.offset;
+    p->copy.len = place.len;
     return p->c->on_pass(p->c->arg);
 }
 
@@ -284,7 +285,7 @@ static gw_err put_chunk(struct pass *p, const uint8_t *bytes, size_t n, struct g
     const struct delta_place *place;
     GW_TRY(find_chunk(p, hash, n, &place));
     if (place) {
-        return put_copy(p, place, bytes);
+        return put_copy(p, *place, bytes);
     }
     if (is_zero(bytes, n)) {
         return put_hole(p, n);

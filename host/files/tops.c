@@ -205,7 +205,7 @@ static gw_err expand_tree(struct expansion *x, const char *rest, const char *pat
     return err;
 }
 
-/* A pattern has at most as many parts as a path of PATH_MAX: so deep this goes. */
+/* So deep as the pattern has parts (LIMIT_FILE_PATTERN_PARTS): the stack of a thread is small. */
 static gw_err expand(struct expansion *x, const char *rest, const char *pattern, bool folder,
                      struct gw_error *why)
 {
@@ -219,10 +219,10 @@ static gw_err expand(struct expansion *x, const char *rest, const char *pattern,
     }
     const char *more = pattern[len] ? pattern + len + 1 : NULL;
     int fd;
-    if (roots_open_at(x->tops->roots, x->root, rest, O_RDONLY | O_DIRECTORY, &fd, NULL)) {
-        return GW_OK; /* as a shell: what cannot be read fits nothing */
+    gw_err err = roots_open_at(x->tops->roots, x->root, rest, O_RDONLY | O_DIRECTORY, &fd, why);
+    if (err) { /* as a shell: what cannot be read fits nothing */
+        return err == GW_EBUSY || err == GW_ENOMEM ? err : GW_OK;
     }
-    gw_err err = GW_OK;
     if (!strpbrk(part, MEANING)) {
         err = faccessat(fd, part, F_OK, AT_SYMLINK_NOFOLLOW) == 0
                   ? go_on(x, fd, rest, part, more, folder, why)
@@ -242,6 +242,18 @@ static gw_err expand(struct expansion *x, const char *rest, const char *pattern,
     return err;
 }
 
+static gw_err check_parts(const char *pattern, struct gw_error *why)
+{
+    size_t parts = 1;
+    for (const char *p = pattern; *p; p++) {
+        parts += *p == '/';
+    }
+    return parts <= LIMIT_FILE_PATTERN_PARTS
+               ? GW_OK
+               : gw_fail(why, GW_EARG, "a pattern has at most %d parts, not %zu",
+                         LIMIT_FILE_PATTERN_PARTS, parts);
+}
+
 gw_err tops_add(struct tops *t, const char *path, bool recursive, struct gw_error *why)
 {
     size_t root;
@@ -254,6 +266,7 @@ gw_err tops_add(struct tops *t, const char *path, bool recursive, struct gw_erro
         return err ? err : add_literal(t, root, rest, folder, why);
     }
     GW_TRY(names_check_pattern(rest, why));
+    GW_TRY(check_parts(rest, why));
     struct expansion x = {.tops = t, .root = root, .recursive = recursive};
     GW_TRY(expand(&x, "", rest, folder, why));
     if (x.found == 0) {

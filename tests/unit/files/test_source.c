@@ -1,9 +1,11 @@
 #include "host/files/source.h"
 
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "protocol/limits.h"
 #include "tests/unit/files/tree.h"
 
 /* Every path that a source gives, one a line; of what cannot be sent "!code path". */
@@ -431,6 +433,41 @@ static void parts_of_other_transfers_are_left_out(void **state)
     assert_walk(t, "s/.*", R, "not_found");
 }
 
+/* However deep a tree and a pattern: it is looked at with the small stack of a thread. */
+static void *look_deep(void *arg)
+{
+    struct tree *t = arg;
+    char pattern[2 * LIMIT_FILE_PATTERN_PARTS + 8] = "";
+    struct source *s;
+    for (size_t i = 0; i < LIMIT_FILE_PATTERN_PARTS; i++) {
+        memcpy(pattern + (i ? 2 * i - 1 : 0), i ? "/*" : "*", i ? 3 : 2);
+    }
+    const char *path = pattern;
+    assert_int_equal(source_open(t->roots, &path, 1, &R, &s, NULL), GW_OK);
+    assert_int_equal(source_count(s), 1);
+    source_close(s);
+    memcpy(pattern + strlen(pattern), "/*", 3);
+    assert_int_equal(source_open(t->roots, &path, 1, &R, &s, NULL), GW_EARG);
+    return NULL;
+}
+
+static void a_pattern_of_many_parts(void **state)
+{
+    struct tree *t = *state;
+    char name[2 * LIMIT_FILE_PATTERN_PARTS + 8] = "";
+    pthread_t thread;
+    pthread_attr_t attr;
+    for (int i = 0; i < LIMIT_FILE_PATTERN_PARTS; i++) {
+        snprintf(name + strlen(name), 4, "%s", i ? "/d" : "d");
+        tree_folder(t, name);
+    }
+    assert_int_equal(pthread_attr_init(&attr), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attr, 256 * 1024), 0);
+    assert_int_equal(pthread_create(&thread, &attr, look_deep, t), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attr);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, tree_make, tree_drop)
@@ -446,6 +483,7 @@ int main(void)
         T(what_vanishes_during_a_walk_is_told),
         T(a_move_removes_what_has_arrived),
         T(parts_of_other_transfers_are_left_out),
+        T(a_pattern_of_many_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
