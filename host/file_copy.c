@@ -145,7 +145,8 @@ static gw_err send_all(struct bulk_io *io, void *arg, struct gw_error *why)
     struct copy *c = arg;
     struct source_options o = {.recursive = c->recursive,
                                .excludes = (const char *const *)c->excludes.items,
-                               .exclude_count = c->excludes.len};
+                               .exclude_count = c->excludes.len,
+                               .cancel = &c->flow.progress.cancel};
     c->io = io;
     GW_AUTO(source_closep) struct source *source = NULL;
     GW_TRY(source_open(c->f->roots, (const char *const *)c->sources.items, c->sources.len, &o,

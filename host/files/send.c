@@ -214,8 +214,8 @@ static gw_err tell_next(struct sender *s, bool *ret_any)
         s->source_ended = true;
         return GW_OK;
     }
-    if (err == GW_ENOMEM) {
-        return no_memory(s);
+    if (err == GW_ENOMEM || err == GW_ECANCELLED) {
+        return gw_fail(s->why, err, "%s", why.text);
     }
     if (err != GW_OK) {
         report(s, source_at(s->source), err, &why);

@@ -59,6 +59,7 @@ gw_err source_open(const struct roots *roots, const char *const *paths, size_t n
         return gw_fail(why, GW_ENOMEM, "out of memory");
     }
     s->tops.roots = roots;
+    s->tops.cancel = o->cancel;
     s->base_fd = s->walk.base_fd = s->count.base_fd = -1;
     s->recursive = o->recursive;
     GW_TRY(excludes_set(&s->excludes, o->excludes, o->exclude_count, why));
@@ -94,8 +95,8 @@ gw_err source_totals(struct source *s, unsigned steps, struct source_totals *ret
     for (; steps > 0 && !s->counted; steps--) {
         const struct file_entry *e;
         gw_err err = walk_next(&s->count, &e, NULL, why);
-        if (err == GW_ENOMEM) {
-            return err;
+        if (err == GW_ENOMEM || err == GW_ECANCELLED) {
+            return gw_fail(why, err, "%s", gw_err_text(err));
         }
         if (err == GW_ENOT_FOUND) {
             walk_end(&s->count);
@@ -258,7 +259,7 @@ gw_err source_prune(struct source *s, size_t *ret_left, struct gw_error *why)
     size_t left = 0;
     gw_err err = GW_OK;
     walk_begin(&w, &s->tops, &s->excludes, s->recursive, true);
-    while (err != GW_ENOT_FOUND && err != GW_ENOMEM) {
+    while (err != GW_ENOT_FOUND && err != GW_ENOMEM && err != GW_ECANCELLED) {
         const struct file_entry *e;
         int folder;
         err = walk_next(&w, &e, &folder, why);
@@ -268,7 +269,7 @@ gw_err source_prune(struct source *s, size_t *ret_left, struct gw_error *why)
         }
     }
     walk_end(&w);
-    if (err == GW_ENOMEM) {
+    if (err != GW_ENOT_FOUND) {
         return err;
     }
     *ret_left = left;

@@ -20,6 +20,8 @@
 #ifndef HOST_FILES_SOURCE_H
 #define HOST_FILES_SOURCE_H
 
+#include <stdatomic.h>
+
 #include "host/files/entry.h"
 #include "host/files/roots.h"
 
@@ -33,6 +35,8 @@ struct source_options {
     bool recursive; /* else a folder is refused */
     const char *const *excludes;
     size_t exclude_count;
+    /* Set by another thread: what walks trees ends with GW_ECANCELLED. NULL allowed; borrowed. */
+    const atomic_bool *cancel;
 };
 
 /* `paths` and the options are copied. GW_ENOT_FOUND: a source is not there, or its pattern fits
@@ -51,7 +55,7 @@ size_t source_count(const struct source *s);
  * GW_ENOT_FOUND: that was all. Any other: this entry cannot be sent (source_at has its path), call
  * again for the next: GW_EDENIED no permission, GW_EREFUSED neither file, folder nor link,
  * GW_EARG a folder without `recursive`, GW_ECONFLICT it vanished, or another source has its name,
- * GW_ETOO_BIG its path, GW_EIO. GW_ENOMEM may come back at each call: stop then. */
+ * GW_ETOO_BIG its path, GW_EIO. GW_ENOMEM and GW_ECANCELLED come back at each call: stop then. */
 gw_err source_next(struct source *s, const struct file_entry **ret,
                    struct gw_error *why) GW_MUST_USE;
 /* Path of the entry that source_next looked at last; "" before the first. Borrowed until the next.

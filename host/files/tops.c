@@ -32,7 +32,7 @@ void tops_clear(struct tops *t)
     }
     free(t->bases);
     free(t->items);
-    *t = (struct tops){.roots = t->roots};
+    *t = (struct tops){.roots = t->roots, .cancel = t->cancel};
 }
 
 gw_err tops_open_base(const struct tops *t, uint32_t top, int *ret_fd, struct gw_error *why)
@@ -176,7 +176,7 @@ static gw_err go_on(struct expansion *x, int fd, const char *rest, const char *n
 static gw_err expand_tree(struct expansion *x, const char *rest, const char *pattern,
                           struct gw_error *why)
 {
-    struct tops one = {.roots = x->tops->roots};
+    struct tops one = {.roots = x->tops->roots, .cancel = x->tops->cancel};
     struct excludes none = {0};
     struct walk w;
     uint32_t base = 0;
@@ -187,12 +187,12 @@ static gw_err expand_tree(struct expansion *x, const char *rest, const char *pat
     walk_begin(&w, &one, &none, true, false);
     while (!err) {
         const struct file_entry *e;
-        gw_err next = walk_next(&w, &e, NULL, NULL);
+        gw_err next = walk_next(&w, &e, NULL, why);
         if (next == GW_ENOT_FOUND) {
             break;
         }
-        if (next == GW_ENOMEM) {
-            err = no_memory(why);
+        if (next == GW_ENOMEM || next == GW_ECANCELLED) {
+            err = next;
         } else if (!next && strcmp(e->path, ".") != 0 && names_fit_path(pattern, e->path, false) &&
                    (e->type != ENTRY_FOLDER || x->recursive)) {
             w.descend = false; /* a folder comes with what is in it */
@@ -210,6 +210,9 @@ static gw_err expand(struct expansion *x, const char *rest, const char *pattern,
                      struct gw_error *why)
 {
     size_t len = strcspn(pattern, "/");
+    if (x->tops->cancel && atomic_load(x->tops->cancel)) {
+        return gw_fail(why, GW_ECANCELLED, "the copy was called off");
+    }
     if (len == 2 && memcmp(pattern, "**", 2) == 0) {
         return expand_tree(x, rest, pattern, why);
     }

@@ -4,6 +4,7 @@
 #ifndef HOST_FILES_TOPS_H
 #define HOST_FILES_TOPS_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "host/files/exclude.h"
@@ -22,6 +23,7 @@ struct top {
 
 struct tops {
     const struct roots *roots;
+    const atomic_bool *cancel; /* NULL: nobody calls off */
     struct base *bases;
     size_t base_count, base_room;
     struct top *items;

@@ -195,12 +195,13 @@ open_up() { chmod -R u+w "$@"; } # so that the end of the test can remove them
     wait_until 10 alive_count beta 2
     export GODWIT_HOST=alpha
     home=$GODWIT_HOME
+    own=home/hosts/beta/work
     key=$(cd "$home" && find . -name '*.key' | sort | head -1)
     [ -n "$key" ]
     sum=$(cd "$home" && find . -name '*.key' -print0 | sort -z | xargs -0 sha256sum)
     ln -s home "$work/in"
     echo mine >"$work/mine"
-    for place in home "home/$key" in/ "in/$key" home/mesh home/hosts/beta home/hosts/beta/work/parts; do
+    for place in home "home/$key" in/ "in/$key" home/mesh home/hosts/beta "$own/parts"; do
         run "$GODWIT" files pull -r "beta:$place" "$work/stolen"
         equal "$status" 4
         run "$GODWIT" files push -r "$work/$place/" beta:b/
@@ -221,8 +222,8 @@ open_up() { chmod -R u+w "$@"; } # so that the end of the test can remove them
     contains "$output" "belongs to Godwit"
     [ -e "$b/mine" ] && [ ! -e "$b/home" ]
     # its own work folder is free
-    gw files push "$work/mine" beta:home/hosts/beta/work/
-    equal "$(cat "$home/hosts/beta/work/mine")" mine
+    gw files push "$work/mine" "beta:$own/"
+    equal "$(cat "$work/$own/mine")" mine
     equal "$(cd "$home" && find . -name '*.key' -print0 | sort -z | xargs -0 sha256sum)" "$sum"
 }
 

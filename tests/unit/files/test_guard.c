@@ -5,6 +5,8 @@
 
 #include "tests/unit/files/tree.h"
 
+#define WORK "home/hosts/a/work"
+
 /* home/ is $GODWIT_HOME, its host is "a". */
 static int make(void **state)
 {
@@ -13,11 +15,11 @@ static int make(void **state)
         "home/mesh",
         "home/hosts",
         "home/hosts/a",
-        "home/hosts/a/work",
+        WORK,
         "home/hosts/b",
         "home/hosts/a/artifacts",
-        "home/hosts/a/work/agents",
-        "home/hosts/a/work/parts",
+        WORK "/agents",
+        WORK "/parts",
         "free",
         "free/sub",
     };
@@ -25,8 +27,8 @@ static int make(void **state)
         "home/mesh/ca.key",
         "home/hosts/a/host.key",
         "home/hosts/b/host.key",
-        "home/hosts/a/work/agents/note",
-        "home/hosts/a/work/parts/1",
+        WORK "/agents/note",
+        WORK "/parts/1",
         "free/sub/file",
         "loose",
     };
@@ -57,10 +59,10 @@ static const char *const denied[] = {
     "home/hosts/a/host.key",
     "home/hosts/b/host.key",
     "home/hosts/a/artifacts",
-    "home/hosts/a/work/..",
-    "home/hosts/a/work/../host.key",
-    "home/hosts/a/work/parts",
-    "home/hosts/a/work/parts/1",
+    WORK "/..",
+    WORK "/../host.key",
+    WORK "/parts",
+    WORK "/parts/1",
     "free/../home/mesh/ca.key",
     "free/in/mesh/ca.key",
     "free/in/",
@@ -75,7 +77,7 @@ static void make_links(struct tree *t)
     tree_link(t, "../home/mesh", "free/keys");
     tree_link(t, "keys", "free/far");
     tree_link(t, "../home/mesh/ca.key", "free/key");
-    tree_link(t, "../home/hosts/a/work", "free/work");
+    tree_link(t, "../home/hosts/a/work", "free/desk");
 }
 
 static void nothing_of_it_is_read(void **state)
@@ -136,8 +138,8 @@ static void nothing_of_it_is_written(void **state)
         "free/in/new",
         "free/keys/",
         "free/in/mesh/ca.key",
-        "home/hosts/a/work/parts/new",
-        "home/hosts/a/work/../new",
+        WORK "/parts/new",
+        WORK "/../new",
     };
     make_links(t);
     struct copy how = {.to = {.overwrite = true}};
@@ -161,13 +163,13 @@ static void the_work_folder_is_free(void **state)
     struct tree *t = *state;
     struct listing l;
     make_links(t);
-    tree_copy_well(t, "home/hosts/a/work/agents/note", "free/", &TREE_R);
-    tree_copy_well(t, "loose", "home/hosts/a/work/agents/", &TREE_R);
-    tree_copy_well(t, "loose", "free/work/", &TREE_R);
+    tree_copy_well(t, WORK "/agents/note", "free/", &TREE_R);
+    tree_copy_well(t, "loose", WORK "/agents/", &TREE_R);
+    tree_copy_well(t, "loose", "free/desk/", &TREE_R);
     tree_assert_text(t, "free/note", "text");
-    tree_assert_text(t, "home/hosts/a/work/agents/loose", "text");
-    tree_assert_text(t, "home/hosts/a/work/loose", "text");
-    assert_int_equal(listing_read(t->roots, "free/work/agents", NULL, 10, &l, NULL), GW_OK);
+    tree_assert_text(t, WORK "/agents/loose", "text");
+    tree_assert_text(t, WORK "/loose", "text");
+    assert_int_equal(listing_read(t->roots, "free/desk/agents", NULL, 10, &l, NULL), GW_OK);
     assert_int_equal(l.count, 2);
     listing_clear(&l);
 }
@@ -260,7 +262,7 @@ static void it_may_be_a_root_or_hold_one(void **state)
     struct roots *r;
     struct listing l;
     const char *const roots[] = {tree_path(t, "home", home), tree_path(t, "home/mesh", mesh),
-                                 tree_path(t, "home/hosts/a/work", work), "/"};
+                                 tree_path(t, WORK, work), "/"};
     assert_int_equal(roots_open(roots, 4, &r, NULL), GW_OK);
     assert_int_equal(roots_protect(r, tree_path(t, "home/hosts/a", host), NULL), GW_OK);
     for (int i = 0; i < 2; i++) {

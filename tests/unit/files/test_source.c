@@ -433,6 +433,36 @@ static void parts_of_other_transfers_are_left_out(void **state)
     assert_walk(t, "s/.*", R, "not_found");
 }
 
+static void called_off_from_elsewhere(void **state)
+{
+    struct tree *t = *state;
+    static const char *const patterns[] = {"**/none", "*/none", "s/*/*"};
+    atomic_bool cancel = true;
+    struct source_options o = {.recursive = true, .cancel = &cancel};
+    struct source *s;
+    const struct file_entry *e;
+    struct source_totals totals;
+    struct gw_error why = {0};
+    bool done;
+    size_t left;
+    tree_folder(t, "s");
+    tree_file(t, "s/f", "");
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        assert_int_equal(source_open(t->roots, &patterns[i], 1, &o, &s, &why), GW_ECANCELLED);
+        assert_true(why.text[0] != '\0');
+    }
+    const char *path = "s";
+    assert_int_equal(source_open(t->roots, &path, 1, &o, &s, NULL), GW_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(source_next(s, &e, &why), GW_ECANCELLED);
+        assert_int_equal(source_totals(s, 10, &totals, &done, &why), GW_ECANCELLED);
+        assert_int_equal(source_prune(s, &left, &why), GW_ECANCELLED);
+    }
+    cancel = false;
+    assert_int_equal(source_next(s, &e, NULL), GW_OK);
+    source_close(s);
+}
+
 /* However deep a tree and a pattern: it is looked at with the small stack of a thread. */
 static void *look_deep(void *arg)
 {
@@ -483,6 +513,7 @@ int main(void)
         T(what_vanishes_during_a_walk_is_told),
         T(a_move_removes_what_has_arrived),
         T(parts_of_other_transfers_are_left_out),
+        T(called_off_from_elsewhere),
         T(a_pattern_of_many_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
