@@ -94,7 +94,7 @@ demo-run: all
 	$(Q)demos/main_job.sh
 
 bench:
-	$(Q)tools/deps.sh ensure build test
+	$(Q)tools/deps.sh ensure build test bench
 	$(SUB) bench-run
 
 format:
@@ -125,7 +125,7 @@ help:
 	@echo 'make failpoints real hosts that fail at each transaction and frame; ONLY=TEXT some of them'
 	@echo 'make powerloss  crash states of store and host, TIMES=20 times as many as in make test'
 	@echo 'make rot        damage at PLACES=64 places of each file of a host'
-	@echo 'make bench      figures, also in build/bench.json'
+	@echo 'make bench      figures, also in build/bench.json; CASE=name one case, LONG=1 with 10 GiB in one file'
 	@echo 'make check      format, headers alone, layers, tables against docs, clang-tidy, -fanalyzer'
 	@echo 'make format     apply .clang-format'
 	@echo 'make fuzz       each fuzz target for SECS=60 seconds (clang, libFuzzer); TARGET=name that one alone'

@@ -3,11 +3,11 @@
 #   tools/deps.sh install SET...   install what the sets name (root), or print the one command
 #   tools/deps.sh ensure  SET...   the same, but only when something is missing; silent when nothing is
 #   tools/deps.sh missing SET...   print the missing packages; exit 1 when there are any
-# Sets: build (make), demo, test, check (format, clang-tidy, fuzz). Plain sh: it runs on a machine that
-# has nothing else yet.
+# Sets: build (make), demo, test, bench (what it is measured beside), check (format, clang-tidy, fuzz).
+# Plain sh: it runs on a machine that has nothing else yet.
 set -eu
 
-# set  package  how to see it: cmd:NAME in PATH, pkg:NAME pkg-config module, inc:HEADER compiles
+# set  package  how to see it: cmd:NAME in PATH or sbin, pkg:NAME pkg-config module, inc:HEADER compiles
 table='
 build gcc               cmd:gcc
 build libc6-dev         inc:stdio.h
@@ -36,6 +36,10 @@ test  openssl           cmd:openssl
 test  iproute2          cmd:ss
 test  rsync             cmd:rsync
 test  spin              cmd:spin
+bench rsync             cmd:rsync
+bench nginx-light       cmd:nginx
+bench curl              cmd:curl
+bench openssl           cmd:openssl
 check clang             cmd:clang
 check clang-format      cmd:clang-format-14
 check clang-tidy        cmd:clang-tidy
@@ -44,7 +48,7 @@ check libclang-rt-14-dev  lib:clang/14/lib/linux/libclang_rt.fuzzer-x86_64.a
 
 here() {
     case $1 in
-    cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
+    cmd:*) PATH=$PATH:/usr/sbin command -v "${1#cmd:}" >/dev/null 2>&1 ;;
     pkg:*) pkg-config --exists "${1#pkg:}" 2>/dev/null ;;
     inc:*) echo "#include <${1#inc:}>" | gcc -E -x c - >/dev/null 2>&1 ;;
     lib:*) [ "$(uname -m)" != x86_64 ] || [ -e "/usr/lib/${1#lib:}" ] || [ -e "/usr/lib/llvm-14/lib/${1#lib:}" ] ;;
@@ -80,7 +84,7 @@ install)
     fi
     ;;
 *)
-    echo "usage: tools/deps.sh install|ensure|missing [build] [demo] [test] [check]" >&2
+    echo "usage: tools/deps.sh install|ensure|missing [build] [demo] [test] [bench] [check]" >&2
     exit 2
     ;;
 esac

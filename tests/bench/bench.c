@@ -1,11 +1,11 @@
 #include "agents/runner/runner.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/process.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -131,28 +131,16 @@ static const struct {
     const char *name;
     void (*run)(struct bench *b);
 } cases[] = {
-    {"inline", case_inline},
-    {"host", case_host},
-    {"create", case_create},
-    {"pairs", case_pairs},
-    {"message", case_message},
-    {"sleep", case_sleep},
-    {"drain", case_drain},
-    {"move", case_move},
-    {"memory", case_memory},
-    {"sleepers", case_sleepers},
-    {"sleepers_1m", case_sleepers_1m},
+    {"inline", case_inline}, {"host", case_host},         {"create", case_create},
+    {"pairs", case_pairs},   {"message", case_message},   {"sleep", case_sleep},
+    {"drain", case_drain},   {"move", case_move},         {"memory", case_memory},
+    {"files", case_files},   {"sleepers", case_sleepers}, {"sleepers_1m", case_sleepers_1m},
 };
 
 static void clean_up(const char *home)
 {
     char *argv[] = {(char *)"rm", (char *)"-rf", (char *)home, NULL};
-    pid_t pid = fork();
-    if (pid == 0) {
-        execvp(argv[0], argv);
-        _exit(127);
-    }
-    waitpid(pid, NULL, 0);
+    process_must(argv, NULL);
 }
 
 int main(int argc, char **argv)

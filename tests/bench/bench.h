@@ -44,12 +44,19 @@ double now_us(void);
 void must(gw_err err, const struct gw_error *why, const char *what);
 /* Start a host; returns milliseconds until it serves. */
 double host_start(struct bench *b, const char *name, const char *peer, int *ret_pid);
+/* The same with further options, ended by NULL. */
+double host_start_with(struct bench *b, const char *name, const char *const *options, int *ret_pid);
 void host_stop(struct bench *b, const char *name);
+/* kill -9; returns when it is gone. */
+void host_kill(const char *name);
 /* A host that was started otherwise: ended with the bench, however that ends. */
 void host_note(const char *name, int pid);
 struct gw_client *host_client(struct bench *b, const char *name);
 double rss_kb(int pid);        /* of the process */
 double family_pss_kb(int pid); /* of the process and its children */
+double rss_peak_kb(int pid);   /* since it was started, or reset */
+void rss_peak_reset(int pid);
+double written_bytes(int pid); /* to files and connections */
 /* New counter (or other type) on the client's host; its id as text. */
 void make_agent(struct gw_client *c, const char *type, char ret[GW_ID_TEXT]);
 
@@ -67,5 +74,7 @@ void case_sleep(struct bench *b);
 void case_memory(struct bench *b);
 void case_sleepers(struct bench *b);
 void case_sleepers_1m(struct bench *b);
+void case_files(struct bench *b);
+void case_artifacts(struct bench *b);
 
 #endif

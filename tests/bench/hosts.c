@@ -1,32 +1,12 @@
 /* Starting, stopping and looking at real host processes. */
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/bench/bench.h"
-
-extern char **environ;
-
-static int run(char *const *argv)
-{
-    pid_t pid;
-    int status = 0;
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    if (posix_spawn(&pid, argv[0], &actions, NULL, argv, environ) != 0) {
-        perror(argv[0]);
-        exit(1);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    waitpid(pid, &status, 0);
-    return status;
-}
+#include "tests/bench/process.h"
 
 /* ---- those that run ---- */
 
@@ -74,27 +54,32 @@ static void forget(const char *name)
 double host_start(struct bench *b, const char *name, const char *peer, int *ret_pid)
 {
     char blob[300], asker[300];
-    char *argv[16] = {(char *)b->program, (char *)"host",        (char *)"--name",  (char *)name,
-                      (char *)"--listen", (char *)"127.0.0.1:0", (char *)"--detach"};
-    int n = 7;
+    const char *options[8];
+    int n = 0;
     snprintf(blob, sizeof blob, "%s/blob.so", b->plugins);
     snprintf(asker, sizeof asker, "%s/asker.so", b->plugins);
     if (peer) {
-        argv[n++] = (char *)"--peer";
-        argv[n++] = (char *)peer;
+        options[n++] = "--peer";
+        options[n++] = peer;
     }
     if (peer || strcmp(name, "alpha") == 0) {
-        argv[n++] = (char *)"--plugin";
-        argv[n++] = blob;
-        argv[n++] = (char *)"--plugin";
-        argv[n] = asker;
+        options[n++] = "--plugin";
+        options[n++] = blob;
+        options[n++] = "--plugin";
+        options[n++] = asker;
     }
-    double began = now_us();
-    if (run(argv) != 0) {
-        fprintf(stderr, "bench: host %s does not start\n", name);
-        exit(1);
+    options[n] = NULL;
+    return host_start_with(b, name, options, ret_pid);
+}
+
+double host_start_with(struct bench *b, const char *name, const char *const *options, int *ret_pid)
+{
+    char *argv[24] = {(char *)b->program, (char *)"host",        (char *)"--name",  (char *)name,
+                      (char *)"--listen", (char *)"127.0.0.1:0", (char *)"--detach"};
+    for (int i = 0, n = 7; options[i] && n < 23; i++) {
+        argv[n++] = (char *)options[i];
     }
-    double took = (now_us() - began) / 1e3;
+    double took = process_must(argv, NULL) * 1e3;
     struct gw_client *c = host_client(b, name);
     gw_value status = gw_nil();
     struct gw_error why;
@@ -109,11 +94,23 @@ double host_start(struct bench *b, const char *name, const char *peer, int *ret_
 void host_stop(struct bench *b, const char *name)
 {
     char *argv[] = {(char *)b->program, (char *)"stop", (char *)name, (char *)"-q", NULL};
-    if (run(argv) != 0) {
-        fprintf(stderr, "bench: host %s does not stop\n", name);
-        exit(1);
-    }
+    process_must(argv, NULL);
     forget(name);
+}
+
+void host_kill(const char *name)
+{
+    for (int i = 0; i < HOSTS_MAX; i++) {
+        if (strcmp(running[i].name, name) == 0 && running[i].pid > 0) {
+            char exe[64], to[8];
+            kill(running[i].pid, SIGKILL);
+            snprintf(exe, sizeof exe, "/proc/%d/exe", running[i].pid);
+            while (readlink(exe, to, sizeof to) > 0) { /* one that is not reaped has none */
+                usleep(1000);
+            }
+            running[i].pid = 0;
+        }
+    }
 }
 
 struct gw_client *host_client(struct bench *b, const char *name)
@@ -156,6 +153,31 @@ double rss_kb(int pid)
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/status", pid);
     return field_kb(path, "VmRSS:");
+}
+
+double rss_peak_kb(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    return field_kb(path, "VmHWM:");
+}
+
+void rss_peak_reset(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/clear_refs", pid);
+    FILE *f = fopen(path, "w");
+    if (f) {
+        fputs("5", f);
+        fclose(f);
+    }
+}
+
+double written_bytes(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/io", pid);
+    return field_kb(path, "wchar:");
 }
 
 double family_pss_kb(int pid)
