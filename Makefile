@@ -123,6 +123,7 @@ help:
 	@echo 'make sim        SEEDS=1000 seeds of the simulated mesh; SEED=n that one alone'
 	@echo 'make network    MINUTES=10 five real hosts on a bad network; SEED=n that one alone'
 	@echo 'make failpoints real hosts that fail at each transaction and frame; ONLY=TEXT some of them'
+	@echo 'make files-torture  KILLS=10 kills of a copy of MIB=2048, and hosts that stand still'
 	@echo 'make powerloss  crash states of store and host, TIMES=20 times as many as in make test'
 	@echo 'make rot        damage at PLACES=64 places of each file of a host'
 	@echo 'make bench      figures, also in build/bench.json; CASE=name one case, LONG=1 with 10 GiB in one file'

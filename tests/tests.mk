@@ -219,6 +219,13 @@ failpoints:
 	$(SUB) build-system
 	$(Q)SAN=$(SAN) tests/failpoints/run.sh --lanes 6 $(if $(ONLY),--only "$(ONLY)")
 
+# Copies of files with hosts that are killed meanwhile, longer than in `make test`.
+.PHONY: files-torture
+files-torture:
+	$(Q)tools/deps.sh ensure build test
+	$(SUB) build-system
+	$(Q)LONG=1 MIB=$(or $(MIB),2048) KILLS=$(or $(KILLS),10) bats tests/system/files_torture.bats
+
 # Power cuts, so many times as closely as in `make test`; rotten bytes at so many places of each file.
 .PHONY: powerloss rot
 powerloss:

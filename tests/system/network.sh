@@ -5,9 +5,10 @@
 #
 # Each host has a network namespace with one veth to a bridge here; all links between hosts go through
 # tests/tools/badnet.c, which makes the network bad for SECONDS by the seed. Meanwhile agents move,
-# numbered messages are said to them through changing hosts, and they tell each other; hosts are killed
-# and their interfaces taken down. When all is healed, each agent is there once, each acknowledged message
-# was applied once and in order, and no move is open. Prints one line of JSON, and the seed when it fails.
+# numbered messages are said to them through changing hosts, and they tell each other; files are copied
+# between them; hosts are killed and their interfaces taken down. When all is healed, each agent is there
+# once, each acknowledged message was applied once and in order, no move is open, and each file is whole
+# where it was sent, without anything left over. Prints one line of JSON, and the seed when it fails.
 set -u
 seed=$1 seconds=$2
 if [ -z "${NETWORK_INSIDE:-}" ]; then
@@ -79,7 +80,7 @@ run_host() { # HOST [OPTION...]
     local n=$1
     shift
     GODWIT_HOME=$(home_of "$n") ip netns exec "host$n" "$GODWIT" host --name "host$n" --listen "0.0.0.0:$PORT" \
-        --plugin "$(plugin ledger)" --link-silence 4 --detach --json "$@" >"$work/ready$n" || return 1
+        --plugin "$(plugin ledger)" --link-silence 4 --root "$work/files/host$n" --detach --json "$@" >"$work/ready$n" || return 1
     PID[$n]=$(jq -r .pid "$work/ready$n")
 }
 sees_all() { [ "$(at "$1" hosts 2>/dev/null | jq '[.hosts[] | select(.state == "alive")] | length')" = $HOSTS ]; }
@@ -129,6 +130,23 @@ move_about() {
             >/dev/null 2>>"$work/moves.said" || true
     done
 }
+# Files from host to host, each until it is there: an interrupted copy is taken up by the next try.
+copy_file() { # FROM TO NAME [TIMEOUT]
+    at "$1" --timeout "${4:-4s}" files copy "host$1:$3" "host$2:$3" >"$work/copied" 2>>"$work/files.said"
+}
+carry() {
+    local n=0 from to
+    until over; do
+        n=$((n + 1))
+        from=$((RANDOM % HOSTS + 1))
+        to=$((from % HOSTS + 1))
+        head -c $((RANDOM * 100)) /dev/urandom >"$work/files/host$from/file$n"
+        echo "$from $to file$n" >>"$work/files.sent"
+        until over || copy_file $from $to "file$n"; do
+            sleep 0.1 # between two tries
+        done
+    done
+}
 # Each host in turn loses its network; every other one is killed meanwhile.
 harm() {
     local n kills=0 turn=$((RANDOM % HOSTS))
@@ -175,7 +193,17 @@ heard_right() { # AGENT's place
     [ "$(at "$(any_entry)" send "${ids[$1]}" look 2>/dev/null | jq -r '"\(.reply.heard) \(.reply.wrong)"')" = "$(wanted "$1") 0" ]
 }
 
+files_right() {
+    local from to name
+    while read -r from to name; do
+        copy_file "$from" "$to" "$name" 20s || return 1
+        cmp "$work/files/host$from/$name" "$work/files/host$to/$name" || return 1
+    done <"$work/files.sent"
+}
+no_part_left() { [ -z "$(find "$work/files" -name '.*godwit-part*')" ]; }
+
 begun=$SECONDS
+for ((n = 1; n <= HOSTS; n++)); do mkdir -p "$work/files/host$n"; done
 make_network
 : >"$work/badnet"
 "$(tool badnet)" "$seed" "$seconds" $HOSTS $PORT >"$work/badnet" 2>&1 &
@@ -196,6 +224,8 @@ for ((i = 0; i < AGENTS; i++)); do
 done
 tell "${ids[0]}" "${ids[1]}" &
 pids+=($!)
+carry &
+pids+=($!)
 for _ in 1 2; do
     move_about &
     pids+=($!)
@@ -211,10 +241,13 @@ wait_until 10 agents_right || { cat "$work/agents"; fail "not each agent once"; 
 for ((i = 0; i < AGENTS; i++)); do
     wait_until 15 heard_right $i || { at 1 send "${ids[$i]}" look; echo "wanted $(wanted $i)"; fail "agent $i has not heard all once in order"; }
 done
+wait_until $healing files_right || fail "a file is not where it was sent"
+no_part_left || { find "$work/files" -name '.*godwit-part*'; fail "a part is left over"; }
 moved=$(jq -s '[.[].agents[] | select(.type == "ledger") | .epoch - 1] | add' "$work/agents")
 kills=$(cat "$work/kills")
 ((moved > 1 && kills > 0)) || fail "nothing happened: $moved moves, $kills kills"
 sed -n 's/^healed //p' "$work/badnet" | jq -c --argjson seed "$seed" --argjson moved "$moved" \
     --argjson kills "$kills" --argjson messages "$(jq -s add "$work"/*.acked)" \
+    --argjson files "$(wc -l <"$work/files.sent")" \
     --argjson healed_s $((SECONDS - started - seconds)) --argjson seconds $((SECONDS - begun)) \
-    '{seed: $seed, moved: $moved, messages: $messages, kills: $kills, healed_s: $healed_s, seconds: $seconds} + .'
+    '{seed: $seed, moved: $moved, messages: $messages, files: $files, kills: $kills, healed_s: $healed_s, seconds: $seconds} + .'
