@@ -589,7 +589,8 @@ static gw_err run(struct receiver *r)
     return GW_OK;
 }
 
-/* Before the last words: who hears them may try again at once. */
+/* Before the last words: who hears them may try again at once. What is whole, and waited only for
+ * others to be flushed with it, gets its name: nobody has to send it again. */
 static void let_go(struct receiver *r)
 {
     for (size_t i = 0; r->wants && i < LIMIT_TRANSFER_WINDOW; i++) {
@@ -597,6 +598,10 @@ static void let_go(struct receiver *r)
             sink_abort(r->wants[i].file, true);
             r->wants[i].file = NULL;
         }
+    }
+    if (r->sink && !r->finished) {
+        gw_err each_is_told_of = sink_flush(r->sink, NULL);
+        (void)each_is_told_of;
     }
     sink_close(r->sink);
     r->sink = NULL;

@@ -204,10 +204,17 @@ static void note_folders(struct sink *s)
     }
 }
 
+static gw_err fail_broken(struct gw_error *why)
+{
+    return gw_fail(why, GW_EIO,
+                   "the disk failed; nothing is certain of what it was to "
+                   "flush");
+}
+
 static gw_err flush(struct sink *s, bool names_too, struct gw_error *why)
 {
     struct gw_error own = {0};
-    gw_err first = sync_waiting(s, &own);
+    gw_err first = s->broken ? fail_broken(&own) : sync_waiting(s, &own);
     if (first) {
         tell_all(s, &s->waiting, first, &own);
     }
@@ -284,10 +291,7 @@ gw_err sink_flush_add(struct sink *s, struct sink_file *f, struct gw_error *why)
         /* Names whose data was flushed file by file have no syncfs that would come along. */
         (void)flush(s, !s->waiting_unsynced || s->placed.count > PLACED_MAX, NULL);
     }
-    return s->broken ? gw_fail(why, GW_EIO,
-                               "the disk failed; nothing is certain of what it was to "
-                               "flush")
-                     : GW_OK;
+    return s->broken ? fail_broken(why) : GW_OK;
 }
 
 /* --- links --- */

@@ -115,6 +115,34 @@ static void test_resume_of_many_files(void **state)
     assert_int_equal(count_names(w.dst), 1501);
 }
 
+/* Fewer than are flushed together, small and large: those that were whole have their names. */
+static void test_a_cut_keeps_what_is_whole(void **state)
+{
+    (void)state;
+    char path[600];
+    assert_int_equal(mkdir(PATH(w.src, "t"), 0700), 0);
+    for (int i = 0; i < 100; i++) {
+        snprintf(path, sizeof path, "%s/t/%02d", w.src, i);
+        put_noise(path, (uint64_t)i, i % 10 == 0 ? 300 * 1000 : 1000);
+    }
+    struct session s;
+    const char *src = PATH(w.src, "t");
+    session_open(&s, &w, w.dst);
+    s.a.cut_at = 7 * 300 * 1000;
+    session_run(&s, &w, &src, 1);
+    assert_int_equal(s.err, GW_EUNREACHABLE);
+    unsigned whole = 0;
+    for (int i = 0; i < 100; i++) {
+        snprintf(path, sizeof path, "%s/t/%02d", w.dst, i);
+        whole += exists(path);
+    }
+    assert_in_range(whole, 50, 99);
+    session_open(&s, &w, w.dst);
+    session_good(&s, &w, src);
+    assert_int_equal(same_tree(src, PATH(w.dst, "t")), 100);
+    assert_int_equal(count_names(w.dst), 101);
+}
+
 /* The receiver's side breaks, with a record half written. */
 static void test_a_receiver_that_goes_away(void **state)
 {
@@ -330,6 +358,7 @@ int main(void)
         TEST(test_resume_at_random_bytes),
         TEST(test_resume_upon_an_older_version),
         TEST(test_resume_of_many_files),
+        TEST(test_a_cut_keeps_what_is_whole),
         TEST(test_a_receiver_that_goes_away),
         TEST(test_a_source_that_changes_is_sent_again),
         TEST(test_a_source_that_never_rests_fails_alone),
