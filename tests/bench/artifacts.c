@@ -84,7 +84,7 @@ static void open_store(struct place *p, struct bench *b)
     snprintf(p->cacert, sizeof p->cacert, "%s/mesh/ca.crt", b->home);
     snprintf(p->cert, sizeof p->cert, "%s/mesh/operator.crt", b->home);
     snprintf(p->key, sizeof p->key, "%s/mesh/operator.key", b->home);
-    make_folder(p->dir);
+    scratch_folder(p->dir);
     host_start(b, "store", NULL, &p->pid);
     struct gw_client *c = host_client(b, "store");
     must(gw_client_call(c, "status", NULL, PATIENCE_MS, &status, &why), &why, "status");
@@ -120,7 +120,7 @@ static void one_round(struct place *p, uint64_t seed, struct samples s[4])
     }
 }
 
-static void up_and_down(struct bench *b)
+void case_artifacts(struct bench *b)
 {
     static struct place p;
     struct samples s[4] = {0};

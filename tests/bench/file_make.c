@@ -130,6 +130,29 @@ void make_folder(const char *path)
     check(mkdir(path, 0755) == 0 || access(path, W_OK) == 0, path);
 }
 
+/* ---- what does not stay behind ---- */
+
+static char scratch[4][300];
+
+static void remove_scratch(void)
+{
+    for (int i = 0; i < 4; i++) {
+        if (scratch[i][0]) {
+            remove_tree(scratch[i]);
+        }
+    }
+}
+
+void scratch_folder(const char *path)
+{
+    static int count;
+    if (count == 0) {
+        atexit(remove_scratch);
+    }
+    make_folder(path);
+    snprintf(scratch[count++ % 4], sizeof scratch[0], "%s", path);
+}
+
 uint64_t folder_bytes(const char *dir)
 {
     uint64_t sum = 0;

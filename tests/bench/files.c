@@ -23,7 +23,7 @@ struct world {
     char large[320], inserted[320], small[320];      /* what is sent */
     char out[320];                                   /* what a command says */
     int source_pid, sink_pid;
-    char sink_url[80], source_url[80];
+    char source_url[80], sink_url[80];
 };
 
 /* ---- two hosts of its own: one of them is killed ---- */
@@ -52,25 +52,23 @@ static void wait_for_links(struct bench *b, const char *name)
     gw_client_close(c);
 }
 
-static void start_hosts(struct world *w)
+static void start_source(struct world *w)
+{
+    const char *options[] = {"--root", w->dir, NULL};
+    host_start_with(w->b, "source", options, &w->source_pid);
+    url_of(w->b, "source", w->source_url, sizeof w->source_url);
+}
+
+/* The second time where it was. */
+static void start_sink(struct world *w)
 {
     char asker[300];
     snprintf(asker, sizeof asker, "%s/asker.so", w->b->plugins);
-    const char *source[] = {"--root", w->dir, "--plugin", asker, NULL};
-    host_start_with(w->b, "source", source, &w->source_pid);
-    url_of(w->b, "source", w->source_url, sizeof w->source_url);
-    const char *sink[] = {"--root", w->dir, "--plugin", asker, "--peer", w->source_url, NULL};
-    host_start_with(w->b, "sink", sink, &w->sink_pid);
-    url_of(w->b, "sink", w->sink_url, sizeof w->sink_url);
-    wait_for_links(w->b, "source");
-}
-
-/* Where it was, after it was killed. */
-static void restart_sink(struct world *w)
-{
-    const char *options[] = {"--root", w->dir,        "--listen", w->sink_url + strlen("https://"),
-                             "--peer", w->source_url, NULL};
+    const char *listen = w->sink_url[0] ? w->sink_url + strlen("https://") : "127.0.0.1:0";
+    const char *options[] = {"--root",      w->dir,     "--plugin", asker, "--peer",
+                             w->source_url, "--listen", listen,     NULL};
     host_start_with(w->b, "sink", options, &w->sink_pid);
+    url_of(w->b, "sink", w->sink_url, sizeof w->sink_url);
     wait_for_links(w->b, "source");
 }
 
@@ -85,14 +83,15 @@ static void open_world(struct world *w, struct bench *b)
     snprintf(w->inserted, sizeof w->inserted, "%s/inserted", w->from);
     snprintf(w->small, sizeof w->small, "%s/small", w->from);
     snprintf(w->out, sizeof w->out, "%s/out", w->dir);
-    make_folder(w->dir);
+    scratch_folder(w->dir);
     make_folder(w->from);
     make_folder(w->to);
     make_folder(w->peer_to);
     make_file(w->large, (uint64_t)LARGE_MIB << 20, 1);
     make_inserted(w->inserted, w->large);
     make_small_files(w->small, SMALL_COUNT, SMALL_BYTES);
-    start_hosts(w);
+    start_source(w);
+    start_sink(w);
     char peers[300];
     snprintf(peers, sizeof peers, "%s/peers", w->dir);
     file_peers_open(&w->peers, peers, w->from, w->peer_to);
@@ -176,9 +175,9 @@ static void large_file(struct world *w)
         }
         sample_add(&again, first / push(w, NULL, w->large, "large", &done));
         sample_add(&sent, share_pct(&done));
-        settle(w->dir);
+        clear_destinations(w);
         add_rate(&rsync, bytes, peer_rsync(&w->peers, "-Wt", w->large, "large"));
-        settle(w->dir);
+        clear_destinations(w);
         snprintf(to, sizeof to, "%s/curl", w->peer_to);
         add_rate(&curl, bytes, peer_curl(&w->peers, "large", to));
         clear_destinations(w);
@@ -218,7 +217,7 @@ static void small_files(struct world *w)
         double first = push(w, "-r", w->small, "small", &done);
         sample_add(&ours, SMALL_COUNT / first);
         sample_add(&again, first / push(w, "-r", w->small, "", &done));
-        settle(w->dir);
+        clear_destinations(w);
         double took = peer_rsync(&w->peers, "-rt", from, "small");
         if (took > 0) {
             sample_add(&rsync, SMALL_COUNT / took);
@@ -295,7 +294,7 @@ static double interrupted_bytes(struct world *w)
         fputs("bench: the push ended before the destination was killed\n", stderr);
         exit(1);
     }
-    restart_sink(w);
+    start_sink(w);
     push(w, NULL, w->large, "cut", &done);
     gw_value_free(&done);
     return written_bytes(w->source_pid) - before;

@@ -33,6 +33,8 @@ void make_inserted(const char *path, const char *of);
 void must_equal(const char *a, const char *b);
 void remove_tree(const char *path);
 void make_folder(const char *path);
+/* The same for gibibytes that go when the bench ends, however it does. */
+void scratch_folder(const char *path);
 /* Bytes that the files of one folder take. */
 uint64_t folder_bytes(const char *dir);
 /* What others have written is on the disk: so that it is not we who write it. */

@@ -74,10 +74,17 @@ double host_start(struct bench *b, const char *name, const char *peer, int *ret_
 
 double host_start_with(struct bench *b, const char *name, const char *const *options, int *ret_pid)
 {
-    char *argv[24] = {(char *)b->program, (char *)"host",        (char *)"--name",  (char *)name,
-                      (char *)"--listen", (char *)"127.0.0.1:0", (char *)"--detach"};
-    for (int i = 0, n = 7; options[i] && n < 23; i++) {
+    char *argv[24] = {(char *)b->program, (char *)"host", (char *)"--name", (char *)name,
+                      (char *)"--detach"};
+    int n = 5;
+    bool listens = false;
+    for (int i = 0; options[i] && n < 21; i++) {
+        listens |= strcmp(options[i], "--listen") == 0;
         argv[n++] = (char *)options[i];
+    }
+    if (!listens) {
+        argv[n++] = (char *)"--listen";
+        argv[n] = (char *)"127.0.0.1:0";
     }
     double took = process_must(argv, NULL) * 1e3;
     struct gw_client *c = host_client(b, name);
