@@ -32,9 +32,9 @@ start_again() {
     linked
 }
 hash_of() { sha256sum <"$1" | cut -d ' ' -f 1; }
-parts_left() { find "$@" -name '.*godwit-part*' | wc -l; }
+parts_left() { find "$@" -name '.*.godwit-*' | wc -l; }
 # Bytes of the largest file that an interrupted copy left in $1.
-largest_part() { find "$1" -name '.*godwit-part*' -printf '%b\n' | sort -n | tail -n 1 | awk '{ print $1 * 512 + 0 }'; }
+largest_part() { find "$1" -name '.*.godwit-*' -printf '%b\n' | awk '$1 * 512 > n { n = $1 * 512 } END { print n + 0 }'; }
 random() { echo $((RANDOM * 32768 + RANDOM)); }
 # push_until_done SECONDS ARG...: what the last host held may be busy for a moment.
 push_until_done() {
@@ -107,7 +107,7 @@ tree_differs() { rsync -n -a --checksum --delete --itemize-changes "$1/" "$2/"; 
         wait $pusher || true
         start_again $victim
         # What has its name is whole.
-        (cd "$b" && find copy -type f ! -name '.*godwit-part*' -print0 2>/dev/null) |
+        (cd "$b" && find copy -type f ! -name '.*.godwit-*' -print0 2>/dev/null) |
             while IFS= read -r -d '' each; do cmp "$b/$each" "$a/tree/${each#copy/}" || exit 1; done
     done
     push_until_done 30 -r "$a/tree" beta:copy
@@ -204,7 +204,7 @@ one_of() {
     for room in 8 16 32; do
         mount -o "remount,size=${room}m" "$small"
         gw -H alpha files push -r "$a/tree/" beta:tree >"$work/out" 2>"$work/err" && code=0 || code=$?
-        whole=$(find "$small/tree" -type f ! -name '.*godwit-part*' | wc -l)
+        whole=$(find "$small/tree" -type f ! -name '.*.godwit-*' | wc -l)
         for each in "$small"/tree/[0-9]*; do
             [ ! -e "$each" ] || cmp "$each" "$a/tree/${each##*/}" || ok=0
         done

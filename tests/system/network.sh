@@ -200,7 +200,7 @@ files_right() {
         cmp "$work/files/host$from/$name" "$work/files/host$to/$name" || return 1
     done <"$work/files.sent"
 }
-no_part_left() { [ -z "$(find "$work/files" -name '.*godwit-part*')" ]; }
+no_part_left() { [ -z "$(find "$work/files" -name '.*.godwit-*')" ]; }
 
 begun=$SECONDS
 for ((n = 1; n <= HOSTS; n++)); do mkdir -p "$work/files/host$n"; done
@@ -242,7 +242,7 @@ for ((i = 0; i < AGENTS; i++)); do
     wait_until 15 heard_right $i || { at 1 send "${ids[$i]}" look; echo "wanted $(wanted $i)"; fail "agent $i has not heard all once in order"; }
 done
 wait_until $healing files_right || fail "a file is not where it was sent"
-no_part_left || { find "$work/files" -name '.*godwit-part*'; fail "a part is left over"; }
+no_part_left || { find "$work/files" -name '.*.godwit-*'; fail "a part is left over"; }
 moved=$(jq -s '[.[].agents[] | select(.type == "ledger") | .epoch - 1] | add' "$work/agents")
 kills=$(cat "$work/kills")
 ((moved > 1 && kills > 0)) || fail "nothing happened: $moved moves, $kills kills"
