@@ -24,7 +24,7 @@ same_tree() {
     echo "differs: $out"
     return 1
 }
-parts_left() { find "$@" -name '.*.godwit-part' | wc -l; }
+parts_left() { find "$@" -name '.*.godwit-*' | wc -l; }
 # metric HOST NAME DIRECTION
 metric() {
     "$GODWIT" -H "$1" metrics | sed -n "s/^$2{direction=\"$3\"} //p"
@@ -310,7 +310,7 @@ open_up() { chmod -R u+w "$@"; } # so that the end of the test can remove them
     mkdir "$a/t"
     random_file "$a/t/big" 24000000
     for i in {1..30}; do echo "$i" >"$a/t/small $i"; done
-    begun() { [ "$(find "$b" -name '*godwit-part' -size +4M | wc -l)" -gt 0 ]; }
+    begun() { [ "$(find "$b" -name '.*.godwit-*' -size +4M | wc -l)" -gt 0 ]; }
     for who in alpha beta command ctrl-c; do
         rm -rf "$b/copy"
         "$GODWIT" files push -r --limit 12M "$a/t" beta:copy >"$work/out" 2>"$work/err" 3>&- &
