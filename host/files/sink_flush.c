@@ -214,7 +214,7 @@ static gw_err fail_broken(struct gw_error *why)
 static gw_err flush(struct sink *s, bool names_too, struct gw_error *why)
 {
     struct gw_error own = {0};
-    gw_err first = s->broken ? fail_broken(&own) : sync_waiting(s, &own);
+    gw_err first = s->broken && s->waiting.first ? fail_broken(&own) : sync_waiting(s, &own);
     if (first) {
         tell_all(s, &s->waiting, first, &own);
     }
