@@ -263,7 +263,11 @@ static void adopt(struct agent_dirs *d, struct job *j)
     if (from >= 0) {
         close(from);
         discard(d, j);
-        e = renameat(AT_FDCWD, j->from, d->fd[DIRS_WORK], j->name) == 0 ? 0 : errno;
+        /* On the disk before anybody is told: nothing else has these files any more. */
+        e = renameat(AT_FDCWD, j->from, d->fd[DIRS_WORK], j->name) == 0 &&
+                    fsync(d->fd[DIRS_WORK]) == 0
+                ? 0
+                : errno;
     }
     if (e != 0) {
         j->err = gw_fail(&j->why, e == ENOENT ? GW_ENOT_FOUND : GW_EIO,
