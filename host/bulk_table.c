@@ -1,6 +1,7 @@
 /* What the data plane serves, once: a further service or route is a row here. */
 #include "host/bulk_table.h"
 
+#include "host/agent_files.h"
 #include "host/fetch_wire.h"
 #include "host/file_ops.h"
 #include "host/host.h"
@@ -14,6 +15,7 @@ static gw_err serve_chunks(struct bulk_request *r, struct bulk_io *io)
 const struct bulk_service bulk_services[] = {
     {"chunks", serve_chunks},
     {"files", file_serve},
+    {"carried", agent_files_serve},
     {0},
 };
 

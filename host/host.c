@@ -17,6 +17,7 @@
 
 #include <sodium.h>
 
+#include "host/agent_files.h"
 #include "host/bulk_table.h"
 #include "host/fetch.h"
 #include "host/machine.h"
@@ -267,6 +268,7 @@ static gw_err open_node(struct host *h, struct gw_error *why)
                                        .events = h->config->max_events,
                                        .lost_ms = (int64_t)h->config->lost_after * 1000,
                                        .stuck_ms = (int64_t)h->config->stuck_after * 1000},
+                            .agents_dir = agent_files_folder(h),
                             .machine = machine_id(machine) ? machine : NULL,
                             .moved_machine = h->config->moved_machine,
                             .restored = h->config->restored,
@@ -308,6 +310,7 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
     GW_TRY(inline_open(h, why));
     GW_TRY(real_env_open(h, why));
     GW_TRY(agent_dir_ops_open(h, why));
+    GW_TRY(agent_files_open(h, why));
     snprintf(socket_path, sizeof socket_path, "%s/api.sock", h->dir);
     struct server_config sc = {.base = h->base,
                                .trust = h->trust,
@@ -352,6 +355,7 @@ static void close_all(struct host *h)
     agent_dir_ops_close(h);
     node_free(h->node);
     fetch_close(h);
+    agent_files_close(h);
     free(h->builtin_rows);
     inline_close(h);
     real_env_close(h);

@@ -46,7 +46,8 @@ struct file_ops;
 struct agent_dirs;
 struct chunk_store;
 struct fetch;
-struct remote; /* links.c: one other host, or an address of one */
+struct agent_files; /* agent_files.c: files that travel with agents */
+struct remote;      /* links.c: one other host, or an address of one */
 
 struct host {
     struct event_base *base;
@@ -76,6 +77,7 @@ struct host {
     struct node_builtin *builtin_rows; /* the same as the node takes them */
     struct inline_runner *inline_runner;
     struct file_ops *files;
+    struct agent_files *agent_files;
     struct agent_dirs *dirs;
     struct event *dirs_wake; /* on dirs_fd */
     int dirs_fd;

@@ -106,6 +106,9 @@
 #define LIMIT_TIMER_MS (100LL * 365 * 24 * 3600 * 1000) /* longest delay: times stay far from overflow */
 #define LIMIT_TIMER_AT_MS 253402300799999LL   /* the end of 9999: later times have no text form */
 #define LIMIT_TIMER_MISSED 1000               /* missed periods that are made up for */
+#define LIMIT_CARRIED_PER_AGENT 64              /* files that travel with one agent: its handlers are told of all */
+#define LIMIT_CARRIED_NAME_BYTES 200             /* of one such file: room for what a file system adds to 255 */
+#define LIMIT_CARRIED_PATH_BYTES 1024            /* where it is: handlers are told of all of them */
 #define LIMIT_MONITORS_PER_AGENT 1024         /* that one agent holds: they are held in memory */
 #define LIMIT_WATCHERS_PER_AGENT 4096         /* monitors of others on one agent: its end tells each */
 #define LIMIT_LOST_MS (365LL * 24 * 3600 * 1000) /* longest that a monitor waits for a lost host */

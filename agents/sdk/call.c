@@ -48,6 +48,7 @@ void call_deinit(struct gw_call *call)
     gw_value_free(&call->args);
     gw_value_free(&call->reply);
     gw_value_free(&call->context);
+    gw_value_free(&call->files);
     buf_free(&call->actions);
     inline_asks_free(&call->thens);
     gw_strs_clear(&call->texts);

@@ -40,6 +40,8 @@ struct gw_call {
     gw_value reply;                   /* map, or nil */
     gw_value context;                 /* unpacked at first use */
     bool context_read;
+    gw_value files; /* list of {name, path, mode}, with what this handler has recorded */
+    bool files_read;
     char trace[TRACE_TEXT]; /* gw_trace, once it was asked for */
     int64_t begun_ms;       /* by engine_now_ms, when the handler began */
     bool leaves;            /* dispatch, deactivate or dispose is recorded */

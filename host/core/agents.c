@@ -337,6 +337,10 @@ void agent_unmake(struct node *n, struct agent *a)
     HASH_DEL(n->agents, a);
     timers_forget(n, a);
     watches_forget(n, a);
+    files_forget(a);
+    if (a->sending) {
+        a->sending->agent = NULL; /* which finds out when its files have flowed */
+    }
     unsaved_forget(a);
     crashes_forget(n, a);
     live_free(a->live);
@@ -353,9 +357,9 @@ void agent_unmake(struct node *n, struct agent *a)
 bool agent_is_bare(const struct agent *a)
 {
     return a->status == AGENT_INACTIVE && !a->type->builtin && !a->live && !a->move && !a->intent &&
-           !a->timers && !a->unsaved && !a->crashes && !a->watches && !a->pending &&
-           !a->start_waits && !a->wake_wanted && !a->starting && !a->waking && !a->intent_busy &&
-           !a->unborn && !a->loading;
+           !a->timers && !a->unsaved && !a->crashes && !a->watches && !a->files && !a->sending &&
+           !a->pending && !a->start_waits && !a->wake_wanted && !a->starting && !a->waking &&
+           !a->intent_busy && !a->unborn && !a->loading;
 }
 
 struct agent *agent_add(struct node *n, const gw_id *id, uint64_t epoch,

@@ -157,6 +157,10 @@ static bool put_actions(struct work *w, struct store_batch *batch)
             watches_action(w, batch, verb, args);
             w->point = POINT_MESSAGE_MONITORS;
             w->closes = true;
+        } else if (files_is_action(verb)) {
+            files_action(w, batch, verb, args);
+            w->point = POINT_MESSAGE_FILES;
+            w->closes = true;
         } else if (span_is(verb, "itinerary")) {
             itinerary_action(w, batch, args);
         } else if (later_is_action(verb)) {
@@ -223,6 +227,7 @@ void commit_finish(struct work *w)
         timers_committed(w);
         topics_committed(w);
         watches_committed(w);
+        files_committed(w);
         itinerary_committed(w);
         later_committed(w);
     }
@@ -273,7 +278,8 @@ static bool fits(struct work *w)
     struct gw_error why;
     if (w->result.err != GW_OK || w->flags & RUN_DISCARD ||
         (tells_fit(w, &why) && intents_fit(w, &why) && timers_check(w, &why) == GW_OK &&
-         watches_check(w, &why) == GW_OK && itinerary_check_action(w, &why) == GW_OK &&
+         watches_check(w, &why) == GW_OK && files_check(w, &why) == GW_OK &&
+         itinerary_check_action(w, &why) == GW_OK &&
          later_check(w, &why) == GW_OK)) { /* last: it marks what is answered */
         return true;
     }

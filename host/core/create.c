@@ -1,9 +1,10 @@
-/* Creating agents, here or on another host, and cloning them.
+/* Creating agents, here or on another host, and cloning them: one file of more than 700 lines, for
+ * both go by the same records of keys.
  *
  * A create that carries a key is made once: the entry host writes {key, agent id, chosen host}
  * before it sends, the executing host writes the key with the agent; a repeat through the same
  * entry host finds the same id. */
-#include "host/core/handoff.h"
+#include "host/core/files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -498,6 +499,7 @@ struct cloning {
     struct agent_row row;
     struct created *created;
     uint64_t wish;
+    struct files_out *files; /* copies of its files, under a ticket with its id; NULL = none */
 };
 
 static void clone_answer(struct cloning *c, gw_err err, const struct gw_error *why)
@@ -508,6 +510,12 @@ static void clone_answer(struct cloning *c, gw_err err, const struct gw_error *w
         c->created->done = true;
         c->created->in_flight = false;
     }
+    if (c->files && err == GW_OK) {
+        files_unexpect(c->n, &c->id, &c->id);
+    } else if (c->files) {
+        files_drop(c->n, &c->id, &c->id);
+    }
+    files_out_free(c->files);
     struct agent *source = agent_find(c->n, &c->of);
     if (!c->call) {
         if (source && err == GW_OK) {
@@ -534,6 +542,9 @@ static void clone_durable(void *arg, gw_err err)
     c->n->cloning--;
     if (err == GW_OK) {
         struct agent *a = agent_add(c->n, &c->id, 1, &c->row);
+        if (c->files) {
+            inbox_load(c->n, &c->id, 1); /* what begins below waits for them */
+        }
         if (a->pending) {
             work_push_pending(c->n, a);
         }
@@ -553,6 +564,9 @@ static void clone_write(struct cloning *c, struct span parts)
     agent_row_pack(&c->row, &value);
     store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &c->id, 1), &value);
     buf_free(&value);
+    if (c->files) {
+        files_out_put_arrived(c->files, n->name, batch);
+    }
     if (c->created) {
         created_put(batch, c->created, true);
     }
@@ -562,6 +576,17 @@ static void clone_write(struct cloning *c, struct span parts)
     node_commit(n, batch, POINT_CLONE, clone_durable, c);
 }
 
+/* They have not changed since the snapshot. */
+static void clone_settled(void *arg, gw_err err, const struct gw_error *why)
+{
+    struct cloning *c = arg;
+    if (err == GW_OK) {
+        clone_write(c, buf_span(files_out_keep(c->files)));
+    } else {
+        clone_answer(c, err, why);
+    }
+}
+
 static void clone_snapshot(struct work *w, gw_err err, const struct run_result *r,
                            const struct gw_error *why)
 {
@@ -569,8 +594,40 @@ static void clone_snapshot(struct work *w, gw_err err, const struct run_result *
     struct gw_error full;
     if (err == GW_OK && agents_room(c->n, 0, &full) != GW_OK) {
         clone_answer(c, full.code, &full);
+    } else if (err == GW_OK && c->files) {
+        buf_add(files_out_keep(c->files), r->parts.p, r->parts.n);
+        files_out_settle(c->files, clone_settled, c);
     } else if (err == GW_OK) {
         clone_write(c, r->parts);
+    } else {
+        clone_answer(c, err, why);
+    }
+}
+
+static void clone_take(struct cloning *c, struct agent *a)
+{
+    struct work *w = work_new(c->n, a, HOOK_NONE);
+    w->flags = RUN_SNAPSHOT | (a->status == AGENT_INACTIVE ? RUN_DISCARD : 0);
+    w->lifecycle = true;
+    w->no_commit = true; /* a snapshot is no change of the source */
+    w->done = clone_snapshot;
+    w->arg = c;
+    w->arg_heap = true;
+    work_push(w, false);
+}
+
+/* Its files have been copied while it ran. */
+static void clone_flowed(void *arg, gw_err err, const struct gw_error *why)
+{
+    struct cloning *c = arg;
+    struct agent *a = agent_find(c->n, &c->of);
+    struct gw_error left;
+    if (err == GW_OK && !a) {
+        err = gw_fail(&left, GW_EAGENT_NOT_FOUND, "the agent has left");
+        why = &left;
+    }
+    if (err == GW_OK) {
+        clone_take(c, a);
     } else {
         clone_answer(c, err, why);
     }
@@ -591,14 +648,18 @@ void clone_here(struct node *n, struct agent *a, struct op_call *call, const gw_
                                 .pending = inactive ? 0 : hooks_to_run(a->type, 1u << HOOK_CLONE)};
     memcpy(c->row.type, a->type->name, sizeof c->row.type);
     c->created = created_new(n, key, &c->id, n->self, a->type->name);
-    struct work *w = work_new(n, a, HOOK_NONE);
-    w->flags = RUN_SNAPSHOT | (a->status == AGENT_INACTIVE ? RUN_DISCARD : 0);
-    w->lifecycle = true;
-    w->no_commit = true; /* a snapshot is no change of the source */
-    w->done = clone_snapshot;
-    w->arg = c;
-    w->arg_heap = true;
-    work_push(w, false);
+    if (a->files && a->files->count > 0) {
+        struct gw_error why;
+        c->files = files_out_new(n, a, &n->self->id, &c->id, &c->id);
+        files_out_own_arg(c->files);
+        if (files_expect(n, &n->self->id, &c->id, &c->id, 0, &why) != GW_OK) {
+            clone_answer(c, why.code, &why);
+            return;
+        }
+        files_out_settle(c->files, clone_flowed, c);
+    } else {
+        clone_take(c, a);
+    }
 }
 
 /* ---- clone elsewhere: {key, clone's id, host} is written before anything is sent, so that a

@@ -200,7 +200,7 @@ static bool not_free(struct drain *d, struct leaving *l, const struct agent *a)
 {
     int64_t now_us = d->n->env->mono_us(d->n->env->ctx);
     if (a->status == AGENT_QUARANTINED ||
-        !(a->move || agent_is_changing(a) || a->intent || a->unborn)) {
+        !(move_out_of(a) || agent_is_changing(a) || a->intent || a->unborn)) {
         l->since_us = 0;
         return false;
     }
@@ -212,7 +212,7 @@ static bool not_free(struct drain *d, struct leaving *l, const struct agent *a)
 static void send(struct drain *d, struct leaving *l, struct agent *a, struct drain_host *h)
 {
     struct ticket_out *alone = NULL;
-    l->alone |= a->status == AGENT_ACTIVE && !work_is_quiet(d->n, a);
+    l->alone |= a->files || (a->status == AGENT_ACTIVE && !work_is_quiet(d->n, a));
     l->tries++;
     l->state = LEAVING_IN_FLIGHT;
     l->sent_us = d->n->env->mono_us(d->n->env->ctx);

@@ -34,11 +34,11 @@ const struct handoff_list handoff_lists[HANDOFF_LISTS] = {
 };
 
 void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *row,
-                  struct span parts, struct span rows)
+                  struct span parts, struct span rows, struct span files)
 {
     struct buf packed = {0};
     agent_row_pack(row, &packed);
-    mp_array(out, 3 + HANDOFF_LISTS);
+    mp_array(out, 3 + HANDOFF_LISTS + 1);
     mp_uint(out, mode);
     mp_span(out, buf_span(&packed));
     buf_add(out, parts.p, parts.n);
@@ -48,6 +48,11 @@ void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *ro
         for (int i = 0; i < HANDOFF_LISTS; i++) {
             mp_array(out, 0);
         }
+    }
+    if (files.n > 0) {
+        buf_add(out, files.p, files.n);
+    } else {
+        mp_array(out, 0);
     }
     buf_free(&packed);
 }
@@ -116,7 +121,14 @@ gw_err handoff_unpack(struct span payload, struct handoff_payload *ret)
         }
         GW_TRY(mp_skip(&m, &p.lists[i]));
     }
-    GW_TRY(mp_skip_n(&m, n - 3 - lists));
+    bool files = n > 3 + HANDOFF_LISTS;
+    if (files && mp_peek(&m) != MP_ARRAY) {
+        return GW_EPROTO;
+    }
+    if (files) {
+        GW_TRY(mp_skip(&m, &p.files));
+    }
+    GW_TRY(mp_skip_n(&m, n - 3 - lists - files));
     if (!mp_done(&m)) {
         return GW_EPROTO;
     }
@@ -193,7 +205,14 @@ bool handoff_has_mail(const struct handoff_payload *p)
             return true;
         }
     }
-    return false;
+    return handoff_has_files(p);
+}
+
+bool handoff_has_files(const struct handoff_payload *p)
+{
+    struct mp m = mp_over(p->files);
+    size_t n = 0;
+    return p->files.n > 0 && mp_read_array(&m, &n) == GW_OK && n > 0;
 }
 
 void handoff_put_agent(struct buf *b, const gw_id *agent, uint64_t epoch)

@@ -6,9 +6,9 @@
  * matched on (ticket, agent, epoch): an agent that drops out of a ticket changes nothing for the
  * others under it.
  *
- * Payload of one agent: [mode, row, parts, list...]; row is what agent_row_pack writes, parts a map
- * part name -> bytes, the lists are the rows of handoff_lists. A payload without the last lists has
- * nothing of them. */
+ * Payload of one agent: [mode, row, parts, list..., files]; row is what agent_row_pack writes,
+ * parts a map part name -> bytes, the lists are the rows of handoff_lists, files those that came
+ * ahead (files.h). A payload without the last lists has nothing of them. */
 #ifndef HOST_CORE_HANDOFF_H
 #define HOST_CORE_HANDOFF_H
 
@@ -25,7 +25,9 @@
 /* ---- the source ---- */
 typedef enum out_phase {
     OUT_OFFERING,   /* asked; the agents still run */
+    OUT_SENDING,    /* files flow; the agent still runs, and is not frozen by a->move */
     OUT_FREEZING,   /* current work finishes, hook on_dispatch, snapshots */
+    OUT_CHECKING,   /* all quiet: whether files have changed, which then flow again */
     OUT_STAGING,    /* STAGE sent, waiting for the receipt */
     OUT_COMMITTING, /* our departed rows are with the storage thread: nobody may abort (H3) */
     OUT_DEPARTED,   /* committed; COMMIT is repeated until answered */
@@ -53,7 +55,7 @@ struct ticket_out {
     uint8_t signature[TICKET_SIGNATURE_BYTES];
     uint8_t nonce[TICKET_NONCE_BYTES];
     bool full;        /* the destination has refused for want of room */
-    bool staged_sent; /* the destination may hold staged rows */
+    bool staged_sent; /* the destination may hold staged rows, or files */
 };
 
 struct move_out {
@@ -76,10 +78,14 @@ struct move_out {
     struct buf parts;         /* snapshot: packed map */
     struct buf rows;          /* the packed lists of the payload */
     bool have_parts, have_rows;
-    bool stored;        /* its snapshot is what the store holds */
-    bool reading;       /* its rows are being read */
-    struct buf payload; /* sealed; for repeats */
-    bool has_key;       /* asked for under a request key: the answer travels with the agent */
+    bool stored;             /* its snapshot is what the store holds */
+    bool reading;            /* its rows are being read */
+    struct buf payload;      /* sealed; for repeats */
+    struct files_out *files; /* that travel with it; NULL = none. Then it is alone in its ticket */
+    bool cleaning;           /* it is active there; its files are being removed here */
+    bool over;               /* nothing of it is kept here any more */
+    bool at_boot;            /* departed in an earlier life: what it left is in its rows */
+    bool has_key;            /* asked for under a request key: the answer travels with the agent */
     uint8_t key[REQUEST_KEY_BYTES];
     bool out;            /* not in the receipt, or not yet active there (COMMITTED) */
     bool unknown;        /* the destination said that it never staged it: in doubt (H5) */
@@ -107,6 +113,13 @@ void ticket_out_link(struct node *n, struct peer *p, bool up);
 void tickets_out_free(struct node *n);
 void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const struct agent_row *row);
 const char *out_phase_name(out_phase phase);
+/* For ticket_files.c: change the phase; stop the agents; seal and send STAGE; send OFFER. */
+void ticket_out_set_phase(struct ticket_out *t, out_phase phase);
+void ticket_out_freeze(struct ticket_out *t);
+void ticket_out_send(struct ticket_out *t);
+void ticket_out_offer(struct ticket_out *t);
+/* What it left here is removed: its rows go. */
+void ticket_out_cleaned(struct node *n, const gw_id *ticket, const gw_id *agent);
 /* Its rows are departed ones. */
 static inline bool ticket_out_has_left(const struct ticket_out *t)
 {
@@ -114,6 +127,15 @@ static inline bool ticket_out_has_left(const struct ticket_out *t)
 }
 /* Its resolution is being written; or is not (any more), and the move goes on for those left. */
 void ticket_out_resolving(struct ticket_out *t, bool on);
+
+/* -- ticket_files.c: its agent has files -- */
+void ticket_files_look(struct ticket_out *t); /* are they there? then the offer */
+void ticket_files_flow(struct ticket_out *t); /* accepted: they flow, then the agent freezes */
+void ticket_files_bind(struct ticket_out *t); /* they have flowed: it freezes, if it may */
+void ticket_files_check(
+    struct ticket_out *t); /* frozen: what has changed flows again, then STAGE */
+/* Some have registered files since the ticket began: they are out of it. */
+bool ticket_files_late(struct ticket_out *t);
 
 /* -- move_out.c: one agent -- */
 /* Add an agent. clone NULL: a move, for which move_out_check holds. done once. flags: MOVE_... */
@@ -124,6 +146,8 @@ struct move_out *move_out_shell(struct ticket_out *t, const gw_id *agent, uint64
 struct agent *move_out_source(const struct move_out *m);
 /* Stop the agents, take their snapshots; then ticket_out_stage. */
 void moves_out_freeze(struct ticket_out *t);
+/* Its files have flowed while it ran: now it moves. Errors as move_out_check's. */
+gw_err move_out_bind(struct move_out *m, struct gw_error *why) GW_MUST_USE;
 /* What is sealed for the destination. */
 void move_out_pack(const struct move_out *m, struct buf *out);
 /* Out of its ticket and back to where it was, with an event. */
@@ -137,6 +161,13 @@ void move_out_taken_back(struct move_out *m);
 void move_out_free(struct move_out *m);
 /* Whether a host has announced the type, in this very version. */
 bool move_out_takes_version(const struct peer *to, const struct type *type);
+/* files_out.c: it is active there. True: what it left here is being removed; ticket_out_cleaned. */
+bool files_clean(struct move_out *m);
+/* The move that an agent is in, frozen or not yet; NULL = none. */
+static inline struct move_out *move_out_of(const struct agent *a)
+{
+    return a->move ? a->move : a->sending;
+}
 /* Another host was heard to hold `epoch` of the agent (H8). */
 void move_out_seen(struct node *n, const gw_id *agent, uint64_t epoch);
 
@@ -158,6 +189,7 @@ struct ticket_in {
     TAILQ_HEAD(move_in_list, move_in) moves;
     size_t count;
     size_t probing;            /* of them, their state is being decoded */
+    size_t verifying;          /* of them, their files are being looked at */
     bool stored;               /* the staged rows are on disk */
     gw_err store_err;          /* or not */
     uint64_t stage_stream;     /* of the latest STAGE, COMMIT to answer */
@@ -166,7 +198,8 @@ struct ticket_in {
     size_t refused_count;      /* of them */
     struct buf unknown;        /* packed entries of COMMITTED */
     size_t unknown_count;      /* of them */
-    struct store_batch *batch; /* of a clone, until its state has decoded */
+    struct store_batch *batch; /* of a clone, until its state has decoded; of files, until they are
+                                  found to be there */
     uint8_t nonce[TICKET_NONCE_BYTES];
     struct env_timer *timer;
     int64_t since_ms;
@@ -185,15 +218,17 @@ struct move_in {
     struct probe *probe;  /* its state is being decoded */
     uint64_t incarnation; /* of the runner that holds its object; 0 = none */
     bool clone;
-    bool has_mail; /* rows of inbox, outbox or timers came with it */
-    bool dropping; /* it goes away when it is stored, or now */
+    bool has_mail;  /* rows of inbox, outbox or timers came with it */
+    bool has_files; /* or may have */
+    bool dropping;  /* it goes away when it is stored, or now */
     gw_err refused;
     struct gw_error why;
 };
 
 /* -- ticket_in.c: STAGE to COMMITTED -- */
 struct ticket_in *ticket_in_find(struct node *n, const gw_id *id);
-void ticket_in_probed(struct ticket_in *t); /* one of its moves has an answer of the runner */
+void ticket_in_probed(struct ticket_in *t);   /* one of its moves has an answer of the runner */
+void ticket_in_verified(struct ticket_in *t); /* ... of the environment */
 void ticket_in_frame(struct node *n, struct peer *p,
                      const struct frame *f); /* OFFER STAGE COMMIT ABORT */
 void ticket_in_link(struct node *n, struct peer *p, bool up);
@@ -219,6 +254,9 @@ gw_err move_in_take(struct ticket_in *t, const struct ticket *ticket, size_t i, 
                     struct gw_error *why) GW_MUST_USE;
 /* Let the runner decode the state, on the other core, while the disk writes. */
 void move_in_probe(struct move_in *m, struct span parts);
+/* files_in.c: whether its files are there; m->refused, then ticket_in_verified. GW_EREFUSED: they
+ * were never offered. */
+gw_err files_verify(struct move_in *m, struct span list, struct gw_error *why) GW_MUST_USE;
 void move_in_put_arrived(struct move_in *m, struct store_batch *batch);
 /* Its rows go, and what the runner has of it. `gone` NULL: who submits the batch tries it again
  * itself. */
@@ -248,7 +286,7 @@ extern const struct handoff_list handoff_lists[HANDOFF_LISTS];
 
 /* Pack the payload. `rows` is all lists in a row; empty: none of them holds anything. */
 void handoff_pack(struct buf *out, handoff_mode mode, const struct agent_row *row,
-                  struct span parts, struct span rows);
+                  struct span parts, struct span rows, struct span files);
 /* Rows of (agent, epoch) as the packed lists. */
 void handoff_pack_rows(struct node *n, const struct agent *a, const struct storage_row *rows,
                        size_t count, struct buf *out);
@@ -257,6 +295,7 @@ struct handoff_payload {
     struct agent_row row;             /* agent_row_clear */
     struct span parts;                /* borrowed from the payload */
     struct span lists[HANDOFF_LISTS]; /* empty: absent */
+    struct span files;                /* the same */
 };
 gw_err handoff_unpack(struct span payload, struct handoff_payload *ret) GW_MUST_USE;
 /* Put all of it into a batch as rows of (agent, epoch), but for the agents row. now_ms: the wall
@@ -264,6 +303,7 @@ gw_err handoff_unpack(struct span payload, struct handoff_payload *ret) GW_MUST_
 gw_err handoff_store(struct store_batch *batch, const struct handoff_payload *p, const gw_id *agent,
                      uint64_t epoch, int64_t now_ms) GW_MUST_USE;
 bool handoff_has_mail(const struct handoff_payload *p);
+bool handoff_has_files(const struct handoff_payload *p);
 
 /* One [agent, epoch], and reading it back. */
 void handoff_put_agent(struct buf *b, const gw_id *agent, uint64_t epoch);

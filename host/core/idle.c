@@ -31,7 +31,8 @@ static bool is_idle(const struct agent *a)
 {
     const struct live *live = a->live;
     bool works = live && (live->held || !pipeline_rests(live) || !TAILQ_EMPTY(&live->queue));
-    return !works && !a->move && !a->intent && !a->unborn && !a->loading && !a->start_waits;
+    return !works && !a->move && !a->sending && !a->intent && !a->unborn && !a->loading &&
+           !a->start_waits;
 }
 
 void idle_housekeeping(struct node *n)

@@ -296,6 +296,8 @@ void inbox_loaded_row(struct node *n, const struct storage_row *row)
         timers_load_row(n, a, rest, row->value);
     } else if (here && row->table == TABLE_WATCHES) {
         watches_load_row(n, a, rest, row->value);
+    } else if (here && row->table == TABLE_FILES) {
+        files_load_row(a, rest, row->value);
     } else if (here && row->table == TABLE_INBOX) {
         load_inbox(n, a, load_u64(rest.p), row->value);
     } else if (row->table == TABLE_OUTBOX &&
@@ -317,6 +319,9 @@ void inbox_loaded(struct node *n)
     n->loading = false;
     HASH_ITER (hh, n->agents, a, next) {
         itinerary_loaded(a);
+        if (files_adopt(n, a)) {
+            continue;
+        }
         if (a->live && !TAILQ_EMPTY(&a->live->queue)) {
             if (!a->unborn) { /* a resident that is being made: the host waits for it */
                 starts_add(n, a, false);
@@ -325,6 +330,17 @@ void inbox_loaded(struct node *n)
         }
     }
     starts_go(n);
+}
+
+void inbox_load_over(struct node *n, const gw_id *id)
+{
+    struct agent *a = agent_find(n, id);
+    a->loading = false;
+    itinerary_loaded(a);
+    work_pump(n, a);
+    if ((a = agent_find(n, id))) {
+        intent_run(n, a);
+    }
 }
 
 static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t count)
@@ -346,16 +362,15 @@ static void loaded(void *arg, gw_err err, const struct storage_row *rows, size_t
     }
     if (g.all) {
         inbox_loaded(n);
-    } else if ((a = agent_find(n, &g.id))) {
-        a->loading = false;
-        if (err == GW_ECORRUPT) {
-            crashes_damaged(n, &g.id, "its timers and mail cannot be read");
-            return;
+        if (err == GW_OK) {
+            files_sweep(n); /* else it is not known who needs them */
         }
-        itinerary_loaded(a);
-        work_pump(n, a);
-        if ((a = agent_find(n, &g.id))) {
-            intent_run(n, a);
+    } else if ((a = agent_find(n, &g.id))) {
+        if (err == GW_ECORRUPT) {
+            a->loading = false;
+            crashes_damaged(n, &g.id, "its timers and mail cannot be read");
+        } else if (!files_adopt(n, a)) {
+            inbox_load_over(n, &g.id);
         }
     }
 }
@@ -380,10 +395,11 @@ void inbox_load(struct node *n, const gw_id *id, uint64_t epoch)
         {.table = TABLE_TIMERS, .prefix = prefix}, /* first: messages name them */
         {.table = TABLE_TOPICS, .prefix = prefix},
         {.table = TABLE_WATCHES, .prefix = prefix},
+        {.table = TABLE_FILES, .prefix = prefix},
         {.table = TABLE_INBOX, .prefix = prefix},
         {.table = TABLE_OUTBOX, .prefix = prefix},
         /* at boot only */
         {.table = TABLE_STREAMS, .prefix = {n->poster.id.b, GW_ID_BYTES}},
         {.table = TABLE_REQUESTS, .prefix = {n->poster.id.b, GW_ID_BYTES}}};
-    n->env->read(n->env->ctx, ranges, id ? 5 : 7, loaded, g);
+    n->env->read(n->env->ctx, ranges, id ? 6 : 8, loaded, g);
 }

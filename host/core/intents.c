@@ -132,7 +132,8 @@ static bool is_wish(struct mp *m, struct span *ret_verb, struct span *ret_args)
            !span_is(*ret_verb, "tell") && !span_is(*ret_verb, "ask") &&
            !span_is(*ret_verb, "itinerary") && !span_is(*ret_verb, "save") &&
            !timers_is_action(*ret_verb) && !topics_is_action(*ret_verb) &&
-           !watches_is_action(*ret_verb) && !later_is_action(*ret_verb);
+           !watches_is_action(*ret_verb) && !files_is_action(*ret_verb) &&
+           !later_is_action(*ret_verb);
 }
 
 bool intents_fit(const struct work *w, struct gw_error *why)
@@ -460,8 +461,8 @@ void intent_run(struct node *n, struct agent *a)
         itinerary_go(n, a);
         return;
     }
-    if (a->intent_busy || a->status != AGENT_ACTIVE || a->move || node_rests(n) || a->start_waits ||
-        !a->type->runner || !runner_usable(a->type->runner) ||
+    if (a->intent_busy || a->status != AGENT_ACTIVE || move_out_of(a) || node_rests(n) ||
+        a->start_waits || !a->type->runner || !runner_usable(a->type->runner) ||
         (a->live && (a->live->held || !pipeline_rests(a->live)))) {
         return;
     }

@@ -154,6 +154,8 @@ struct agent {
     struct agent_crashes *crashes; /* crashes.c; NULL = none */
     char *fault; /* why it is quarantined, when activate may release it; NULL = not so */
     struct agent_watches *watches; /* watches.c; NULL = none */
+    struct agent_files *files;     /* files.c; NULL = none */
+    struct move_out *sending;      /* its files flow ahead of a move; it runs on */
     gw_id of;
     int64_t created_ms;
     uint32_t pending; /* as in the row */
@@ -459,7 +461,10 @@ struct node {
     size_t waiting_count, waiting_bytes;
     struct ticket_out *tickets_out; /* handoff.h */
     struct ticket_in *tickets_in;
-    struct move_in *moves_in;   /* those under tickets_in, by agent */
+    struct move_in *moves_in;              /* those under tickets_in, by agent */
+    struct files_expected *files_expected; /* files_in.c */
+    LIST_HEAD(files_asked_list, files_asked) files_asked;
+    LIST_HEAD(files_out_list, files_out) files_outs;
     struct leftover *leftovers; /* leftovers.c */
     struct leftovers *left;
     LIST_HEAD(yielding_list, yielding) yielding; /* copies.c */
@@ -1157,6 +1162,7 @@ void op_accept(struct node *node, struct op_call *call);
 void salvage_begin(struct node *n);
 void inbox_loaded_row(struct node *n, const struct storage_row *row);
 void inbox_loaded(struct node *n); /* all of them are read, as far as they can be */
+void inbox_load_over(struct node *n, const gw_id *id); /* of one: it begins */
 
 /* ---- dead.c ---- */
 /* The message of w is given up: its letter, into the transaction that takes it from the inbox. */
@@ -1318,6 +1324,41 @@ struct whereabouts_entry {
 gw_err whereabouts_read(const struct frame *f, gw_value *ret_about, struct mp *ret,
                         size_t *ret_n) GW_MUST_USE;
 gw_err whereabouts_next(struct mp *m, struct whereabouts_entry *ret) GW_MUST_USE;
+
+/* ---- files.c, files_out.c, files_in.c: files that travel with agents ---- */
+bool files_is_action(struct span verb);
+/* Whether what DONE says about files can be: well formed (GW_EARG), where they may be (GW_EDENIED),
+ * within the limits (GW_EBUSY). */
+gw_err files_check(const struct work *w, struct gw_error *why) GW_MUST_USE;
+/* One such action into the handler's transaction; then when that is durable. */
+void files_action(struct work *w, struct store_batch *batch, struct span verb, struct span args);
+void files_committed(struct work *w);
+void files_forget(struct agent *a); /* in memory: it leaves the registry */
+void files_load_row(struct agent *a, struct span name, struct span value);
+/* Its member of the map that is the context of RUN: 0 or 1, and it. */
+size_t files_members(const struct agent *a);
+void files_pack_members(const struct node *n, const struct agent *a, struct buf *out);
+/* List of {name, path, mode, origin, size, hash, modified} for `show`. */
+gw_err files_describe(const struct node *n, const struct agent *a, gw_value *ret) GW_MUST_USE;
+/* The last list of a ticket's payload as rows; a batch of NULL only checks. GW_EPROTO: more than
+ * the limit, one that is none, or of another ticket. */
+gw_err files_store(struct store_batch *batch, const gw_id *agent, uint64_t epoch, struct span list,
+                   const gw_id *ticket) GW_MUST_USE;
+/* Files of these are offered by a host: GW_EDISK_FULL, GW_ECONFLICT. Then: they are not waited for
+ * any more (their folder stays); their folder goes; it goes if `from` has offered them. */
+gw_err files_expect(struct node *n, const struct host_id *from, const gw_id *ticket,
+                    const gw_id *agent, uint64_t bytes, struct gw_error *why) GW_MUST_USE;
+void files_unexpect(struct node *n, const gw_id *ticket, const gw_id *agent);
+void files_drop(struct node *n, const gw_id *ticket, const gw_id *agent);
+void files_drop_offered(struct node *n, const struct host_id *from, const gw_id *ticket,
+                        const gw_id *agent);
+size_t files_expected_of(const struct node *n, const struct peer *p);
+/* Its rows are loaded: true when its files have to be put in their place first; a->loading until
+ * then, and inbox_load_over follows. */
+bool files_adopt(struct node *n, struct agent *a);
+void files_sweep(struct node *n); /* at boot, all rows are loaded */
+void files_housekeeping(struct node *n);
+void files_free(struct node *n);
 
 /* ---- create.c, sleep.c ---- */
 void created_boot_row(struct node *n, struct span key, struct span value);

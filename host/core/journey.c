@@ -410,7 +410,7 @@ bool itinerary_goes_on(const struct agent *a)
 void itinerary_go(struct node *n, struct agent *a)
 {
     struct itinerary *it = a->itinerary;
-    if (!it || it->over || it->busy || it->inbox || a->status != AGENT_ACTIVE || a->move ||
+    if (!it || it->over || it->busy || it->inbox || a->status != AGENT_ACTIVE || move_out_of(a) ||
         node_rests(n) || !n->ready || a->start_waits || a->loading || n->loading || a->unborn ||
         a->pending || !a->type->runner || !runner_usable(a->type->runner) ||
         (a->live && (a->live->held || !pipeline_rests(a->live)))) {

@@ -51,7 +51,7 @@ void lineage_pump(struct node *n, struct agent *a)
 {
     bool here =
         a->status == AGENT_ACTIVE || a->status == AGENT_INACTIVE || a->status == AGENT_QUARANTINED;
-    if (is_ending(a) && here && !a->move && !a->loading && !n->loading && n->ready &&
+    if (is_ending(a) && here && !a->move && !a->sending && !a->loading && !n->loading && n->ready &&
         !n->stopping && !agent_is_changing(a)) {
         dispose_here(n, a, NULL, 0); /* a failure: housekeeping tries again */
     }

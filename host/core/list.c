@@ -579,16 +579,19 @@ static void have_state(void *arg, gw_err err, const struct storage_row *rows, si
     put(&o, "alias", a->alias ? gw_str(a->alias) : gw_nil());
     put(&o, "of", gw_id_is_nil(&a->of) ? gw_nil() : id_text_value(&a->of));
     put(&o, "created", gw_time_value((gw_time){a->created_ms}));
-    if (a->move) {
-        put(&o, "ticket", id_text_value(&a->move->t->id));
-        put(&o, "to", gw_str(peer_label(a->move->t->to)));
+    const struct move_out *move = move_out_of(a);
+    if (move) {
+        put(&o, "ticket", id_text_value(&move->t->id));
+        put(&o, "to", gw_str(peer_label(move->t->to)));
     }
     size_t shown;
     struct storage_row *all = unsaved_over(a, rows, count, &shown);
     put(&o, "state", state_value(a->type, all, shown, &o));
     free(all);
     put_out(&o, "mailbox", &mailbox);
-    put(&o, "files", (gw_value){.kind = GW_LIST});
+    gw_value files = gw_nil();
+    o.err = o.err == GW_OK ? files_describe(n, a, &files) : o.err;
+    put(&o, "files", files);
     gw_value timers = gw_nil(), running = gw_nil();
     o.err = o.err == GW_OK ? stuck_value(a, &running) : o.err;
     put(&o, "running", running);

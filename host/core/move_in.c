@@ -120,7 +120,8 @@ static gw_err check_payload(const struct node *n, const struct ticket *ticket,
     if (pay->mode == HANDOFF_CLONE && e->epoch != 1) {
         return gw_fail(why, GW_EDECODE, "a clone begins at epoch 1");
     }
-    if (handoff_store(NULL, pay, &e->agent, e->epoch, 0) != GW_OK) {
+    if (handoff_store(NULL, pay, &e->agent, e->epoch, 0) != GW_OK ||
+        files_store(NULL, &e->agent, e->epoch, pay->files, &ticket->id) != GW_OK) {
         return gw_fail(why, GW_EDECODE, "the payload holds rows that are none");
     }
     if (!peer_has_room(n, &pay->row.home)) {
@@ -150,6 +151,8 @@ gw_err move_in_take(struct ticket_in *t, const struct ticket *ticket, size_t i, 
     (void)peer_intern(n, &pay.row.home); /* now: the next payload may name another one */
     gw_err err = handoff_store(batch, &pay, &e->agent, e->epoch, node_now_ms(n));
     gw_assert(err == GW_OK); /* checked */
+    err = files_store(batch, &e->agent, e->epoch, pay.files, &t->id);
+    gw_assert(err == GW_OK);
     struct move_in *m = move_in_new(t, &e->agent, e->epoch);
     m->clone = pay.mode == HANDOFF_CLONE;
     m->has_mail = handoff_has_mail(&pay);
@@ -165,6 +168,12 @@ gw_err move_in_take(struct ticket_in *t, const struct ticket *ticket, size_t i, 
         agent_row_pack(&m->row, &value);
         store_batch_put_take(batch, TABLE_AGENTS, row_key(raw, &m->agent, m->epoch), &value);
         buf_free(&value);
+    }
+    if (handoff_has_files(&pay) && files_verify(m, pay.files, &m->why) != GW_OK) {
+        m->refused = m->why.code;
+    }
+    if (!handoff_has_files(&pay)) {
+        files_drop_offered(n, &t->from->id, &t->id, &e->agent); /* it has let go of them */
     }
     *ret_parts = pay.parts;
     *ret_plain = buf_take(&plain);
@@ -251,6 +260,9 @@ void move_in_put_dropped(struct move_in *m, struct leftovers *gone, struct store
 {
     struct node *n = m->t->node;
     struct type *t = type_find(n, m->row.type);
+    if (m->has_files) {
+        files_drop(n, &m->t->id, &m->agent);
+    }
     if (gone) {
         leftovers_agent(gone, &m->agent, m->epoch, batch);
     } else {

@@ -4,7 +4,7 @@
  * Its snapshot is what the store holds, if nothing of it runs and no hook on_dispatch has a word
  * in it: an agent that sleeps is not woken, an idle one costs its runner nothing. Else it is taken
  * by a piece of work that waits its turn, and what on_dispatch did exists only in the ticket. */
-#include "host/core/handoff.h"
+#include "host/core/files.h"
 #include "host/core/itinerary.h"
 #include "host/core/reach.h"
 
@@ -48,8 +48,13 @@ struct move_out *move_out_join(struct ticket_out *t, struct agent *a, unsigned f
     m->trace = trace_child(t->node, &t->node->trace);
     if (clone) {
         m->clone_id = *clone;
-    } else {
+    } else if (!a->files || a->files->count == 0) {
         a->move = m;
+    } else {
+        a->sending = m; /* it runs on while they flow (move_out_bind) */
+    }
+    if (a->files && a->files->count > 0) {
+        m->files = files_out_new(t->node, a, &t->to->id, &t->id, clone ? clone : &a->id);
     }
     return m;
 }
@@ -62,6 +67,7 @@ void move_out_free(struct move_out *m)
         TAILQ_REMOVE(&m->parked, w, link);
         work_drop(w);
     }
+    files_out_free(m->files);
     buf_free(&m->parts);
     buf_free(&m->rows);
     buf_free(&m->payload);
@@ -84,7 +90,9 @@ static void put_back(struct move_out *m)
 {
     struct agent *a = m->agent;
     m->t->node->moves_aborted_count++;
-    if (!m->clone) {
+    if (!m->clone && a && a->sending == m) {
+        a->sending = NULL;
+    } else if (!m->clone && a) {
         a->move = NULL;
         work_withdraw_snapshot(a); /* it would run under the next ticket */
         if (a->status == AGENT_MOVING) {
@@ -216,9 +224,14 @@ void move_out_pack(const struct move_out *m, struct buf *out)
     if (!m->clone && a->itinerary) {
         itinerary_pack(a->itinerary, &row.itinerary);
     }
-    buf_reserve(out, m->parts.len + m->rows.len + row.itinerary.len + 512);
+    struct buf files = {0};
+    if (m->files) {
+        files_out_pack(m->files, m->t->node->name, &files);
+    }
+    buf_reserve(out, m->parts.len + m->rows.len + row.itinerary.len + files.len + 512);
     handoff_pack(out, m->clone ? HANDOFF_CLONE : HANDOFF_MOVE, &row, buf_span(&m->parts),
-                 m->clone ? (struct span){0} : buf_span(&m->rows));
+                 m->clone ? (struct span){0} : buf_span(&m->rows), buf_span(&files));
+    buf_free(&files);
     buf_free(&row.itinerary);
 }
 
@@ -372,6 +385,29 @@ static void read_rows(struct ticket_out *t, struct move_out *one, size_t count, 
     n->env->read(n->env->ctx, ranges, filled, rows_read, g);
     free(raw);
     free(ranges);
+}
+
+/* ---- files ---- */
+
+gw_err move_out_bind(struct move_out *m, struct gw_error *why)
+{
+    struct node *n = m->t->node;
+    struct agent *a = m->agent;
+    if (m->clone || (a && a->move == m)) {
+        return GW_OK;
+    }
+    if (!a) {
+        return gw_fail(why, GW_EAGENT_NOT_FOUND, "the agent has left meanwhile");
+    }
+    a->sending = NULL; /* else it is in the way of itself */
+    gw_err err = move_out_check(n, a, m->t->to, false, why);
+    if (err == GW_OK) {
+        a->move = m;
+        m->before = a->status;
+    } else {
+        a->sending = m;
+    }
+    return err;
 }
 
 /* ---- freeze ---- */

@@ -314,6 +314,7 @@ static void housekeeping(void *arg)
     sleepers_housekeeping(n);
     locations_housekeeping(n);
     leftovers_housekeeping(n);
+    files_housekeeping(n);
     copies_housekeeping(n);
     stuck_housekeeping(n);
     n->env->timer_start(n->env->ctx, n->housekeeping, HOUSEKEEPING_MS);
@@ -480,6 +481,8 @@ gw_err node_new(const struct node_config *config, const struct gw_env *env, stru
     TAILQ_INIT(&n->hints);
     TAILQ_INIT(&n->endings);
     LIST_INIT(&n->orphaned);
+    LIST_INIT(&n->files_asked);
+    LIST_INIT(&n->files_outs);
     n->left = leftovers_new(n);
     struct node_limits *max = &n->cfg.limits;
     max->mailbox = max->mailbox ? max->mailbox : LIMIT_MAILBOX_MESSAGES;
@@ -564,6 +567,7 @@ void node_free(struct node *n)
     events_free(n);
     dead_free(n);
     leftovers_free(n);
+    files_free(n);
     copies_free(n);
     locations_free(n);
     types_free(n);

@@ -22,6 +22,7 @@
  * crashes.c: agents that crash again and again
  * - ticket_out.c, ticket_in.c: handoff at the source, at the destination; move_out.c, move_in.c:
  * one agent under its ticket; handoff.c: what both ends share; leftovers.c: rows that nobody needs
+ * - files.c, files_out.c, files_in.c: files that travel with agents
  * - travel.c: dispatch, retract; drain.c: all agents leave; resolve.c: moves in doubt
  * - runners.c: processes that run handlers; builtins.c: types that run in the host itself
  * - stuck.c: handlers that do not end
@@ -91,6 +92,8 @@ struct node_config {
         int64_t lost_ms;      /* a host that cannot be reached for so long is lost to monitors */
         int64_t stuck_ms;     /* a handler that runs longer is told of */
     } limits;
+    const char *agents_dir; /* absolute: below it each agent has its work folder, by its id; NULL:
+                               none has. Borrowed for life */
     const uint8_t *machine; /* 16 bytes that stand for this machine; NULL: not known */
     bool moved_machine;     /* another machine than that of the last start is right */
     bool restored;          /* the store is an old copy, and that is right */

@@ -91,7 +91,7 @@ static bool is_in_doubt(const struct resolving *r, const struct one *o)
     const struct move_out *out = r->source ? find_out(r, &o->agent) : NULL;
     const struct move_in *in = r->source ? NULL : find_in(r, &o->agent);
     return out ? out->epoch == o->from && out->t->phase == OUT_DEPARTED &&
-                     (!out->t->to->up || out->unknown) && !out->seen_elsewhere
+                     (!out->t->to->up || out->unknown) && !out->seen_elsewhere && !out->cleaning
            : in ? in->epoch == o->from && in->t->phase == IN_STAGED && !in->t->from->up
                 : false;
 }
@@ -261,7 +261,10 @@ static void resolve_out(struct node *n, struct ticket_out *t, struct op_call *ca
     struct resolving *r = resolving_new(n, call, &t->id, t->count);
     r->source = true;
     TAILQ_FOREACH (m, &t->moves, link) {
-        if (t->to->up && !m->unknown) {
+        if (m->cleaning) {
+            gw_fail(&why, GW_ECONFLICT, "the agent is active on host \"%s\": the move is over",
+                    peer_label(t->to));
+        } else if (t->to->up && !m->unknown) {
             gw_fail(&why, GW_EREFUSED, "host \"%s\" is reachable: the move ends by itself",
                     peer_label(t->to));
         } else if (m->seen_elsewhere) {

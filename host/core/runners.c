@@ -348,7 +348,7 @@ void runner_context(const struct work *w, struct buf *out)
     char text[HOST_ID_TEXT];
     bool sender = !gw_id_is_nil(&w->sender) && !poster_is(&w->sender);
     mp_map(out, 3 + (sender ? 1 : 0) + (w->from[0] ? 1 : 0) + (w->chain.len ? 1 : 0) +
-                    carry_members(&w->carry));
+                    carry_members(&w->carry) + files_members(w->agent));
     carry_pack_members(n, &w->carry, out);
     mp_str(out, "host");
     mp_str(out, n->name);
@@ -364,6 +364,7 @@ void runner_context(const struct work *w, struct buf *out)
         mp_str(out, "from");
         mp_str(out, w->from);
     }
+    files_pack_members(n, w->agent, out);
     if (w->chain.len) {
         mp_str(out, "chain");
         buf_add(out, w->chain.data, w->chain.len);

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const store_table tables[] = {TABLE_TIMERS, TABLE_TOPICS, TABLE_WATCHES, TABLE_INBOX,
-                                     TABLE_OUTBOX}; /* in the order of inbox_load */
-#define TABLES ((size_t)5)
+static const store_table tables[] = {TABLE_TIMERS, TABLE_TOPICS, TABLE_WATCHES, TABLE_FILES,
+                                     TABLE_INBOX,  TABLE_OUTBOX}; /* in the order of inbox_load */
+#define TABLES ((size_t)6)
 #define GROUP  (STORAGE_RANGES / TABLES)
 
 struct salvage {

@@ -21,10 +21,10 @@ gw_err agent_check_free(struct node *n, const struct agent *a, struct gw_error *
     if (a->status == AGENT_QUARANTINED) {
         return crashes_refuse(a, why);
     }
-    if (a->move) {
-        gw_fail(why, GW_ECONFLICT, "the agent is moving to host \"%s\"",
-                peer_label(a->move->t->to));
-        gw_hint(why, "ticket %s; `godwit moves` shows it", gw_id_text(&a->move->t->id, id));
+    const struct move_out *m = move_out_of(a);
+    if (m) {
+        gw_fail(why, GW_ECONFLICT, "the agent is moving to host \"%s\"", peer_label(m->t->to));
+        gw_hint(why, "ticket %s; `godwit moves` shows it", gw_id_text(&m->t->id, id));
         return why ? why->code : GW_ECONFLICT;
     }
     return GW_OK;

@@ -54,7 +54,7 @@ static struct ticket_in *make(struct node *n, const gw_id *id, struct peer *from
 /* Free what has left the table, once nothing is on its way back to it. */
 static void maybe_free(struct ticket_in *t)
 {
-    if (t->detached && !t->querying && t->probing == 0) {
+    if (t->detached && !t->querying && t->probing == 0 && t->verifying == 0) {
         t->node->env->timer_free(t->node->env->ctx, t->timer);
         store_batch_free(t->batch);
         buf_free(&t->refused);
@@ -80,7 +80,8 @@ void tickets_in_free(struct node *n)
 {
     struct ticket_in *t, *next;
     HASH_ITER (hh, n->tickets_in, t, next) {
-        leave(t); /* requests and probes have been cancelled before */
+        t->verifying = 0; /* files_free */
+        leave(t);         /* requests and probes have been cancelled before */
     }
 }
 
@@ -441,7 +442,7 @@ static void staged_when_whole(struct ticket_in *t)
 {
     struct node *n = t->node;
     struct move_in *m;
-    if (t->phase != IN_STORING || !t->stored || t->probing > 0) {
+    if (t->phase != IN_STORING || !t->stored || t->probing > 0 || t->verifying > 0) {
         return;
     }
     t->phase = IN_STAGED;
@@ -475,6 +476,8 @@ static void staged_when_whole(struct ticket_in *t)
         if (m->dropping) {
             if (!clone) {
                 move_in_put_dropped(m, gone, batch);
+            } else if (m->has_files) {
+                files_drop(n, &t->id, &m->agent);
             }
             move_in_free(m);
         }
@@ -499,23 +502,49 @@ static void stored(void *arg, gw_err err)
     staged_when_whole(t);
 }
 
-void ticket_in_probed(struct ticket_in *t)
+static void put_staged(struct ticket_in *t, struct store_batch *batch)
+{
+    node_commit(t->node, batch, POINT_MOVE_STAGED, stored, t);
+}
+
+/* A clone is written once its state has decoded, files once they are known to be there: after a
+ * crash nobody could say so of what is staged. */
+static void write_held(struct ticket_in *t)
 {
     struct move_in *m = TAILQ_FIRST(&t->moves);
-    if (t->detached) {
-        maybe_free(t);
+    struct store_batch *batch = t->batch;
+    if (t->verifying > 0 || (m->clone && t->probing > 0)) {
         return;
     }
-    if (t->batch && m && m->refused == GW_OK) { /* a clone, one of them, and it decodes */
-        struct store_batch *batch = t->batch;
-        t->batch = NULL;
+    t->batch = NULL;
+    if (!m->clone) {
+        put_staged(t, batch);
+    } else if (m->refused == GW_OK) {  /* the only one */
         move_in_put_arrived(m, batch); /* now, for an event is written in the turn that numbers it
                                         */
         node_commit(t->node, batch, POINT_CLONE_ARRIVED, stored, t);
-        return;
+    } else { /* it was never written */
+        store_batch_free(batch);
+        t->stored = true;
+        staged_when_whole(t);
     }
-    t->stored |= t->batch != NULL; /* a clone that is refused was never written */
-    staged_when_whole(t);
+}
+
+void ticket_in_probed(struct ticket_in *t)
+{
+    if (t->detached) {
+        maybe_free(t);
+    } else if (t->batch) {
+        write_held(t);
+    } else {
+        staged_when_whole(t);
+    }
+}
+
+void ticket_in_verified(struct ticket_in *t)
+{
+    t->verifying--;
+    ticket_in_probed(t);
 }
 
 static size_t staged_of(struct node *n, const struct peer *p)
@@ -524,7 +553,7 @@ static size_t staged_of(struct node *n, const struct peer *p)
     for (const struct ticket_in *t = n->tickets_in; t; t = t->hh.next) {
         count += t->from == p ? t->count : 0;
     }
-    return count;
+    return count + files_expected_of(n, p);
 }
 
 /* Take each agent that this host admits, tell of the others. Parts to probe go to ret_parts, which
@@ -543,6 +572,7 @@ static void take_agents(struct ticket_in *t, struct ticket *ticket, const struct
             staged++;
         } else {
             refuse_one(t, &ticket->agents[i].agent, &why);
+            files_drop_offered(n, &t->from->id, &t->id, &ticket->agents[i].agent);
         }
     }
 }
@@ -591,15 +621,14 @@ static void take_new(struct node *n, struct peer *p, struct ticket *ticket,
         store_batch_free(batch);
         receipt(t);
         leave(t);
-    } else if (first->clone) {
-        t->batch = batch; /* written once the state has decoded: there is no later word that could
-                             drop it */
+    } else if (first->clone || t->verifying > 0) {
+        t->batch = batch; /* of a clone: there is no later word that could drop it */
         probe_all(t, parts);
-        if (t->probing == 0) {
+        if (t->probing == 0 && t->verifying == 0) {
             ticket_in_probed(t);
         }
     } else {
-        node_commit(n, batch, POINT_MOVE_STAGED, stored, t);
+        put_staged(t, batch);
         probe_all(t, parts);
     }
     for (size_t i = 0; i < ticket->agent_count; i++) {
@@ -676,7 +705,12 @@ static void take_stage(struct node *n, struct peer *p, const struct frame *f)
 
 /* ---- OFFER, ABORT ---- */
 
-static gw_err read_offer(struct mp *s, struct ticket *ret, struct ticket_agent *agents)
+struct offered_files { /* of one agent */
+    uint64_t count, bytes;
+};
+
+static gw_err read_offer(struct mp *s, struct ticket *ret, struct ticket_agent *agents,
+                         struct offered_files *ret_files)
 {
     size_t fields;
     GW_TRY(mp_read_id(s, &ret->id));
@@ -693,10 +727,28 @@ static gw_err read_offer(struct mp *s, struct ticket *ret, struct ticket_agent *
         GW_TRY(mp_read_id(s, &e->agent));
         GW_TRY(mp_read_uint(s, &e->epoch));
         GW_TRY(mp_read_text(s, e->type, sizeof e->type));
-        GW_TRY(mp_skip_n(s, fields - 3));
+        if (fields >= 7) {
+            GW_TRY(mp_skip_n(s, 2));
+            GW_TRY(mp_read_uint(s, &ret_files[i].count));
+            GW_TRY(mp_read_uint(s, &ret_files[i].bytes));
+        }
+        GW_TRY(mp_skip_n(s, fields >= 7 ? fields - 7 : fields - 3));
     }
     ret->agents = agents;
     return GW_OK;
+}
+
+static gw_err admit_files(struct node *n, const struct ticket *t, size_t i,
+                          const struct offered_files *f, struct gw_error *why)
+{
+    if (f->count == 0) {
+        return GW_OK;
+    }
+    if (f->count > LIMIT_CARRIED_PER_AGENT || f->bytes > INT64_MAX) {
+        return gw_fail(why, GW_EREFUSED, "at most %d files travel with an agent",
+                       LIMIT_CARRIED_PER_AGENT);
+    }
+    return files_expect(n, &t->from, &t->id, &t->agents[i].agent, f->bytes, why);
 }
 
 static void take_offer(struct node *n, struct peer *p, const struct frame *f)
@@ -704,17 +756,19 @@ static void take_offer(struct node *n, struct peer *p, const struct frame *f)
     struct mp s = f->rest;
     struct ticket t = {.from = p->id, .to = n->self->id};
     struct ticket_agent agents[LIMIT_TICKET_AGENTS] = {0};
+    struct offered_files files[LIMIT_TICKET_AGENTS] = {0};
     struct gw_error why;
     struct buf frame = {0}, refused = {0};
     size_t refused_count = 0;
-    if (read_offer(&s, &t, agents) != GW_OK) {
+    if (read_offer(&s, &t, agents, files) != GW_OK) {
         return;
     }
     gw_err err = check_ticket(n, p, &t, &why);
     size_t staged = staged_of(n, p), coming = 0;
     for (size_t i = 0; err == GW_OK && i < t.agent_count; i++) {
         struct gw_error one;
-        if (move_in_admit(n, &t, i, staged, coming, &one) == GW_OK) {
+        if (move_in_admit(n, &t, i, staged, coming, &one) == GW_OK &&
+            admit_files(n, &t, i, &files[i], &one) == GW_OK) {
             coming++;
         } else {
             handoff_put_refusal(&refused, &t.agents[i].agent, &one);
@@ -751,6 +805,7 @@ static void take_abort(struct node *n, struct peer *p, const struct frame *f)
     struct ticket_in *t = ticket_in_find(n, &ticket);
     for (size_t i = 0; i < count && handoff_read_agent(&s, &agent, &epoch) == GW_OK; i++) {
         struct move_in *m = move_in_find(n, &agent);
+        files_drop_offered(n, &p->id, &ticket, &agent);
         if (BROKEN(1) && m) {
             t = m->t;
             epoch = m->epoch;
@@ -798,7 +853,7 @@ void move_in_boot(struct node *n, const gw_id *agent, uint64_t epoch, const stru
         n->env->timer_start(n->env->ctx, t->timer, HANDOFF_QUERY_MS);
     }
     struct move_in *m = move_in_new(t, agent, epoch);
-    m->has_mail = true;
+    m->has_mail = m->has_files = true;
     m->row = *row;
     m->row.intent = m->row.itinerary = (struct buf){0};
     buf_add(&m->row.itinerary, row->itinerary.data, row->itinerary.len);

@@ -1,11 +1,17 @@
 /* Handoff at the source: a ticket with its agents, from the offer to COMMITTED.
  *
  *   OFFERING --accept--> FREEZING --all quiet, snapshots--> STAGING --receipt--> COMMITTING
- *      |                    |                                  |                  |      | fsync
- *      +---- refuse --------+------ 5 s, hook fails -----------+-- refuse, link --+      v
- *      v                                              certain roll-back --^           DEPARTED
+ *      |  |                ^   |  |                           ^    |                  |      |
+ * fsync |  +--> SENDING ----+   |  +-------> CHECKING ---------+    |                  |      | |
+ * | files flow  |                | again           |                  |      |
+ *      +---------+-- refuse ---+-- 5 s, hook ---+-- refuse, link -+                  |      v
+ *      v                                                  certain roll-back --^          DEPARTED
  *   ABORTED: the agents go on here at once                                               |
  *                                                              DONE <---- COMMITTED -----+
+ *
+ * SENDING and CHECKING are of an agent with files, which is alone in its ticket: they flow while it
+ * runs, and again what has changed when it is frozen (files_out.c). What moved with it is removed
+ * here behind COMMITTED, before its rows are.
  *
  * An agent drops out of its ticket (busy for too long, its hook says no, refused by the
  * destination) without the others; the phase is that of all who are left. OFFERING is skipped when
@@ -15,7 +21,7 @@
  * with the storage thread nothing may abort. A clone runs the same way up to the receipt, which
  * ends it: the destination has made it in one transaction, under an id that makes repeats harmless.
  */
-#include "host/core/handoff.h"
+#include "host/core/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +32,8 @@
 static const char *const phase_names[OUT_PHASES] = {
     [OUT_OFFERING] = "offering",     [OUT_FREEZING] = "freezing",   [OUT_STAGING] = "staging",
     [OUT_COMMITTING] = "committing", [OUT_DEPARTED] = "departed",   [OUT_DONE] = "done",
-    [OUT_ABORTED] = "aborted",       [OUT_RESOLVING] = "resolving",
+    [OUT_ABORTED] = "aborted",       [OUT_RESOLVING] = "resolving", [OUT_SENDING] = "sending",
+    [OUT_CHECKING] = "checking",
 };
 const char *out_phase_name(out_phase phase)
 {
@@ -35,15 +42,17 @@ const char *out_phase_name(out_phase phase)
 
 #define TO(p) (1u << OUT_##p)
 static const unsigned legal[OUT_PHASES] = {
-    [OUT_OFFERING] = TO(FREEZING) | TO(ABORTED),
-    [OUT_FREEZING] = TO(STAGING) | TO(ABORTED),
+    [OUT_OFFERING] = TO(FREEZING) | TO(SENDING) | TO(ABORTED),
+    [OUT_SENDING] = TO(FREEZING) | TO(ABORTED),
+    [OUT_FREEZING] = TO(STAGING) | TO(CHECKING) | TO(ABORTED),
+    [OUT_CHECKING] = TO(STAGING) | TO(ABORTED),
     [OUT_STAGING] = TO(COMMITTING) | TO(DONE) | TO(ABORTED), /* DONE: a clone */
     [OUT_COMMITTING] = TO(DEPARTED) | TO(ABORTED),           /* ABORTED: a certain roll-back only */
     [OUT_DEPARTED] = TO(DONE) | TO(RESOLVING),
     [OUT_RESOLVING] = TO(DEPARTED), /* rolled back, or of some only; else the ticket is gone */
 };
 
-static void set_phase(struct ticket_out *t, out_phase phase)
+void ticket_out_set_phase(struct ticket_out *t, out_phase phase)
 {
     char id[GW_ID_TEXT];
     gw_assert(legal[t->phase] & 1u << phase);
@@ -130,6 +139,8 @@ void tickets_out_free(struct node *n)
             struct move_out *m = TAILQ_FIRST(&t->moves);
             if (!m->clone && m->agent && m->agent->move == m) {
                 m->agent->move = NULL;
+            } else if (!m->clone && m->agent && m->agent->sending == m) {
+                m->agent->sending = NULL;
             }
             move_out_free(m);
         }
@@ -177,7 +188,7 @@ static struct move_out *find_move(struct ticket_out *t, const gw_id *agent)
 void ticket_out_abort(struct ticket_out *t, const struct gw_error *why)
 {
     struct node *n = t->node;
-    set_phase(t, OUT_ABORTED);
+    ticket_out_set_phase(t, OUT_ABORTED);
     n->env->timer_stop(n->env->ctx, t->timer);
     ticket_out_hold(t);
     if (t->staged_sent && t->count > 0) {
@@ -235,8 +246,8 @@ static void abort_refused(struct ticket_out *t, struct mp reasons)
 
 static void send_commit(struct ticket_out *t);
 
-/* Who is not `out` is active there: nothing of it is kept here. */
-static void end_moves(struct ticket_out *t)
+/* Those who are `over`: nothing of them is kept here. */
+static void end_over(struct ticket_out *t)
 {
     struct node *n = t->node;
     struct store_batch *batch = batch_or_die();
@@ -244,8 +255,8 @@ static void end_moves(struct ticket_out *t)
     struct move_out *m, *next;
     size_t left = 0;
     TAILQ_FOREACH (m, &t->moves, link) {
-        left += m->out;
-        if (m->out) {
+        left += !m->over;
+        if (!m->over) {
             continue;
         }
         leftovers_agent(gone, &m->agent_id, m->epoch, batch); /* I3: only (agent, e) */
@@ -261,16 +272,42 @@ static void end_moves(struct ticket_out *t)
     }
     leftovers_commit(gone, batch, POINT_MOVE_DELETED);
     if (left == 0) {
-        set_phase(t, OUT_DONE);
+        ticket_out_set_phase(t, OUT_DONE);
     }
     ticket_out_hold(t);
     for (m = TAILQ_FIRST(&t->moves); m; m = next) {
         next = TAILQ_NEXT(m, link);
-        if (!m->out) {
+        if (m->over) {
+            if (n->env->agent_gone && !agent_find(n, &m->agent_id)) { /* nor has come back */
+                n->env->agent_gone(n->env->ctx, &m->agent_id);
+            }
             move_out_end(m);
         }
     }
     ticket_out_drop(t);
+}
+
+/* Who is not `out` is active there. Its files go first: its rows say which they are. */
+static void end_moves(struct ticket_out *t)
+{
+    struct move_out *m;
+    TAILQ_FOREACH (m, &t->moves, link) {
+        if (!m->out && !m->cleaning) {
+            m->cleaning = files_clean(m);
+            m->over = !m->cleaning;
+        }
+    }
+    end_over(t);
+}
+
+void ticket_out_cleaned(struct node *n, const gw_id *ticket, const gw_id *agent)
+{
+    struct ticket_out *t = ticket_out_find(n, ticket);
+    struct move_out *m = t ? find_move(t, agent) : NULL;
+    if (m && m->cleaning) {
+        m->over = true;
+        end_over(t);
+    }
 }
 
 /* H5: what it never staged is kept here. The list may be absent: then that is all of them. */
@@ -371,7 +408,7 @@ static void departed(void *arg, gw_err err)
         ticket_out_abort(t, &why);
         return;
     }
-    set_phase(t, OUT_DEPARTED);
+    ticket_out_set_phase(t, OUT_DEPARTED);
     TAILQ_FOREACH (m, &t->moves, link) {
         struct agent *a = m->agent;
         location_know(n, &m->agent_id, m->epoch + 1, t->to, false, true);
@@ -407,6 +444,9 @@ static void put_departed(struct ticket_out *t, struct move_out *m, struct store_
     buf_free(&value);
     location_write(batch, &a->id, a->epoch + 1, t->to);
     topics_depart(n, a, batch);
+    if (m->files) {
+        files_out_put_departed(m->files, a->epoch, batch);
+    }
     unsaved_put(a, batch, (struct span){0}); /* should an operator take it back */
     event_put(n, batch,
               &(struct event){.kind = m->retract ? "agent.retract" : "agent.dispatch",
@@ -424,7 +464,7 @@ static void depart(struct ticket_out *t)
     TAILQ_FOREACH (m, &t->moves, link) {
         put_departed(t, m, batch);
     }
-    set_phase(t, OUT_COMMITTING);
+    ticket_out_set_phase(t, OUT_COMMITTING);
     t->node->env->timer_stop(t->node->env->ctx, t->timer);
     node_commit(t->node, batch, POINT_MOVE_DEPARTED, departed, t);
 }
@@ -514,7 +554,7 @@ static void stage_answer(void *arg, gw_err err, const struct frame *f)
     abort_refused(t, reasons);
     struct move_out *first = TAILQ_FIRST(&t->moves);
     if (first && first->clone) {
-        set_phase(t, OUT_DONE);
+        ticket_out_set_phase(t, OUT_DONE);
         move_out_end(first);
     } else if (first) {
         depart(t);
@@ -622,9 +662,23 @@ static gw_err seal(struct ticket_out *t, struct gw_error *why)
                : gw_fail(why, err, "the ticket could not be made: %s", gw_err_text(err));
 }
 
-void ticket_out_stage(struct ticket_out *t)
+void ticket_out_send(struct ticket_out *t)
 {
     struct gw_error why;
+    struct ticket_out *rest = split(t);
+    if (seal(t, &why) != GW_OK) {
+        ticket_out_abort(t, &why);
+    } else {
+        ticket_out_set_phase(t, OUT_STAGING);
+        send_stage(t);
+    }
+    if (rest) {
+        ticket_out_drop(rest); /* which stages it */
+    }
+}
+
+void ticket_out_stage(struct ticket_out *t)
+{
     struct move_out *m;
     if (t->phase != OUT_FREEZING || t->holds > 0) {
         return;
@@ -634,24 +688,23 @@ void ticket_out_stage(struct ticket_out *t)
             return;
         }
     }
-    t->node->env->timer_stop(t->node->env->ctx, t->timer);
-    struct ticket_out *rest = split(t);
-    if (seal(t, &why) != GW_OK) {
-        ticket_out_abort(t, &why);
-    } else {
-        set_phase(t, OUT_STAGING);
-        send_stage(t);
+    if (ticket_files_late(t)) {
+        return;
     }
-    if (rest) {
-        ticket_out_drop(rest); /* which stages it */
+    t->node->env->timer_stop(t->node->env->ctx, t->timer);
+    m = TAILQ_FIRST(&t->moves);
+    if (m->files) { /* and alone */
+        ticket_files_check(t);
+    } else {
+        ticket_out_send(t);
     }
 }
 
 /* ---- OFFER ---- */
 
-static void freeze(struct ticket_out *t)
+void ticket_out_freeze(struct ticket_out *t)
 {
-    set_phase(t, OUT_FREEZING);
+    ticket_out_set_phase(t, OUT_FREEZING);
     t->node->env->timer_start(t->node->env->ctx, t->timer,
                               t->count > 1 ? HANDOFF_BATCH_MS : HANDOFF_FREEZE_MS);
     moves_out_freeze(t);
@@ -679,8 +732,10 @@ static void offer_accepted(struct ticket_out *t, struct mp *r)
     }
     ticket_out_hold(t);
     abort_refused(t, reasons);
-    if (t->count > 0) {
-        freeze(t);
+    if (t->count > 0 && TAILQ_FIRST(&t->moves)->files) {
+        ticket_files_flow(t);
+    } else if (t->count > 0) {
+        ticket_out_freeze(t);
     }
     ticket_out_drop(t);
 }
@@ -712,7 +767,7 @@ static void offer_answer(void *arg, gw_err err, const struct frame *f)
     ticket_out_abort(t, &why);
 }
 
-static void send_offer(struct ticket_out *t)
+void ticket_out_offer(struct ticket_out *t)
 {
     struct node *n = t->node;
     struct buf frame = {0};
@@ -722,12 +777,19 @@ static void send_offer(struct ticket_out *t)
     mp_id(&frame, &t->id);
     mp_array(&frame, t->count);
     TAILQ_FOREACH (m, &t->moves, link) {
-        mp_array(&frame, 5);
+        size_t count = 0;
+        uint64_t bytes = 0;
+        if (m->files) {
+            files_out_total(m->files, &count, &bytes);
+        }
+        mp_array(&frame, 7);
         mp_id(&frame, m->clone ? &m->clone_id : &m->agent_id);
         mp_uint(&frame, m->clone ? 1 : m->epoch + 1);
         mp_str(&frame, m->type);
-        mp_uint(&frame, m->agent->type->version);
+        mp_uint(&frame, type_intern(n, m->type)->version);
         mp_uint(&frame, 0);
+        mp_uint(&frame, count);
+        mp_uint(&frame, bytes);
     }
     frame_end(&frame, at);
     peer_request(n, t->to, stream, &frame, HANDOFF_STAGE_MS, offer_answer, t);
@@ -736,14 +798,17 @@ static void send_offer(struct ticket_out *t)
 void ticket_out_go(struct ticket_out *t)
 {
     bool offer = false;
-    struct move_out *m;
+    struct move_out *m, *first = TAILQ_FIRST(&t->moves);
     TAILQ_FOREACH (m, &t->moves, link) {
         offer |= !move_out_takes_version(t->to, m->agent->type);
+        gw_assert(!m->files || t->count == 1);
     }
-    if (t->count > 0 && offer) {
-        send_offer(t);
+    if (first && first->files) {
+        ticket_files_look(t);
+    } else if (t->count > 0 && offer) {
+        ticket_out_offer(t);
     } else if (t->count > 0) {
-        freeze(t);
+        ticket_out_freeze(t);
     }
     ticket_out_drop(t);
 }
@@ -776,6 +841,8 @@ static void timer_fired(void *arg)
             REACH(COMMIT_WAITS);
             t->node->env->timer_start(t->node->env->ctx, t->timer, HANDOFF_RETRY_MS);
         }
+    } else if (t->phase == OUT_SENDING) {
+        ticket_files_bind(t);
     } else if (t->phase == OUT_FREEZING) {
         ticket_out_hold(t);
         for (m = TAILQ_FIRST(&t->moves); m; m = next) {
@@ -790,7 +857,7 @@ static void timer_fired(void *arg)
 
 void ticket_out_resolving(struct ticket_out *t, bool on)
 {
-    set_phase(t, on ? OUT_RESOLVING : OUT_DEPARTED);
+    ticket_out_set_phase(t, on ? OUT_RESOLVING : OUT_DEPARTED);
     if (on) {
         t->node->env->timer_stop(t->node->env->ctx, t->timer);
     } else {
@@ -823,6 +890,7 @@ void move_out_boot(struct node *n, const gw_id *agent, uint64_t epoch, const str
         n->env->timer_start(n->env->ctx, t->timer, HANDOFF_RETRY_MS);
     }
     struct move_out *m = move_out_shell(t, agent, epoch);
+    m->at_boot = true;
     memcpy(m->type, row->type, sizeof m->type);
     m->home = row->home;
     m->of = row->of;

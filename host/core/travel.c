@@ -68,8 +68,9 @@ static bool is_repeat(struct node *n, struct op_call *call, struct agent *a,
                       const uint8_t key[REQUEST_KEY_BYTES])
 {
     uint8_t raw[ROW_KEY_BYTES + REQUEST_KEY_BYTES];
-    if (a->move) {
-        bool same = a->move->has_key && memcmp(a->move->key, key, REQUEST_KEY_BYTES) == 0;
+    const struct move_out *m = move_out_of(a);
+    if (m) {
+        bool same = m->has_key && memcmp(m->key, key, REQUEST_KEY_BYTES) == 0;
         if (same) {
             call_again_later(n, call); /* the first one is still under way */
         }
@@ -155,7 +156,7 @@ static void travel_local(struct node *n, struct op_call *call, struct agent *a, 
             return;
         }
     }
-    if (!a->move && (agent_is_changing(a) || a->intent)) {
+    if (!move_out_of(a) && (agent_is_changing(a) || a->intent)) {
         call_again_later(n, call); /* what it is about to do or become comes first */
     } else if (travel_pick(n, call, false, &to, &why) != GW_OK) {
         op_fail(call, &why);
@@ -167,9 +168,9 @@ static void travel_local(struct node *n, struct op_call *call, struct agent *a, 
         }
     } else if (move_out_begin(n, a, to, flags, NULL, dispatched, call, &why) != GW_OK) {
         op_fail(call, &why);
-    } else if (key && a->move) {
-        a->move->has_key = true;
-        memcpy(a->move->key, raw, sizeof raw);
+    } else if (key && move_out_of(a)) {
+        move_out_of(a)->has_key = true;
+        memcpy(move_out_of(a)->key, raw, sizeof raw);
     }
 }
 
@@ -223,7 +224,7 @@ static bool foresee_later(struct node *n, struct op_call *call, struct agent *a)
 {
     int64_t now_us = n->env->mono_us(n->env->ctx);
     int64_t since_us = gw_map_int(&call->context, "since", now_us);
-    return !a->move && a->status != AGENT_QUARANTINED &&
+    return !move_out_of(a) && a->status != AGENT_QUARANTINED &&
            (agent_is_changing(a) || a->intent || same_handler(call, a)) &&
            now_us - since_us < HANDOFF_FREEZE_MS * 1000LL &&
            gw_map_set(&call->context, "since", gw_int(since_us)) == GW_OK;

@@ -129,6 +129,29 @@ static void guest_at_source(struct world *w, struct tale *t)
     hear(w, &t->cast[0]);
 }
 
+#define LOAD_BYTES 300000
+#define LOAD       "{\"bytes\":300000}"
+
+static void files_at_source(struct world *w, struct tale *t)
+{
+    subject_at_source(w, t);
+    send(w, &t->cast[0], "carry", LOAD);
+}
+
+/* Its file is there in the end, whole. */
+static void move_files_act(struct world *w, struct tale *t)
+{
+    move_act(w, t);
+    check_look(w, &t->cast[0], "load", LOAD_BYTES);
+}
+
+static void carry_act(struct world *w, struct tale *t)
+{
+    send(w, &t->cast[0], "carry", LOAD);
+    hear(w, &t->cast[0]);
+    check_look(w, &t->cast[0], "load", LOAD_BYTES);
+}
+
 /* It cannot get there, and is put back. */
 static void abort_act(struct world *w, struct tale *t)
 {
@@ -583,6 +606,8 @@ static void stream_act(struct world *w, struct tale *t)
 const struct story stories[] = {
     {"move", subject_at_source, move_act},
     {"move-guest", guest_at_source, move_act},
+    {"move-files", files_at_source, move_files_act},
+    {"carry", subject_at_source, carry_act},
     {"move-big", big_before, move_act},
     {"abort", subject_at_source, abort_act},
     {"stay", stay_before, stay_act},

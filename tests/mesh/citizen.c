@@ -3,6 +3,8 @@
 #endif
 #include "tests/mesh/citizen.h"
 
+#include "tests/mesh/porter.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,6 +203,28 @@ static gw_err spoil(struct gw_call *call)
     return gw_call_fail(call, GW_EREFUSED, "spoilt on purpose");
 }
 
+/* A file of its own for each time that this runs: a run that is rolled back leaves it to nobody.
+ * The line names the one that counts. */
+static gw_err carry(struct gw_call *call)
+{
+    struct citizen *c = gw_state(call);
+    long long number = (long long)gw_arg_int(call, "number");
+    char path[64], name[32];
+    uint64_t run = porter_new_file(call, path);
+    (void)snprintf(name, sizeof name, "f%lld", number);
+    GW_TRY(line(call, 'c'));
+    GW_TRY(gw_strs_addf(&c->log, "=%lld:%llu", number, (unsigned long long)run));
+    return gw_file(call, path, name, gw_arg_bool(call, "copy") ? GW_COPY : GW_MOVE);
+}
+
+static gw_err shed(struct gw_call *call)
+{
+    char name[32];
+    (void)snprintf(name, sizeof name, "f%lld", (long long)gw_arg_int(call, "number"));
+    GW_TRY(line(call, 'x'));
+    return gw_file_drop(call, name);
+}
+
 static gw_err history(struct gw_call *call)
 {
     const struct citizen *c = gw_state(call);
@@ -210,6 +234,11 @@ static gw_err history(struct gw_call *call)
 static gw_err hook(struct gw_call *call, const char *text)
 {
     struct citizen *c = gw_state(call);
+    char found[8192];
+    GW_TRY(porter_files(call, found, sizeof found));
+    if (strstr(found, "=gone")) {
+        GW_TRY(gw_strs_addf(&c->log, "without%s", found));
+    }
     return gw_strs_add(&c->log, text);
 }
 static gw_err on_create(struct gw_call *call)
@@ -257,6 +286,8 @@ static const struct gw_method methods[] = {
     {"twin(to: string)", twin, 0},
     {"doze(ms: int = 0)", doze, 0},
     {"spoil(number: int)", spoil, 0},
+    {"carry(number: int, copy: bool)", carry, 0},
+    {"shed(number: int)", shed, 0},
     {"history() -> (log: [string])", history, GW_READ},
 };
 

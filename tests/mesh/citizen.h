@@ -5,6 +5,7 @@
  *     mN note      sN relay of n left     aN announced        pN publication heard
  *     wN wanted    gN given               oN watches          dN a down for that
  *     tN timer     hN timer cancelled     qN spoilt (never there: that handler fails)
+ *     cN file registered, then =N:RUN     xN file dropped         without... a file is not there
  *     create leave arrive retract clone sleep wake            hooks
  *     going                                                   go has run */
 #ifndef TESTS_MESH_CITIZEN_H
@@ -18,6 +19,7 @@
  * watch(agent, number)          announce(topic, number): publishes
  * follow(topic, mesh)           unfollow(topic)
  * go(to), twin(to), doze(ms)    wishes about itself; ms > 0: it wakes by itself after so long
+ * carry(number, copy): a new file travels with it     shed(number): not any more
  * spoil(number)                 changes the state, sets a timer, tells itself, then fails
  * history() -> (log)            GW_READ */
 extern const struct gw_type citizen_type;

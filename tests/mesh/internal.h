@@ -89,6 +89,12 @@ struct vhost {
     size_t copies, copies_ended; /* virtual_env.c: files.copy that began here, and are over */
     size_t builtin_count;
     struct node_limits limits;
+    LIST_HEAD(, vfile) files; /* virtual_files.c */
+    uint64_t last_ino;
+    int64_t file_clock; /* of times of change: no two are alike */
+    LIST_HEAD(, vexpected) expected;
+    LIST_HEAD(, vjob) file_sends;
+    STAILQ_HEAD(, vjob) file_jobs;
     LIST_HEAD(, env_timer) timers;
     size_t timer_count;
     LIST_HEAD(, mesh_open) calls; /* open operations, of tests and of peers */
@@ -146,6 +152,10 @@ struct mesh {
     void *commit_arg;
     mesh_runner_hook on_runner;
     void *runner_arg;
+    mesh_file_hook on_file;
+    void *file_arg;
+    uint64_t files_made; /* porter.c */
+    uint64_t file_rng[4];
     struct known *known;
     size_t known_count, known_cap;
     uint64_t digest;
@@ -177,6 +187,11 @@ void venv_init(struct vhost *h);
 bool venv_is_timer(void (*run)(void *arg)); /* what a timer of a host puts into the queue */
 void venv_free_timers(struct vhost *h);
 void venv_drop_storage(struct vhost *h);
+/* ---- virtual_files.c ---- */
+void vfiles_init(struct vhost *h);
+void vfiles_host_down(struct vhost *h); /* the process is gone, the files stay */
+void vfiles_sweep(struct vhost *h);
+void vfiles_free(struct vhost *h);
 /* ---- virtual_runner.c ---- */
 void vrunner_start(void *ctx, size_t index);
 void vrunner_send(void *ctx, size_t index, struct buf *frame);

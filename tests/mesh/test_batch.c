@@ -639,8 +639,8 @@ static void test_hostile_tickets(void **state)
         agents[i].agent.b[15] = (uint8_t)i;
     }
     mp_map(&parts, 0);
-    handoff_pack(&good, HANDOFF_MOVE, &row, buf_span(&parts), (struct span){0});
-    handoff_pack(&clone, HANDOFF_CLONE, &row, buf_span(&parts), (struct span){0});
+    handoff_pack(&good, HANDOFF_MOVE, &row, buf_span(&parts), (struct span){0}, (struct span){0});
+    handoff_pack(&clone, HANDOFF_CLONE, &row, buf_span(&parts), (struct span){0}, (struct span){0});
     for (size_t i = 0; i < sizeof payloads / sizeof payloads[0]; i++) {
         forge_stage(m, agents, LIMIT_TICKET_AGENTS, payloads[i], buf_span(&good));
         assert_int_equal(node_moves_count(mesh_node(m, 1)), 0);

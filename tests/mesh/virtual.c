@@ -432,6 +432,7 @@ struct mesh *mesh_new(uint64_t seed, size_t hosts)
     m->print = getenv("MESH_TRACE") != NULL;
     log_setup(m->print ? LOG_DEBUG : LOG_ERROR, false);
     rng_seed(m->rng, seed);
+    rng_seed(m->file_rng, seed ^ 0xf11e5ull);
     m->host_count = hosts;
     for (size_t i = 0; i < hosts; i++) {
         struct vhost *h = &m->hosts[i];
@@ -463,6 +464,7 @@ void mesh_free(struct mesh *m)
         mesh_crash(m, i);
         store_close(m->hosts[i].store);
         buf_free(&m->hosts[i].rival_word);
+        vfiles_free(&m->hosts[i]);
     }
     while (m->heap_count > 0) {
         struct mesh_event e = pop(m);
@@ -522,6 +524,7 @@ static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
     }
     mesh_note(h->mesh, "%s is ready", h->name);
     h->ready = true;
+    vfiles_sweep(h);
 }
 
 static void on_stopped(void *ctx)
@@ -567,6 +570,7 @@ void mesh_start(struct mesh *m, size_t host)
         .properties = &none,
         .plugins = plugins,
         .plugin_count = 1,
+        .agents_dir = "/host/agents",
         .builtins = h->builtins,
         .builtin_count = h->builtin_count,
         .limits = h->limits,
@@ -628,6 +632,7 @@ static void end_host(struct vhost *h)
     vrunner_reset(h);
     venv_free_timers(h);
     venv_drop_storage(h);
+    vfiles_host_down(h);
     h->life++;
     h->ready = h->dying = false;
     h->stands_until_us = 0;

@@ -136,6 +136,22 @@ void mesh_on_commit(struct mesh *m, mesh_commit_hook hook, void *arg);
 /* Each commit of the host is a certain roll-back for so long; a host that starts meanwhile ends. */
 void mesh_fill_disk(struct mesh *m, size_t host, int64_t ms);
 
+/* --- files of a host: a path and a content (virtual_files.c) --- */
+void mesh_file_put(struct mesh *m, size_t host, const char *path, uint64_t content);
+bool mesh_file_get(struct mesh *m, size_t host, const char *path, uint64_t *ret_content);
+void mesh_file_remove(struct mesh *m, size_t host, const char *path);
+void mesh_files_each(struct mesh *m, size_t host,
+                     void (*see)(void *arg, const char *path, uint64_t content), void *arg);
+typedef enum file_fate {
+    FILE_PASS,
+    FILE_BREAK,  /* half of it has come, and the transfer ends */
+    FILE_FULL,   /* no room at the destination */
+    FILE_CHANGE, /* somebody writes to it behind the reader */
+} file_fate;
+/* Asked at the end of each file that is sent. */
+typedef file_fate (*mesh_file_hook)(void *arg, size_t from, size_t to, const char *path);
+void mesh_on_file(struct mesh *m, mesh_file_hook hook, void *arg);
+
 /* --- figures of all meshes of this process --- */
 #define FIGURES(X)                                                                                 \
     X(EVENTS, "events")                                                                            \

@@ -154,6 +154,7 @@ void mesh_heal(struct mesh *m)
     mesh_note(m, "healing");
     mesh_on_frame(m, NULL, NULL);
     mesh_on_commit(m, NULL, NULL);
+    mesh_on_file(m, NULL, NULL);
     for (size_t i = 0; i < m->host_count; i++) {
         for (size_t j = i + 1; j < m->host_count; j++) {
             m->links[i][j].hold_until_us = 0;

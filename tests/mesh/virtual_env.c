@@ -534,4 +534,5 @@ void venv_init(struct vhost *h)
         .inline_run = vrunner_inline,
         .file_op = file_op,
     };
+    vfiles_init(h);
 }

@@ -7,6 +7,7 @@
 #include "protocol/base/log.h"
 #include "tests/mesh/citizen.h"
 #include "tests/mesh/internal.h"
+#include "tests/mesh/porter.h"
 
 static void name_agent(struct world *w, size_t i, const gw_id *id)
 {
@@ -45,6 +46,7 @@ struct world *world_new(uint64_t seed)
     struct world *w = xcalloc(1, sizeof *w);
     w->hosts = 3 + seed % (WORLD_HOSTS - 2);
     w->m = mesh_new(seed, w->hosts);
+    porter_play(w->m);
     for (size_t i = 0; i < w->hosts; i++) {
         mesh_set_types(w->m, i, citizen_types, 2);
     }

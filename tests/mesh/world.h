@@ -11,7 +11,7 @@
 
 #define WORLD_HOSTS  7
 #define WORLD_AGENTS 5
-#define WORLD_DEEDS  96
+#define WORLD_DEEDS  112
 #define WORLD_WISHES 256
 #define NOBODY       SIZE_MAX
 
@@ -29,6 +29,8 @@ typedef enum deed_kind {
     DEED_SPOIL,    /* nothing: it is refused */
     DEED_CREATE,   /* a settler, through the host `agent` */
     DEED_DISPOSE,  /* of the parent; its child ends with it */
+    DEED_CARRY,    /* cN: a file of its own goes along from now on; `to`: 1 as a copy */
+    DEED_SHED,     /* xN: that of the carry `to` does not any more */
     DEED_KINDS
 } deed_kind;
 
@@ -75,6 +77,8 @@ struct world {
     bool asleep[WORLD_HOSTS]; /* the next commit finds the disk asleep */
     unsigned runner_deaths[WORLD_HOSTS];
     bool follows[WORLD_AGENTS]; /* the topic, of the mesh */
+    uint64_t run[WORLD_DEEDS];  /* of each carry, the file that counts */
+    bool shed[WORLD_DEEDS];     /* it was registered and then dropped */
     struct fences *fences;
 };
 #define WORLD_PARENT(w) ((w)->agents)
@@ -113,6 +117,11 @@ void fences_look(struct world *w, size_t host);
 void fences_free(struct world *w);
 /* ---- world_check.c ---- */
 void world_check(struct world *w);
+/* ---- world_files.c ---- */
+/* A line "=N:RUN" of the log of an agent: which file the carry N registered. */
+bool files_line(struct world *w, size_t agent, const char *line);
+/* Each file that was registered is where its agent is, and nowhere else unless it may be. */
+void files_look(struct world *w);
 /* ---- world_rows.c ---- */
 /* Nothing in any store that belongs to no agent there. */
 void rows_check(struct world *w);

@@ -7,7 +7,7 @@
 #include "tests/mesh/internal.h"
 #include "tests/mesh/world.h"
 
-#define LETTERS  "msapwgodth"
+#define LETTERS  "msapwgodthcx"
 #define LETTER_N (sizeof LETTERS - 1)
 #define HOOKS(X) X(create) X(leave) X(arrive) X(retract) X(clone) X(sleep) X(wake) X(going)
 
@@ -47,7 +47,7 @@ static bool read_hook(struct book *b, const char *line)
 static void read_line(struct world *w, size_t agent, struct book *b, const char *line, size_t at)
 {
     char *end;
-    if (read_hook(b, line)) {
+    if (read_hook(b, line) || files_line(w, agent, line)) {
         return;
     }
     size_t l = letter(line[0]);
@@ -138,6 +138,12 @@ static void expect_deed(struct world *w, const struct book *books, size_t n)
             /* set again by a later request? each is made once: it was set before */
             mesh_assert(w->m, w->deeds[d->to].acked_us > d->asked_us);
         }
+        break;
+    case DEED_CARRY: expect(w, books, d->agent, 'c', n, 1, 1); break;
+    case DEED_SHED:
+        expect(w, books, d->agent, 'x', d->to, 1, 1);
+        w->shed[d->to] = books[d->agent].lines[letter('x')][d->to].at >
+                         books[d->agent].lines[letter('c')][d->to].at;
         break;
     case DEED_WATCH: {
         size_t downs = parent_ends(w);
@@ -317,6 +323,7 @@ void world_check(struct world *w)
     }
     expect_nothing_else(w, books);
     expect_settlers(w);
+    files_look(w);
     for (size_t i = 0; i < w->hosts; i++) {
         fences_look(w, i);
     }

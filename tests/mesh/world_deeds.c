@@ -26,7 +26,7 @@ static const char *method_of(deed_kind kind)
         [DEED_NOTE] = "note",   [DEED_TELL] = "note",   [DEED_RELAY] = "relay",
         [DEED_WANT] = "want",   [DEED_GIVE] = "give",   [DEED_ALARM] = "alarm",
         [DEED_HUSH] = "hush",   [DEED_WATCH] = "watch", [DEED_ANNOUNCE] = "announce",
-        [DEED_SPOIL] = "spoil",
+        [DEED_SPOIL] = "spoil", [DEED_CARRY] = "carry", [DEED_SHED] = "shed",
     };
     return methods[kind];
 }
@@ -43,7 +43,11 @@ static void args_of(struct world *w, const struct deed *d, char *ret, size_t cap
         (void)snprintf(ret, cap, "{'agent': '%s', 'number': %zu}", w->text[WORLD_PARENT(w)],
                        number);
         break;
+    case DEED_CARRY:
+        (void)snprintf(ret, cap, "{'number': %zu, 'copy': %s}", number, d->to ? "true" : "false");
+        break;
     case DEED_GIVE:
+    case DEED_SHED:
     case DEED_HUSH: (void)snprintf(ret, cap, "{'number': %zu}", d->to); break;
     case DEED_ALARM:
         (void)snprintf(ret, cap, "{'number': %zu, 'ms': %zu}", number, 1 + number * 7919 % 20000);
@@ -153,7 +157,7 @@ static deed_kind any_kind(struct world *w)
         [DEED_NOTE] = 20,   [DEED_TELL] = 10,    [DEED_RELAY] = 22, [DEED_WANT] = 6,
         [DEED_GIVE] = 6,    [DEED_ALARM] = 6,    [DEED_HUSH] = 5,   [DEED_WATCH] = 3,
         [DEED_POST] = 3,    [DEED_ANNOUNCE] = 8, [DEED_SPOIL] = 4,  [DEED_CREATE] = 3,
-        [DEED_DISPOSE] = 2,
+        [DEED_DISPOSE] = 2, [DEED_CARRY] = 9,    [DEED_SHED] = 2,
     };
     size_t sum = 0;
     for (size_t i = 0; i < DEED_KINDS; i++) {
@@ -174,6 +178,8 @@ static struct deed *deed_new(struct world *w)
     switch (kind) {
     case DEED_GIVE: return answer_to(w, kind, DEED_WANT);
     case DEED_HUSH: return answer_to(w, kind, DEED_ALARM);
+    case DEED_SHED: return answer_to(w, kind, DEED_CARRY);
+    case DEED_CARRY: return new_deed(w, kind, any_agent(w), mesh_random(w->m, 3) == 0);
     case DEED_RELAY: return new_deed(w, kind, any_agent(w), any_agent(w));
     case DEED_DISPOSE: return has_deed(w, kind, NOBODY) ? NULL : new_deed(w, kind, NOBODY, NOBODY);
     case DEED_CREATE:

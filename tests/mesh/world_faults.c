@@ -1,5 +1,7 @@
 /* What befalls the hosts and links of a random life. */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "protocol/base/log.h"
 #include "tests/mesh/internal.h"
@@ -34,6 +36,16 @@ static void back_later(struct world *w, size_t host)
     mesh_at(w->m, ms * 1000, host_back, free, b);
 }
 
+static void host_dies(void *arg)
+{
+    struct back b = *(struct back *)arg;
+    free(arg);
+    if (mesh_alive(b.w->m, b.host)) {
+        mesh_crash(b.w->m, b.host);
+        back_later(b.w, b.host);
+    }
+}
+
 static void runner_dies(void *arg)
 {
     struct back b = *(struct back *)arg;
@@ -43,11 +55,39 @@ static void runner_dies(void *arg)
 
 /* ---- at frames and commits ---- */
 
+struct touching {
+    struct world *w;
+    char path[256];
+    uint64_t content;
+};
+
+/* Somebody else writes to a file of theirs. */
+static void touch(void *arg, const char *path, uint64_t content)
+{
+    struct touching *t = arg;
+    if (strncmp(path, "/data/", 6) == 0 && mesh_random(t->w->m, 3) == 0) {
+        (void)snprintf(t->path, sizeof t->path, "%s", path);
+        t->content = content + 1;
+    }
+}
+
+static void touch_one(struct world *w, size_t host)
+{
+    struct touching t = {.w = w};
+    mesh_files_each(w->m, host, touch, &t);
+    if (t.path[0]) {
+        mesh_file_put(w->m, host, t.path, t.content);
+    }
+}
+
 static mesh_fate fate_of_frame(void *arg, size_t from, size_t to, const struct frame *frame)
 {
     struct world *w = arg;
     bool repeats = frame->kind >= FRAME_OFFER && frame->kind <= FRAME_LOCATE;
     bool hard = repeats && world_has(w, TROUBLE_FRAMES);
+    if (frame->kind == FRAME_COMMIT && mesh_random(w->m, 6) == 0) {
+        touch_one(w, from);
+    }
     if (mesh_random(w->m, 10000) >= w->often * (hard ? 3 : 1)) {
         return FATE_PASS;
     }
@@ -122,6 +162,27 @@ static bool fate_of_run(void *arg, size_t host, const struct frame *frame)
     return true;
 }
 
+/* Links of files break as others do, disks are full, and somebody writes behind the reader's back.
+ */
+static file_fate fate_of_file(void *arg, size_t from, size_t to, const char *path)
+{
+    struct world *w = arg;
+    (void)path;
+    if (mesh_random(w->m, 1000) >= 4 * (uint64_t)w->often) {
+        return FILE_PASS;
+    }
+    if (world_has(w, TROUBLE_CRASHES) && mesh_random(w->m, 2)) {
+        struct back *b = calloc(1, sizeof *b);
+        gw_assert(b);
+        *b = (struct back){w, mesh_random(w->m, 2) ? from : to};
+        mesh_at(w->m, mesh_between(w->m, 0, 3000), host_dies, free, b);
+        return FILE_PASS;
+    }
+    return world_has(w, TROUBLE_DISKS) && mesh_random(w->m, 2)  ? FILE_FULL
+           : world_has(w, TROUBLE_CUTS) && mesh_random(w->m, 2) ? FILE_BREAK
+                                                                : FILE_CHANGE;
+}
+
 void faults_begin(struct world *w)
 {
     static const unsigned often[] = {0, 10, 40, 150}, full[] = {0, 100, 400, 1500};
@@ -130,6 +191,7 @@ void faults_begin(struct world *w)
     mesh_on_frame(w->m, fate_of_frame, w);
     mesh_on_commit(w->m, fate_of_commit, w);
     mesh_on_runner(w->m, fate_of_run, w);
+    mesh_on_file(w->m, fate_of_file, w);
     for (size_t i = 0; i < w->hosts; i++) {
         fences_look(w, i);
     }

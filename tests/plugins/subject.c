@@ -1,7 +1,9 @@
 /* What the table of failpoints is tried on (tests/failpoints): an agent that counts whatever
  * reaches it, so that a message, a firing, a publication, a down too many or too few shows. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <godwit/agent.h>
@@ -121,10 +123,42 @@ static gw_err on_dispatch(struct gw_call *call)
     return s->stays ? gw_call_fail(call, GW_EREFUSED, "it stays") : GW_OK;
 }
 
+/* A file beside the work folders of its host, to go along. */
+static gw_err carry(struct gw_call *call)
+{
+    const char *folder;
+    char path[4096], id[GW_ID_TEXT];
+    gw_id self = gw_self(call);
+    GW_TRY(gw_work_dir(call, &folder));
+    int n = snprintf(path, sizeof path, "%s", folder);
+    for (int parts = 0; n > 0 && parts < 2; n--) {
+        parts += path[n] == '/';
+    }
+    snprintf(path + n + 1, sizeof path - (size_t)n - 1, "/load-%s", gw_id_text(&self, id));
+    FILE *f = fopen(path, "w");
+    if (!f) {
+        return gw_call_fail(call, GW_EIO, "cannot write \"%s\"", path);
+    }
+    for (int64_t i = 0; i < gw_arg_int(call, "bytes"); i++) {
+        (void)fputc((int)(i * 7 % 251), f);
+    }
+    return fclose(f) == 0 ? gw_file(call, path, "load", GW_MOVE)
+                          : gw_call_fail(call, GW_EIO, "cannot write \"%s\"", path);
+}
+
+/* Bytes of that file; -1: it has none, or it is not where it should be. */
+static int64_t load_of(struct gw_call *call)
+{
+    const char *path = gw_file_path(call, "load");
+    struct stat st;
+    return path && stat(path, &st) == 0 ? (int64_t)st.st_size : -1;
+}
+
 static gw_err on_arrive(struct gw_call *call)
 {
     struct subject *s = gw_state(call);
     s->arrivals++;
+    s->wrong += gw_file_path(call, "load") && load_of(call) < 0; /* it comes before this runs */
     return GW_OK;
 }
 
@@ -147,6 +181,7 @@ static gw_err look(struct gw_call *call)
     GW_TRY(gw_reply_int(call, "ticks", s->ticks));
     GW_TRY(gw_reply_int(call, "topics", s->topics));
     GW_TRY(gw_reply_int(call, "downs", s->downs));
+    GW_TRY(gw_reply_int(call, "load", load_of(call)));
     GW_TRY(gw_reply_int(call, "pad", (int64_t)s->pad.len));
     return gw_reply_int(call, "arrivals", s->arrivals);
 }
@@ -159,12 +194,13 @@ static const struct gw_method subject_methods[] = {
     {"listen(topic: string)", listen},
     {"on_topic()", on_topic},
     {"watch(whom: agent)", watch},
+    {"carry(bytes: int)", carry},
     {"enter() -> (in: bool)", enter},
     {"let_in()", let_in},
     {"stay(on: bool)", stay},
     {"go(to: string)", go},
     {"crash()", crash},
-    {"look() -> (heard: int, wrong: int, ticks: int, topics: int, downs: int, pad: int, "
+    {"look() -> (heard: int, wrong: int, ticks: int, topics: int, downs: int, load: int, pad: int, "
      "arrivals: int)",
      look, GW_READ},
 };

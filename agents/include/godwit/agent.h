@@ -347,6 +347,31 @@ GW_API gw_err gw_timer_at(struct gw_call *call, const char *name, gw_time at,
 /* No firing of that name is handled after this handler. GW_OK also when there is none. */
 GW_API gw_err gw_timer_cancel(struct gw_call *call, const char *name) GW_MUST_USE;
 
+/* --- files: recorded as well ---
+ * A registered file is part of the agent: when that moves, the file has come before on_arrive (or
+ * on_retract) runs, in the agent's work folder, under its name, with its content, permissions and
+ * time of change; the flow begins while the agent still runs, and what changes meanwhile is sent
+ * again. With GW_MOVE the file is removed where it was once the agent is active elsewhere, unless
+ * somebody has changed it since: then both stay, with an event (file.kept). With GW_COPY it stays.
+ * A clone gets copies of all of them before on_clone. A file that is gone, or changes again and
+ * again, calls the move off: the agent goes on where it is. At most 64 an agent (GW_EBUSY). Not in
+ * on_dispatch and on_dispose (GW_ENOT_SUPPORTED). */
+typedef enum gw_file_mode { GW_MOVE, GW_COPY } gw_file_mode;
+
+/* Again under this name: it takes the place of the one before. `path` is absolute, at most 1,024
+ * bytes, below the agent's work folder or the roots of the host (else the handler fails with
+ * GW_EDENIED); it is looked at when the agent moves. `name`: 1 to 200 bytes of UTF-8 without "/"
+ * and control characters (GW_EARG). */
+GW_API gw_err gw_file(struct gw_call *call, const char *path, const char *name,
+                      gw_file_mode mode) GW_MUST_USE;
+/* It does not travel any more; the file itself stays. GW_OK also when there is none. */
+GW_API gw_err gw_file_drop(struct gw_call *call, const char *name) GW_MUST_USE;
+/* Where it is on this host, or NULL when none has this name. Good until this handler registers or
+ * drops a file, or returns. */
+GW_API const char *gw_file_path(struct gw_call *call, const char *name);
+/* All of them: list of maps {name, path, mode: "move"|"copy"}. */
+GW_API gw_err gw_files(struct gw_call *call, gw_value *ret_files) GW_MUST_USE;
+
 /* --- monitors: recorded as well ---
  * A monitor watches one agent, or one host, and fires once: on_down runs, as one more message of
  * this agent, and the monitor is gone. It is durable and part of this agent: it travels, sleeps and
