@@ -95,7 +95,9 @@ gw_err carried_remove(struct bulk_io *io, void *job, struct gw_error *why);
 
 /* ---- both: one record, u32 length | msgpack ---- */
 gw_err carried_put(struct bulk_io *io, struct buf *record) GW_MUST_USE; /* taken */
-gw_err carried_get(struct bulk_io *io, struct buf *ret) GW_MUST_USE;    /* buf_free */
+/* GW_ENOT_FOUND: the other end has ended instead. buf_free */
+gw_err carried_get(struct bulk_io *io, struct buf *ret) GW_MUST_USE;
+gw_err carried_read(struct bulk_io *io, void *to, size_t n, bool begun) GW_MUST_USE;
 /* [code, text, number] */
 gw_err carried_put_answer(struct bulk_io *io, gw_err code, const struct gw_error *why,
                           uint64_t number) GW_MUST_USE;

@@ -30,12 +30,17 @@ gw_err carried_put(struct bulk_io *io, struct buf *record)
     return err;
 }
 
-static gw_err read_all(struct bulk_io *io, void *to, size_t n)
+/* GW_ENOT_FOUND: an orderly end, before the first byte; further on it is GW_EUNREACHABLE. */
+gw_err carried_read(struct bulk_io *io, void *to, size_t n, bool begun)
 {
     uint8_t *p = to;
     while (n > 0) {
         size_t got = 0;
-        GW_TRY(bulk_read(io, p, n, &got));
+        gw_err err = bulk_read(io, p, n, &got);
+        if (err != GW_OK) {
+            return err == GW_ENOT_FOUND && begun ? GW_EUNREACHABLE : err;
+        }
+        begun = true;
         p += got;
         n -= got;
     }
@@ -45,13 +50,13 @@ static gw_err read_all(struct bulk_io *io, void *to, size_t n)
 gw_err carried_get(struct bulk_io *io, struct buf *ret)
 {
     uint8_t head[4];
-    GW_TRY(read_all(io, head, sizeof head));
+    GW_TRY(carried_read(io, head, sizeof head, false));
     size_t n = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
     if (n == 0 || n > CARRIED_WIRE_BYTES) {
         return GW_EPROTO;
     }
     uint8_t raw[CARRIED_WIRE_BYTES];
-    GW_TRY(read_all(io, raw, n));
+    GW_TRY(carried_read(io, raw, n, true));
     buf_add(ret, raw, n);
     return buf_ok(ret) ? GW_OK : GW_ENOMEM;
 }

@@ -57,16 +57,6 @@ static gw_err take_content(struct bulk_io *io, struct incoming_visit *v, uint8_t
     return GW_OK;
 }
 
-static gw_err take_hash(struct bulk_io *io, uint8_t ret[ENV_FILE_HASH_BYTES])
-{
-    for (size_t at = 0; at < ENV_FILE_HASH_BYTES;) {
-        size_t n = 0;
-        GW_TRY(bulk_read(io, ret + at, ENV_FILE_HASH_BYTES - at, &n));
-        at += n;
-    }
-    return GW_OK;
-}
-
 /* One file. What fails is told, and ends the session. */
 static gw_err take_file(struct bulk_io *io, struct incoming_visit *v,
                         const struct incoming_meta *meta, uint8_t *block, struct gw_error *why)
@@ -77,7 +67,7 @@ static gw_err take_file(struct bulk_io *io, struct incoming_visit *v,
     GW_TRY(carried_put_answer(io, err, why, have));
     GW_TRY(err);
     err = take_content(io, v, block, why);
-    if (err == GW_OK && take_hash(io, hash) != GW_OK) {
+    if (err == GW_OK && carried_read(io, hash, sizeof hash, true) != GW_OK) {
         err = gw_fail(why, GW_EUNREACHABLE, "the connection broke");
     }
     if (err == GW_OK) {
