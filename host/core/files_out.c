@@ -497,13 +497,19 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
             q->name_count++;
         }
     }
-    n->env->files_remove(n->env->ctx, &q->agent, files, were, q->name_count, removed, q);
-    for (size_t i = 0; i < q->name_count; i++) {
+    size_t found = q->name_count;
+    if (found > 0) {
+        n->env->files_remove(n->env->ctx, &q->agent, files, were, found, removed, q);
+    }
+    for (size_t i = 0; i < found; i++) {
         free(paths[i]);
     }
     free(paths);
     free(files);
     free(were);
+    if (found == 0) {
+        removed(q, GW_OK, NULL, NULL, 0);
+    }
 }
 
 bool files_clean(struct move_out *m)

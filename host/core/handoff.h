@@ -153,7 +153,9 @@ void move_out_pack(const struct move_out *m, struct buf *out);
 /* Out of its ticket and back to where it was, with an event. */
 void move_out_abort(struct move_out *m, const struct gw_error *why);
 void moves_out_abort(struct ticket_out *t, const struct gw_error *why);
-/* It has left: done(), and what waited for it follows it. */
+/* It has left, and its files are still being removed here: done(), and what waited follows it. */
+void move_out_told(struct move_out *m);
+/* It has left: the same, and the end of the move. */
 void move_out_end(struct move_out *m);
 /* An operator has taken it back, and it is here again: done() is told so, what waited starts again.
  */

@@ -161,20 +161,24 @@ void moves_out_abort(struct ticket_out *t, const struct gw_error *why)
 /* What waited for an agent that has left: calls start again and follow it, its inbox travelled with
  * it, a `run` that had not begun is void here. The agent itself is no more: done() sees a shell
  * with its name. why: an operator has taken it back instead; calls start again, and find it here.
- */
-static void end(struct move_out *m, const struct gw_error *why)
+ * over: nothing of the move is left. */
+static void end(struct move_out *m, const struct gw_error *why, bool over)
 {
     struct node *n = m->t->node;
     struct agent shell = {.id = m->agent_id, .epoch = m->epoch, .type = type_intern(n, m->type)};
     struct work_queue parked;
     struct work *w;
     if (m->done) {
-        m->done(m->arg, why ? why->code : GW_OK, m, why);
+        move_done done = m->done;
+        m->done = NULL;
+        done(m->arg, why ? why->code : GW_OK, m, why);
     }
     shell.home = &peer_intern(n, &m->home)->id;
     TAILQ_INIT(&parked);
     TAILQ_CONCAT(&parked, &m->parked, link);
-    move_out_free(m);
+    if (over) {
+        move_out_free(m);
+    }
     while ((w = TAILQ_FIRST(&parked))) {
         TAILQ_REMOVE(&parked, w, link);
         w->agent = &shell;
@@ -190,16 +194,21 @@ static void end(struct move_out *m, const struct gw_error *why)
     }
 }
 
+void move_out_told(struct move_out *m)
+{
+    end(m, NULL, false);
+}
+
 void move_out_end(struct move_out *m)
 {
-    end(m, NULL);
+    end(m, NULL, true);
 }
 
 void move_out_taken_back(struct move_out *m)
 {
     struct gw_error why;
     gw_fail(&why, GW_ECONFLICT, "an operator has ended the move: the agent goes on here");
-    end(m, &why);
+    end(m, &why, true);
 }
 
 /* ---- what goes into the ticket ---- */

@@ -287,10 +287,12 @@ static void end_over(struct ticket_out *t)
     ticket_out_drop(t);
 }
 
-/* Who is not `out` is active there. Its files go first: its rows say which they are. */
+/* Who is not `out` is active there. Its files go first: its rows say which they are. Nobody waits
+ * for that. */
 static void end_moves(struct ticket_out *t)
 {
     struct move_out *m;
+    ticket_out_hold(t);
     TAILQ_FOREACH (m, &t->moves, link) {
         if (!m->out && !m->cleaning) {
             m->cleaning = files_clean(m);
@@ -298,6 +300,13 @@ static void end_moves(struct ticket_out *t)
         }
     }
     end_over(t);
+    TAILQ_FOREACH (m, &t->moves, link) {
+        if (m->cleaning && m->done) {
+            move_out_told(m);
+            break; /* it is alone in its ticket */
+        }
+    }
+    ticket_out_drop(t);
 }
 
 void ticket_out_cleaned(struct node *n, const gw_id *ticket, const gw_id *agent)

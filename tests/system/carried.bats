@@ -43,7 +43,8 @@ hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
     equal "$(seen beta "$id")" "arrive big=268435456"
     equal "$(hash_of "$there")" "$hash"
     equal "$(stat -c '%a %s %y' "$there")" "$about"
-    [ ! -e "$data/big" ]
+    gone() { [ ! -e "$data/big" ]; }
+    wait_until 10 gone
     equal "$(field .reply.path -H alpha send "$id" where name=big)" "$there"
     equal "$(field '.files[0].hash' -H alpha show "$id")" "$hash"
     equal "$(field '.files[0].origin' -H alpha show "$id")" "alpha:$data/big"
