@@ -510,7 +510,12 @@ static void clone_answer(struct cloning *c, gw_err err, const struct gw_error *w
         c->created->done = true;
         c->created->in_flight = false;
     }
-    if (c->files && err == GW_OK) {
+    size_t count = 0;
+    uint64_t bytes;
+    if (c->files) {
+        files_out_total(c->files, &count, &bytes);
+    }
+    if (count > 0 && err == GW_OK) {
         files_unexpect(c->n, &c->id, &c->id);
     } else if (c->files) {
         files_drop(c->n, &c->id, &c->id);
@@ -576,12 +581,22 @@ static void clone_write(struct cloning *c, struct span parts)
     node_commit(n, batch, POINT_CLONE, clone_durable, c);
 }
 
+static void clone_verified(void *arg, gw_err err, const struct gw_error *why)
+{
+    struct cloning *c = arg;
+    if (err == GW_OK) {
+        clone_write(c, buf_span(files_out_keep(c->files)));
+    } else {
+        clone_answer(c, err, why);
+    }
+}
+
 /* They have not changed since the snapshot. */
 static void clone_settled(void *arg, gw_err err, const struct gw_error *why)
 {
     struct cloning *c = arg;
     if (err == GW_OK) {
-        clone_write(c, buf_span(files_out_keep(c->files)));
+        files_out_verify(c->files, clone_verified, c);
     } else {
         clone_answer(c, err, why);
     }

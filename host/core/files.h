@@ -89,8 +89,10 @@ void files_out_look(struct files_out *f,
  * GW_ECONFLICT one changes again and again, GW_EAGENT_NOT_FOUND the agent is. */
 void files_out_settle(struct files_out *f,
                       void (*done)(void *arg, gw_err err, const struct gw_error *why), void *arg);
-/* Whether files_out_settle would find nothing that was not sent; not whether one has changed. */
-bool files_out_has_all(const struct files_out *f, const struct agent *a);
+/* Of a copy that stays here: whether just these have come; what else did is removed. done() as of
+ * files_out_settle. */
+void files_out_verify(struct files_out *f,
+                      void (*done)(void *arg, gw_err err, const struct gw_error *why), void *arg);
 /* How many, and their bytes when they were last looked at. */
 void files_out_total(const struct files_out *f, size_t *ret_count, uint64_t *ret_bytes);
 /* The list of a ticket's payload: [[name, row]...], row as it will stand at the destination. */

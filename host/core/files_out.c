@@ -164,17 +164,6 @@ static void refresh(struct files_out *f, const struct agent *a)
     f->count = count;
 }
 
-bool files_out_has_all(const struct files_out *f, const struct agent *a)
-{
-    for (const struct file *file = a->files ? a->files->first : NULL; file; file = file->next) {
-        const struct item *item = f ? find_item(f->items, f->count, file->name) : NULL;
-        if (!item || !item->sent) {
-            return false;
-        }
-    }
-    return true;
-}
-
 void files_out_total(const struct files_out *f, size_t *ret_count, uint64_t *ret_bytes)
 {
     *ret_count = f->count;
@@ -364,6 +353,34 @@ void files_out_settle(struct files_out *f,
     begin(f, false, done, arg);
 }
 
+/* ---- of a copy that stays on this host: what a destination does before its receipt ---- */
+
+static void verified(void *arg, gw_err err, const struct gw_error *why,
+                     const struct env_fact *facts, size_t n)
+{
+    struct files_out *f = take_answer(arg);
+    (void)facts, (void)n;
+    if (f) {
+        end(f, err, why);
+    }
+}
+
+void files_out_verify(struct files_out *f,
+                      void (*done)(void *arg, gw_err err, const struct gw_error *why), void *arg)
+{
+    struct env_staged *list = xcalloc(f->count + 1, sizeof *list);
+    gw_assert(!f->done && !f->asked);
+    f->done = done;
+    f->arg = arg;
+    for (size_t i = 0; i < f->count; i++) {
+        const struct item *item = &f->items[i];
+        list[i] = (struct env_staged){item->name, item->fact.size, item->fact.hash};
+    }
+    f->n->env->files_staged(f->n->env->ctx, &f->ticket, &f->as, list, f->count, verified,
+                            question(f));
+    free(list);
+}
+
 /* ---- what is written of them ---- */
 
 /* `text` is where the spans of the row point to; freed by the caller. */
@@ -431,9 +448,10 @@ void files_out_put_departed(const struct files_out *f, uint64_t epoch, struct st
 
 static void tell_kept(struct node *n, const struct files_asked *q, const char *name, gw_err err)
 {
-    char text[LIMIT_ERROR_TEXT_BYTES];
+    char text[LIMIT_ERROR_TEXT_BYTES], id[GW_ID_TEXT];
     (void)snprintf(text, sizeof text, "\"%s\" stays here, too: %s", name,
                    err == GW_ECONFLICT ? "it was changed after it was sent" : gw_err_text(err));
+    log_warn("file.kept", "agent=%s %s", gw_id_text(&q->agent, id), text);
     event_now(n, &(struct event){.kind = "file.kept", .agent = &q->agent, .text = text});
 }
 

@@ -40,16 +40,43 @@ static void path_of(struct world *w, size_t agent, size_t n, char ret[256])
     gw_value_free(&v);
 }
 
+/* Into the trace: where all of its copies are. */
+struct telling {
+    struct world *w;
+    size_t host;
+    uint64_t run;
+};
+
+static void tell(void *arg, const char *path, uint64_t content)
+{
+    const struct telling *t = arg;
+    if (content >> 16 == t->run) {
+        mesh_note(t->w->m, "run %llu, change %llu: h%zu %s", (unsigned long long)t->run,
+                  (unsigned long long)(content & 0xffff), t->host, path);
+    }
+}
+
+static void tell_all(struct world *w, uint64_t run)
+{
+    for (size_t i = 0; i < w->hosts; i++) {
+        struct telling t = {w, i, run};
+        mesh_files_each(w->m, i, tell, &t);
+    }
+}
+
 struct copies {
     uint64_t run;
-    size_t count;
-    const char *but; /* the one of the agent */
+    uint64_t content;      /* of the one of the agent */
+    size_t count, changed; /* all; of them, those with another content */
+    const char *but;       /* that one's path */
 };
 
 static void see(void *arg, const char *path, uint64_t content)
 {
     struct copies *c = arg;
-    c->count += content >> 16 == c->run && (!c->but || strcmp(path, c->but) != 0);
+    bool other = content >> 16 == c->run && (!c->but || strcmp(path, c->but) != 0);
+    c->count += other;
+    c->changed += other && content != c->content;
 }
 
 /* How often a host has told that it keeps this file, which somebody has changed. */
@@ -109,14 +136,17 @@ static void expect_file(struct world *w, size_t n, bool shed)
     bool copy = d->to == 1, moved = strncmp(path, "/data/", 6) != 0;
     size_t count = 0, may = copy && moved ? 1 : 0;
     for (size_t i = 0; i < w->hosts; i++) {
-        struct copies c = {.run = w->run[n], .but = i == at ? path : NULL};
+        struct copies c = {.run = w->run[n], .content = content, .but = i == at ? path : NULL};
         mesh_files_each(w->m, i, see, &c);
         count += c.count;
         /* A clone has copies of its own. */
         may += files_of_others(w, i, w->run[n], w->text[d->agent]);
-        may += c.count > 0 ? times_kept(w, i, d->agent, n) : 0;
+        /* What was changed behind the freeze is kept; a full disk may have no room to say so. */
+        size_t told = c.count > 0 ? times_kept(w, i, d->agent, n) : 0;
+        may += told > 0 ? told : world_has(w, TROUBLE_DISKS) ? c.changed : 0;
     }
     if (count > may) {
+        tell_all(w, w->run[n]);
         mesh_fail(w->m, "I6: file %zu (run %llu) of agent %zu is in %zu more places", n,
                   (unsigned long long)w->run[n], d->agent, count);
     }
