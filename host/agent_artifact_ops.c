@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "host/agent_dirs.h"
+#include "host/artifacts.h"
 #include "host/core/op_handlers.h"
 #include "host/fetch_file.h"
 #include "host/fetch_ops.h"
@@ -24,8 +25,10 @@ struct import {
 static gw_err import_work(struct bulk_io *io, void *arg, struct gw_error *why)
 {
     struct import *x = arg;
-    return fetch_file_import(x->host->chunks, io, x->roots, gw_map_str(&x->call->args, "path", ""),
-                             &x->meta, &x->info, why);
+    gw_err err = fetch_file_import(x->host->chunks, io, x->roots,
+                                   gw_map_str(&x->call->args, "path", ""), &x->meta, &x->info, why);
+    artifacts_changed(x->host);
+    return err;
 }
 
 static void imported(void *arg, gw_err err, const struct gw_error *why)
@@ -83,6 +86,9 @@ void op_artifacts_import(struct node *n, struct op_call *call)
 {
     struct host *h = node_env(n)->ctx;
     struct gw_error why;
+    if (artifacts_refuse(h, call)) {
+        return;
+    }
     struct import *x = xcalloc(1, sizeof *x);
     *x = (struct import){.host = h, .call = call};
     const char *type = agent_dir_ops_who(n, call, &x->meta.owner, &why);
@@ -226,6 +232,7 @@ static gw_err release_work(struct bulk_io *io, void *arg, struct gw_error *why)
         }
     }
     free(page);
+    artifacts_changed(x->host);
     return err;
 }
 
@@ -285,6 +292,9 @@ void op_artifacts_release(struct node *n, struct op_call *call)
     struct gw_error why;
     const char *text = gw_map_str(&call->args, "artifact", "");
     const gw_value *owner = gw_map_get(&call->args, "owner");
+    if (artifacts_refuse(h, call)) {
+        return;
+    }
     struct release *x = xcalloc(1, sizeof *x);
     *x = (struct release){.host = h, .call = call};
     gw_err err = fetch_name_parse(text, &x->name, &why);

@@ -266,21 +266,6 @@ static gw_err gather_args(struct http_call *http, const struct op *op, gw_value 
     return signature_check_args(sig, args, false, why);
 }
 
-/* A page of another origin must not make a browser change something here. */
-static gw_err check_origin(const struct http_call *http, struct gw_error *why)
-{
-    const char *origin = http_header(http, "Origin"), *host = http_header(http, "Host");
-    const char *method = http_method(http);
-    if (!origin || strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
-        return GW_OK;
-    }
-    const char *name = strstr(origin, "://");
-    if (host && name && strcasecmp(name + 3, host) == 0) {
-        return GW_OK;
-    }
-    return gw_fail(why, GW_EDENIED, "requests from pages of \"%.100s\" are not taken", origin);
-}
-
 /* --- the index --- */
 
 static gw_err add_row(gw_value *list, const struct op *op)
@@ -392,7 +377,8 @@ static gw_err prepare(struct http_call *http, const struct op **ret_op, gw_value
     }
     GW_TRY(err);
     GW_TRY(role_check((*ret_op)->name, (*ret_op)->role, http_role(http), why));
-    GW_TRY(check_origin(http, why));
+    GW_TRY(origin_check(http_method(http), http_header(http, "Origin"), http_header(http, "Host"),
+                        why));
     return gather_args(http, *ret_op, args, why);
 }
 

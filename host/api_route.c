@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "protocol/base/buf.h"
 #include "protocol/base/log.h"
@@ -209,4 +210,16 @@ gw_err role_check(const char *what, api_role least, api_role role, struct gw_err
     }
     return gw_fail(why, GW_EDENIED, "\"%s\" needs role %s, you have %s", what, role_name(least),
                    role_name(role));
+}
+
+gw_err origin_check(const char *method, const char *origin, const char *host, struct gw_error *why)
+{
+    if (!origin || strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
+        return GW_OK;
+    }
+    const char *name = strstr(origin, "://");
+    if (host && name && strcasecmp(name + 3, host) == 0) {
+        return GW_OK;
+    }
+    return gw_fail(why, GW_EDENIED, "requests from pages of \"%.100s\" are not taken", origin);
 }

@@ -28,4 +28,9 @@ const char *role_name(api_role role);
 gw_err role_check(const char *what, api_role least, api_role role,
                   struct gw_error *why) GW_MUST_USE;
 
+/* A page of another origin must not make a browser change something here: GW_EDENIED. `origin` and
+ * `host` are the headers, NULL when absent. */
+gw_err origin_check(const char *method, const char *origin, const char *host,
+                    struct gw_error *why) GW_MUST_USE;
+
 #endif

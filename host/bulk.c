@@ -100,7 +100,7 @@ static gw_err serve(struct bulk_job *job)
     if (err == GW_OK) {
         err = job->route->serve(&r, &job->conn.io);
     } else {
-        err = bulk_answer_error(&job->conn.io, &job->why);
+        err = bulk_refuse(&r, &job->conn.io);
     }
     gw_value_free(&r.args);
     bulk_conn_linger(&job->conn);
@@ -416,6 +416,8 @@ gw_err bulk_wants(struct bulk *b, const struct http_head *head, api_role role, b
     const struct bulk_route *route = route_of_head(b, head);
     if (route) {
         GW_TRY(role_check(head->path, route->role, role, why));
+        GW_TRY(origin_check(head->method, http_head_get(head, "origin"),
+                            http_head_get(head, "host"), why));
         if (b->stopping) {
             return gw_fail(why, GW_ESTOPPING, "the host is stopping");
         }

@@ -101,5 +101,7 @@ gw_err bulk_answer_head(struct bulk_io *io, int status, const char *type, uint64
 gw_err bulk_answer(struct bulk_io *io, int status, const char *type, struct span body) GW_MUST_USE;
 /* The error as JSON, as of every operation. Returns why->code, or that of the connection. */
 gw_err bulk_answer_error(struct bulk_io *io, const struct gw_error *why);
+/* The same with request->why; to a HEAD without the JSON. */
+gw_err bulk_refuse(struct bulk_request *request, struct bulk_io *io);
 
 #endif

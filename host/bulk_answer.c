@@ -1,5 +1,6 @@
 /* What a thread that serves a connection reads and writes (bulk.h). */
 #include <stdio.h>
+#include <string.h>
 
 #include "host/bulk.h"
 
@@ -66,5 +67,15 @@ gw_err bulk_answer_error(struct bulk_io *io, const struct gw_error *why)
     GW_AUTO(buf_free) struct buf body = {0};
     http_error_body(why, &body);
     GW_TRY(bulk_answer(io, gw_err_http(why->code), "application/json", buf_span(&body)));
+    return why->code;
+}
+
+gw_err bulk_refuse(struct bulk_request *request, struct bulk_io *io)
+{
+    const struct gw_error *why = request->why;
+    if (strcmp(request->head->method, "HEAD") != 0) {
+        return bulk_answer_error(io, why);
+    }
+    GW_TRY(bulk_answer_head(io, gw_err_http(why->code), "application/json", 0, ""));
     return why->code;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/artifacts.h"
 #include "host/fetch_inner.h"
 #include "protocol/base/log.h"
 
@@ -182,6 +183,7 @@ static gw_err adopt_work(struct bulk_io *io, void *arg, struct gw_error *why)
                                  .ttl_ms = shorter ? left_ms : LIMIT_FETCH_COPY_MS};
     gw_err err = artifact_adopt(f->work.store, &meta, f->recipe.chunks, f->recipe.count, &f->hash,
                                 &f->info, why);
+    artifacts_changed(f->host);
     if (err == GW_ENOT_FOUND || err == GW_ECORRUPT) { /* is it a chunk, or the whole? */
         struct gw_error first = *why;
         GW_TRY(make_plan(f, f->recipe.chunks, f->recipe.count, why));
@@ -562,18 +564,8 @@ void fetch_stop(struct host *h)
     }
 }
 
-gw_err fetch_open(struct host *h, struct gw_error *why)
-{
-    char dir[sizeof h->dir + 16];
-    struct chunk_options options = {.quota = 0};
-    snprintf(dir, sizeof dir, "%s/artifacts", h->dir);
-    return chunk_store_open(dir, &options, &h->chunks, why);
-}
-
 void fetch_close(struct host *h)
 {
     gw_assert(LIST_EMPTY(&h->fetches)); /* threads and hosts that they waited for have ended */
     free(h->fetched);
-    chunk_store_close(h->chunks);
-    h->chunks = NULL;
 }

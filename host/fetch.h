@@ -67,8 +67,6 @@ void fetch_cancel(struct fetch *f);
 /* So much of it has come, of so much: for progress. */
 void fetch_progress(struct fetch *f, uint64_t *ret_bytes, uint64_t *ret_of);
 
-/* Open host->chunks. */
-gw_err fetch_open(struct host *h, struct gw_error *why) GW_MUST_USE;
 /* The host stops: call off all of them. */
 void fetch_stop(struct host *h);
 void fetch_close(struct host *h); /* the data plane is closed, the node gone */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/artifacts.h"
 #include "host/core/op_handlers.h"
 #include "protocol/value.h"
 
@@ -152,6 +153,9 @@ void op_artifacts_have(struct node *n, struct op_call *call)
     const char *name = gw_map_str(&call->args, "artifact", NULL);
     const gw_value *chunks = gw_map_get(&call->args, "chunks");
     struct gw_error why;
+    if (artifacts_refuse(h, call)) {
+        return;
+    }
     struct have *x = xcalloc(1, sizeof *x);
     x->call = call;
     x->store = h->chunks;
@@ -223,6 +227,9 @@ void op_artifacts_fetch(struct node *n, struct op_call *call)
     struct host *h = node_env(n)->ctx;
     struct fetch_want want = {.owner = {{0}}};
     struct gw_error why;
+    if (artifacts_refuse(h, call)) {
+        return;
+    }
     if (fetch_ops_of_agent(call)) {
         agent_artifact_fetch(n, call);
         return;
@@ -264,6 +271,9 @@ void op_artifacts_find(struct node *n, struct op_call *call)
     struct host *h = node_env(n)->ctx;
     struct fetch_want want = {.find = true};
     struct gw_error why;
+    if (artifacts_refuse(h, call)) {
+        return;
+    }
     if (fetch_name_parse(gw_map_str(&call->args, "artifact", ""), &want.name, &why) != GW_OK) {
         op_fail(call, &why);
         return;
@@ -381,6 +391,9 @@ void op_artifacts_repair(struct node *n, struct op_call *call)
     struct gw_error why;
     const char *what = gw_map_str(&call->args, "artifact", NULL);
     const char *from = gw_map_str(&call->args, "from", "");
+    if (artifacts_refuse(h, call)) {
+        return;
+    }
     gw_err err = what ? fetch_name_parse(what, &name, &why) : GW_OK;
     if (err == GW_OK && name.by_hash) {
         err = gw_fail(&why, GW_EARG, "give the id of an artifact of this host, not a hash");

@@ -18,6 +18,7 @@
 #include <sodium.h>
 
 #include "host/agent_files.h"
+#include "host/artifacts.h"
 #include "host/bulk_table.h"
 #include "host/fetch.h"
 #include "host/machine.h"
@@ -65,6 +66,7 @@ static void on_ready(void *ctx, gw_err err, const struct gw_error *why)
         links_seed(h, h->config->peers.items[i]);
     }
     agent_dir_ops_sweep(h);
+    artifacts_start(h);
     malloc_trim(0); /* the rows that boot has read */
     log_info("host.ready", "url=%s", server_url(h->server));
     say_ready(h);
@@ -110,6 +112,19 @@ static void on_fatal(void *ctx, const struct gw_error *why)
     }
 }
 
+static gw_err add_artifacts(const struct host *h, gw_value *status)
+{
+    struct node_artifacts a;
+    gw_value v = gw_nil();
+    artifacts_sample(h, &a);
+    GW_TRY(gw_map_set(&v, "broken", gw_bool(a.broken)));
+    GW_TRY(gw_map_set(&v, "count", gw_uint(a.artifacts)));
+    GW_TRY(gw_map_set(&v, "bytes", gw_uint(a.bytes)));
+    GW_TRY(gw_map_set(&v, "stored_bytes", gw_uint(a.stored_bytes)));
+    GW_TRY(gw_map_set(&v, "quota", gw_uint(a.quota_bytes)));
+    return gw_map_set(status, "artifacts", v);
+}
+
 static gw_err add_status(void *ctx, gw_value *status)
 {
     struct host *h = ctx;
@@ -119,6 +134,7 @@ static gw_err add_status(void *ctx, gw_value *status)
     GW_TRY(gw_map_set(&store, "groups", gw_int((int64_t)s.groups)));
     GW_TRY(gw_map_set(&store, "waiting", gw_int((int64_t)s.waiting)));
     GW_TRY(gw_map_set(status, "store", store));
+    GW_TRY(add_artifacts(h, status));
     return gw_map_set(status, "cert_expires", gw_time_value((gw_time){h->trust->cert_expires_ms}));
 }
 
@@ -151,6 +167,7 @@ static void sample(void *ctx, struct node_sample *ret)
                                 .client_links = links_client_count(h),
                                 .rss_bytes = resident_bytes()};
     file_ops_sample(h, ret);
+    artifacts_sample(h, &ret->artifacts);
 }
 
 /* ---- doors ---- */
@@ -311,6 +328,7 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
     GW_TRY(real_env_open(h, why));
     GW_TRY(agent_dir_ops_open(h, why));
     GW_TRY(agent_files_open(h, why));
+    GW_TRY(artifacts_open(h, why));
     snprintf(socket_path, sizeof socket_path, "%s/api.sock", h->dir);
     struct server_config sc = {.base = h->base,
                                .trust = h->trust,
@@ -328,7 +346,6 @@ static gw_err open_all(struct host *h, const char *home, struct gw_error *why)
                              .services = bulk_services,
                              .routes = bulk_routes,
                              .ctx = h};
-    GW_TRY(fetch_open(h, why));
     GW_TRY(bulk_open(&bc, &h->bulk, why));
     GW_TRY(server_open(&sc, &h->server, why));
     ops_init();
@@ -356,6 +373,7 @@ static void close_all(struct host *h)
     node_free(h->node);
     fetch_close(h);
     agent_files_close(h);
+    artifacts_close(h);
     free(h->builtin_rows);
     inline_close(h);
     real_env_close(h);

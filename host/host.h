@@ -3,8 +3,9 @@
  *
  * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), inline.c (the runner
  * of the built-in types), agent_dir_ops.c (folders of agents), links.c (peers), trust_ops.c
- * (operations on trust), file_ops.c (operations on files), bulk.c (threads of the data plane),
- * fetch.c (artifacts of other hosts). All but what these threads run is on the loop thread. */
+ * (operations on trust), file_ops.c (operations on files), artifacts.c (artifacts), fetch.c (those of
+ * other hosts), bulk.c (threads of the data plane). All but what these threads run is on the loop
+ * thread. */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
 
@@ -44,6 +45,7 @@ struct inline_runner; /* inline.c */
 
 struct file_ops;
 struct agent_dirs;
+struct artifacts;
 struct chunk_store;
 struct fetch;
 struct agent_files; /* agent_files.c: files that travel with agents */
@@ -81,7 +83,8 @@ struct host {
     struct agent_dirs *dirs;
     struct event *dirs_wake; /* on dirs_fd */
     int dirs_fd;
-    struct chunk_store *chunks;           /* artifacts; any thread */
+    struct artifacts *artifacts;          /* artifacts.c */
+    struct chunk_store *chunks;           /* any thread; NULL: broken (artifacts_store) */
     LIST_HEAD(fetch_list, fetch) fetches; /* fetch.c */
     unsigned fetch_count;
     struct node_fetched *fetched; /* owned; what came from whom, for metrics */

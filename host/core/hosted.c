@@ -43,3 +43,17 @@ void node_tell_over_quota(struct node *n, const gw_id *agent, const char *type, 
                      .text = text,
                  });
 }
+
+void node_tell_artifact(struct node *n, node_artifact_news what, const gw_id *owner,
+                        const char *text)
+{
+    struct event e = {.kind = "artifact.put", .agent = owner, .text = text};
+    if (what == ARTIFACT_REMOVED) {
+        e.kind = "artifact.removed";
+    } else if (what == ARTIFACT_DAMAGED) {
+        e.kind = "artifact.damaged";
+    }
+    if (!n->stopped) { /* else nothing is written any more */
+        event_now(n, &e);
+    }
+}

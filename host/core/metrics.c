@@ -281,6 +281,37 @@ static void write_fetched_bytes(struct out *o)
     }
 }
 
+static void write_artifacts(struct out *o)
+{
+    plain(o, o->sample.artifacts.artifacts);
+}
+
+static void write_uploads(struct out *o)
+{
+    plain(o, o->sample.artifacts.uploads);
+}
+
+static void write_artifact_bytes(struct out *o)
+{
+    plain(o, o->sample.artifacts.bytes);
+}
+
+static void write_stored_bytes(struct out *o)
+{
+    plain(o, o->sample.artifacts.stored_bytes);
+}
+
+static void write_quota_bytes(struct out *o)
+{
+    plain(o, o->sample.artifacts.quota_bytes);
+}
+
+static void write_artifact_traffic(struct out *o)
+{
+    labelled(o, "direction", "received", o->sample.artifacts.received_bytes);
+    labelled(o, "direction", "sent", o->sample.artifacts.sent_bytes);
+}
+
 static const struct row rows[] = {
     {"godwit_info", GAUGE, "Always 1; host and version as labels.", write_info},
     {"godwit_uptime_seconds", GAUGE, "Time since the host started.", write_uptime},
@@ -330,6 +361,14 @@ static const struct row rows[] = {
      "Chunks of artifacts that came from other hosts, by the host they came from.",
      write_fetched_chunks},
     {"godwit_fetch_bytes_total", COUNTER, "Bytes of these chunks.", write_fetched_bytes},
+    {"godwit_artifacts", GAUGE, "Artifacts that are here.", write_artifacts},
+    {"godwit_artifact_uploads", GAUGE, "Uploads that are not finished.", write_uploads},
+    {"godwit_artifact_bytes", GAUGE, "Sizes of all artifacts together.", write_artifact_bytes},
+    {"godwit_artifact_stored_bytes", GAUGE,
+     "What they take on disk: each chunk once, unfinished uploads included.", write_stored_bytes},
+    {"godwit_artifact_quota_bytes", GAUGE, "What they may take.", write_quota_bytes},
+    {"godwit_artifact_traffic_bytes_total", COUNTER,
+     "Contents of artifacts that clients have sent and got.", write_artifact_traffic},
     {"godwit_resident_bytes", GAUGE, "Resident memory of the host process, without its runners.",
      write_rss},
 };

@@ -53,7 +53,14 @@ struct node_fetched { /* from one other host */
     char host[LIMIT_NAME_BYTES + 1];
     uint64_t chunks, bytes;
 };
+struct node_artifacts {
+    bool broken; /* the host runs without them */
+    uint64_t artifacts, uploads, chunks;
+    uint64_t bytes, stored_bytes, quota_bytes; /* of contents; of chunks, as the quota counts */
+    uint64_t received_bytes, sent_bytes;       /* over HTTP */
+};
 struct node_sample {
+    struct node_artifacts artifacts;
     const struct node_fetched *fetched; /* borrowed */
     size_t fetched_count;
     uint64_t store_groups, store_waiting; /* storage_stats */
@@ -174,6 +181,15 @@ typedef void (*node_asked)(void *arg, gw_err err, gw_value *value, const struct 
 /* Call an operation of another host, which is asked as by a peer. `args` (map or nil) is taken. */
 void node_ask(struct node *node, const struct host_id *to, const char *op, gw_value args,
               int64_t timeout_ms, node_asked done, void *arg);
+
+/* What has happened to an artifact, for the event log; `owner` NULL: it belongs to no agent. */
+typedef enum node_artifact_news {
+    ARTIFACT_PUT,
+    ARTIFACT_REMOVED,
+    ARTIFACT_DAMAGED
+} node_artifact_news;
+void node_tell_artifact(struct node *node, node_artifact_news what, const gw_id *owner,
+                        const char *text);
 
 /* For tests and invariant checks. */
 struct node_agent_view {

@@ -100,6 +100,20 @@ const struct op ops_table[] = {
     {"files.ls", "GET /v1/files", ROLE_OPERATOR,
      "files.ls(path: string = \"\", on: string?, limit: int[1..1000] = 1000, after: string?)",
      op_files_ls, "what is in a folder of a host"},
+    /* -- artifacts; their contents come and go by requests of their own: docs/artifacts.md -- */
+    {"artifacts.list", "GET /v1/artifacts", ROLE_VIEWER,
+     "artifacts.list(owner: agent?, limit: int[1..1000] = 100, after: string?)", op_artifacts_list,
+     "artifacts of the host, oldest first"},
+    {"artifacts.info", "GET /v1/artifacts/{artifact}", ROLE_VIEWER,
+     "artifacts.info(artifact: string)", op_artifacts_info, "one artifact, by its id or its hash"},
+    {"artifacts.rm", "DELETE /v1/artifacts/{artifact}", ROLE_OPERATOR,
+     "artifacts.rm(artifact: string)", op_artifacts_rm, "remove an artifact"},
+    {"artifacts.stats", "GET /v1/artifacts/stats", ROLE_VIEWER, "artifacts.stats()",
+     op_artifacts_stats, "how many artifacts there are, and what they take"},
+    {"artifacts.verify", "POST /v1/artifacts/verify", ROLE_OPERATOR,
+     "artifacts.verify(artifact: string?)", op_artifacts_verify,
+     "read all chunks, or those of one artifact, and say which are damaged", .streams = true},
+    /* -- between hosts -- */
     {"locate", NULL, ROLE_PEER, "locate(agent: string)", op_locate, "where an agent lives"},
     {"accept", NULL, ROLE_PEER,
      "accept(agent: string, sender: string, seq: int, method: string, args: bytes, key: bytes, "

@@ -320,7 +320,17 @@ static bool read_head(struct conn *c)
         return true;
     }
     c->call->is_head = strcmp(c->call->head.method, "HEAD") == 0;
-    return hand_over(c) || begin_body(c);
+    if (hand_over(c)) {
+        return true;
+    }
+    if (c->call->head.chunked) {
+        (void)gw_fail(&why, GW_ENOT_SUPPORTED, "\"%.100s\" takes no body in chunks",
+                      c->call->head.path);
+        gw_hint(&why, "send the body with Content-Length");
+        refuse(c, 411, &why);
+        return true;
+    }
+    return begin_body(c);
 }
 
 static void refuse_surplus(struct conn *c)

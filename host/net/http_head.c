@@ -142,9 +142,11 @@ static gw_err framing(struct http_head *h, int *ret_status, struct gw_error *why
             }
             has_length = true;
         } else if (strcasecmp(name, "transfer-encoding") == 0) {
-            fail(why, ret_status, 411, GW_ENOT_SUPPORTED, "transfer codings are not taken");
-            gw_hint(why, "send the body with Content-Length");
-            return GW_ENOT_SUPPORTED;
+            if (h->chunked || h->http_1_0 || strcasecmp(value, "chunked") != 0) {
+                return fail(why, ret_status, 501, GW_ENOT_SUPPORTED,
+                            "no transfer coding but \"chunked\" is taken, and that one once");
+            }
+            h->chunked = true;
         } else if (strcasecmp(name, "connection") == 0) {
             if (http_head_has_word(value, "close")) {
                 h->keep_alive = false;
@@ -158,6 +160,10 @@ static gw_err framing(struct http_head *h, int *ret_status, struct gw_error *why
             }
             h->expect_continue = !h->http_1_0;
         }
+    }
+    if (h->chunked && has_length) { /* the two do not agree: somebody smuggles */
+        return fail(why, ret_status, 400, GW_EPROTO,
+                    "a request has either a Content-Length or a transfer coding");
     }
     return GW_OK;
 }

@@ -1,5 +1,5 @@
 /* The head of an HTTP/1.x request: a strict parser without I/O (RFC 9112; no folded lines, no bare
- * LF, no transfer codings: bodies come with Content-Length). */
+ * LF, no transfer coding but chunked, and that one only where the connection is handed over). */
 #ifndef HOST_NET_HTTP_HEAD_H
 #define HOST_NET_HTTP_HEAD_H
 
@@ -20,6 +20,7 @@ struct http_head {
     } headers[LIMIT_HTTP_HEADERS];
     size_t header_count;
     uint64_t body_bytes;  /* Content-Length, 0 when none */
+    bool chunked;         /* the body comes in chunks instead (http_body.h) */
     bool keep_alive;      /* the client wants the connection afterwards */
     bool http_1_0;        /* takes no chunked answers */
     bool expect_continue; /* waits for "100 Continue" before it sends the body */
