@@ -4,17 +4,13 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "clients/cli/copy_line.h"
+#include "clients/cli/copy_show.h"
 #include "clients/cli/local_path.h"
 #include "clients/cli/output.h"
 #include "protocol/base/utf8.h"
 #include "protocol/place.h"
-
-#define LINE_WIDTH 80 /* of a terminal that does not say */
 
 const struct cli_option files_copy_options[] = {
     {"recursive", 'r', OPTION_FLAG, NULL, "folders, with all that is in them"},
@@ -33,46 +29,11 @@ const struct cli_option files_copy_options[] = {
 
 struct copying {
     struct cli *cli;
-    struct copy_line line;
+    struct copy_show show;
     gw_value errors; /* list of {path, code, reason} */
     gw_value done;   /* the last item; nil before */
-    int64_t shown_ms;
-    bool shown; /* the line stands on the terminal */
     gw_err err;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static bool shows(const struct cli *cli)
-{
-    return cli->tty && !cli->quiet && !cli->json;
-}
-
-static void wipe_line(struct copying *c)
-{
-    if (c->shown) {
-        fprintf(stderr, "\r\x1b[K");
-        c->shown = false;
-    }
-}
-
-static void show_line(struct copying *c)
-{
-    GW_AUTO(buf_free) struct buf text = {0};
-    struct winsize size;
-    bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
-    /* A full last column would make some terminals go to the next line. */
-    copy_line_add(&c->line, known ? size.ws_col - 1u : LINE_WIDTH - 1u, &text);
-    if (buf_ok(&text)) {
-        fprintf(stderr, "\r%.*s\x1b[K", (int)text.len, (const char *)text.data);
-        c->shown = true;
-    }
-}
 
 static gw_err keep(gw_value *list, const gw_value *item)
 {
@@ -87,7 +48,7 @@ static void print_failure(struct copying *c, const gw_value *item)
     output_add_clean(gw_map_str(item, "path", ""), &text);
     buf_addf(&text, ": ");
     output_add_clean(gw_map_str(item, "reason", gw_map_str(item, "code", "failed")), &text);
-    wipe_line(c);
+    copy_show_wipe(&c->show);
     if (buf_ok(&text)) {
         fprintf(stderr, "godwit: %.*s\n", (int)text.len, (const char *)text.data);
     }
@@ -118,12 +79,7 @@ static bool on_item(void *arg, const gw_value *item)
     } else if (gw_map_get(item, "would")) {
         c->err = c->cli->json || c->cli->quiet ? GW_OK : print_plan(item);
     } else {
-        int64_t now = now_ms();
-        copy_line_take(&c->line, item, now);
-        if (shows(c->cli) && now - c->shown_ms >= 50) {
-            c->shown_ms = now;
-            show_line(c);
-        }
+        copy_show_item(&c->show, c->cli, item);
     }
     return c->err == GW_OK;
 }
@@ -178,7 +134,7 @@ static gw_err run_copy(struct cli *cli, const gw_value *args, struct gw_error *w
     gw_err err =
         gw_client_stream(client, "files.copy", args,
                          cli->timeout_given ? cli->timeout_ms : GW_FOREVER, on_item, &c, why);
-    wipe_line(&c);
+    copy_show_wipe(&c.show);
     if (err == GW_OK && (c.err != GW_OK || c.done.kind != GW_MAP)) {
         err =
             gw_fail(why, c.err != GW_OK ? c.err : GW_EFAIL, "the report of the copy is not whole");

@@ -131,6 +131,38 @@ const struct cli_command commands[] = {
             files_ls_run,
             "The last part of PATH may be a pattern. JSON: host, path, entries[{name, type\n"
             "(file, folder, link, other), size, mode, mtime, target}]."),
+    /* -- artifacts -- */
+    COMMAND("artifacts put", "FILE", "keep the content of a file on a host", artifacts_put_options,
+            artifacts_put_run,
+            "FILE - is standard input. Prints the id of the artifact. What is there already,\n"
+            "in whatever artifact, takes no further room. When the host is lost the command\n"
+            "goes on once it is back (--timeout); after Ctrl-C the same command goes on where\n"
+            "it was.\n"
+            "JSON: artifact, name, type, size, hash, owner, created, expires, sent_bytes,\n"
+            "seconds.\n\n"
+            "example: godwit artifacts put model.bin --ttl 7d"),
+    COMMAND("artifacts get", "ARTIFACT [FILE]", "write the content of an artifact to a file",
+            artifacts_get_options, artifacts_get_run,
+            "ARTIFACT is an id, or the SHA-256 of the content. FILE - is standard output, a\n"
+            "folder means the name of the artifact in it, and so does no FILE. The file is\n"
+            "there when it is whole and its hash is right; what an interrupted command has\n"
+            "got, the same command uses.\n"
+            "JSON: artifact, name, size, hash, file, sent_bytes, seconds."),
+    COMMAND("artifacts ls", "", "list artifacts, oldest first", artifacts_ls_options,
+            artifacts_ls_run,
+            "JSON: artifacts[{artifact, name, type, size, hash, owner, created, expires}],\n"
+            "next (null on the last page)."),
+    COMMAND("artifacts info", "ARTIFACT", "one artifact: name, size, hash, end", NULL,
+            artifacts_info_run,
+            "JSON: artifact, name, type, size, hash, owner, created, expires."),
+    COMMAND("artifacts rm", "ARTIFACT...", "remove artifacts, by their ids", NULL, artifacts_rm_run,
+            "The room of what no other artifact has comes back within some minutes.\n"
+            "JSON: removed[ids]."),
+    COMMAND("artifacts verify", "[ARTIFACT]", "read what is stored and say what is damaged", NULL,
+            artifacts_verify_run,
+            "All chunks of the host, or those of one artifact. Exit code 1 when some are\n"
+            "damaged. The same content put again mends them.\n"
+            "JSON: chunks, bytes, damaged, damages[{chunk, bytes, what, artifacts}]."),
     /* -- moves, events, logs -- */
     COMMAND("moves", "", "moves in flight or in doubt", moves_options, moves_run,
             "JSON: moves[{ticket, agent, epoch, from, to, phase, in_doubt, since}]."),

@@ -57,6 +57,18 @@ gw_err files_copy_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 /* cmd_files_ls.c */
 extern const struct cli_option files_ls_options[];
 gw_err files_ls_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+/* cmd_artifacts_put.c */
+extern const struct cli_option artifacts_put_options[];
+gw_err artifacts_put_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+/* cmd_artifacts_get.c */
+extern const struct cli_option artifacts_get_options[];
+gw_err artifacts_get_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+/* cmd_artifacts.c */
+extern const struct cli_option artifacts_ls_options[];
+gw_err artifacts_ls_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err artifacts_info_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err artifacts_rm_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+gw_err artifacts_verify_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 /* cmd_log.c */
 extern const struct cli_option events_options[];
 gw_err events_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;

@@ -17,6 +17,11 @@ struct gw_client {
     struct session session;
 };
 
+struct session *client_session(struct gw_client *client)
+{
+    return &client->session;
+}
+
 /* Only what is well formed: others are as good as none (W3C Trace Context, section 4). */
 static gw_err take_trace(struct session *s, const struct gw_client_options *o, struct gw_error *why)
 {

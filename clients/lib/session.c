@@ -77,7 +77,8 @@ static bool op_is_idempotent(const char *op)
 {
     static const char *const names[] = {"health",   "status", "hosts", "types",
                                         "agents",   "show",   "moves", "deactivate",
-                                        "activate", "tokens", "topics"};
+                                        "activate", "tokens", "topics",
+                                        "artifacts.list", "artifacts.info"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(op, names[i]) == 0) {
             return true;
@@ -397,15 +398,22 @@ void session_lost(struct session *s, const struct gw_error *why)
     }
 }
 
+gw_err session_connect(struct session *s, struct conn *c, int64_t deadline_ms,
+                       struct gw_error *why)
+{
+    if (s->target.local) {
+        return conn_open_unix(c, s->target.dir, why);
+    }
+    if (!s->tls) {
+        GW_TRY(tls_open(s->home, s->token[0] == '\0', &s->tls, why));
+    }
+    return conn_open_tls(c, s->target.url, s->tls, deadline_ms, why);
+}
+
 gw_err session_dial(struct session *s, int64_t deadline_ms, struct gw_error *why)
 {
-    if (!conn_is_open(&s->conn) && s->target.local) {
-        GW_TRY(conn_open_unix(&s->conn, s->target.dir, why));
-    } else if (!conn_is_open(&s->conn)) {
-        if (!s->tls) {
-            GW_TRY(tls_open(s->home, s->token[0] == '\0', &s->tls, why));
-        }
-        GW_TRY(conn_open_tls(&s->conn, s->target.url, s->tls, deadline_ms, why));
+    if (!conn_is_open(&s->conn)) {
+        GW_TRY(session_connect(s, &s->conn, deadline_ms, why));
     }
     struct conn_url url = {.host = "localhost"};
     gw_err err = s->target.local ? GW_OK : conn_parse_url(s->target.url, &url, why);

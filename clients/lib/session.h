@@ -36,8 +36,13 @@ struct session {
     size_t random_left;
 };
 
+/* Of a client, for what needs connections of its own (exchange.c). */
+struct session *client_session(struct gw_client *client);
 void session_init(struct session *s);
 void session_deinit(struct session *s);
+/* A connection to the target, not upgraded; the wake descriptor of `c` is kept. */
+gw_err session_connect(struct session *s, struct conn *c, int64_t deadline_ms,
+                       struct gw_error *why) GW_MUST_USE;
 /* Connect (unless find_host has done so) and upgrade. Queues every open call again. */
 gw_err session_dial(struct session *s, int64_t deadline_ms, struct gw_error *why) GW_MUST_USE;
 /* Queue a new call. Errors as gw_client_start; the session must be up or retrying. */
