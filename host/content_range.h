@@ -12,7 +12,8 @@ typedef enum range_kind {
     RANGE_NONE, /* 416: nothing of it is there */
 } range_kind;
 
-/* The value of a header Range (NULL: there is none), of `size` bytes: those [*ret_from, *ret_to). */
+/* The value of a header Range (NULL: there is none), of `size` bytes: those [*ret_from, *ret_to).
+ */
 range_kind content_range_parse(const char *value, uint64_t size, uint64_t *ret_from,
                                uint64_t *ret_to);
 /* Whether one of the entity tags of If-None-Match (NULL: there is none) is `hash`. */

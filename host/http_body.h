@@ -1,6 +1,6 @@
 /* The body of a request whose connection was handed over (bulk.h), of any length: by Content-Length
- * or in chunks (RFC 9112 7.1), without its framing. Extensions of chunks and trailers are read over.
- * Belongs to the thread that serves the request. */
+ * or in chunks (RFC 9112 7.1), without its framing. Extensions of chunks and trailers are read
+ * over. Belongs to the thread that serves the request. */
 #ifndef HOST_HTTP_BODY_H
 #define HOST_HTTP_BODY_H
 
@@ -20,8 +20,8 @@ struct http_body {
 
 void http_body_init(struct http_body *b, const struct http_head *head, struct bulk_io *io);
 /* 1..room bytes of the body; a client that waits to be told is told to go on. GW_ENOT_FOUND: that
- * was all; GW_EPROTO: the framing is not valid (`why`); GW_EUNREACHABLE: the connection ended before
- * the body; GW_ETIMEOUT, GW_ECANCELLED. */
+ * was all; GW_EPROTO: the framing is not valid (`why`); GW_EUNREACHABLE: the connection ended
+ * before the body; GW_ETIMEOUT, GW_ECANCELLED. */
 gw_err http_body_read(struct http_body *b, void *to, size_t room, size_t *ret_n,
                       struct gw_error *why) GW_MUST_USE;
 

@@ -60,9 +60,9 @@ static gw_err fetch(struct getting *g, const gw_value *args, struct gw_error *wh
 {
     const struct cli *cli = g->cli;
     struct gw_error not_here = *why;
-    gw_err err = gw_client_stream(g->client, "artifacts.fetch", args,
-                                  cli->timeout_given ? cli->timeout_ms : GW_FOREVER, on_fetch_item,
-                                  g, why);
+    gw_err err =
+        gw_client_stream(g->client, "artifacts.fetch", args,
+                         cli->timeout_given ? cli->timeout_ms : GW_FOREVER, on_fetch_item, g, why);
     copy_show_wipe(&g->show);
     g->show = (struct copy_show){0};
     if (err == GW_ENOT_FOUND || err == GW_ENOT_SUPPORTED) {
@@ -78,8 +78,8 @@ static gw_err find(struct getting *g, struct gw_error *why)
     const char *typed = g->cli->argv[0];
     struct gw_error first = {0};
     GW_TRY(gw_map_set(&args, "artifact", gw_str(typed)));
-    gw_err err = gw_client_call(g->client, "artifacts.info", &args, g->cli->timeout_ms, &g->info,
-                                &first);
+    gw_err err =
+        gw_client_call(g->client, "artifacts.info", &args, g->cli->timeout_ms, &g->info, &first);
     if (err == GW_ENOT_FOUND || (err == GW_EARG && strchr(typed, '@'))) {
         err = fetch(g, &args, &first);
     }
@@ -127,8 +127,8 @@ static gw_err name_files(struct getting *g, struct gw_error *why)
     free(own);
     const char *slash = g->path ? strrchr(g->path, '/') : NULL;
     const char *base = slash ? slash + 1 : g->path;
-    if (!g->path || asprintf(&g->part, "%.*s.%.*s.%.16s.godwit-part",
-                             (int)(base - g->path), g->path, BASE_BYTES, base, g->wanted) < 0) {
+    if (!g->path || asprintf(&g->part, "%.*s.%.*s.%.16s.godwit-part", (int)(base - g->path),
+                             g->path, BASE_BYTES, base, g->wanted) < 0) {
         g->part = NULL;
         return gw_fail(why, GW_ENOMEM, "out of memory");
     }
@@ -186,8 +186,8 @@ static gw_err open_part(struct getting *g, struct gw_error *why)
 static gw_err write_all(struct getting *g, struct span s, struct gw_error *why)
 {
     while (s.n > 0) {
-        ssize_t n = g->to_stdout ? write(STDOUT_FILENO, s.p, s.n)
-                                 : pwrite(g->fd, s.p, s.n, (off_t)g->at);
+        ssize_t n =
+            g->to_stdout ? write(STDOUT_FILENO, s.p, s.n) : pwrite(g->fd, s.p, s.n, (off_t)g->at);
         if (n < 0 && errno == EINTR && !cli_interrupted()) {
             continue;
         }

@@ -316,7 +316,10 @@ static gw_err open_source(struct putting *p, struct gw_error *why)
     }
     p->fd = open(p->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (p->fd < 0) {
-        return gw_fail(why, errno == ENOENT ? GW_ENOT_FOUND : errno == EACCES ? GW_EDENIED : GW_EIO,
+        return gw_fail(why,
+                       errno == ENOENT   ? GW_ENOT_FOUND
+                       : errno == EACCES ? GW_EDENIED
+                                         : GW_EIO,
                        "cannot open \"%s\": %s", p->path, strerror(errno));
     }
     if (fstat(p->fd, &p->begun) != 0 || !S_ISREG(p->begun.st_mode)) {

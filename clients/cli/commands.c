@@ -153,8 +153,7 @@ const struct cli_command commands[] = {
             "JSON: artifacts[{artifact, name, type, size, hash, owner, created, expires}],\n"
             "next (null on the last page)."),
     COMMAND("artifacts info", "ARTIFACT", "one artifact: name, size, hash, end", NULL,
-            artifacts_info_run,
-            "JSON: artifact, name, type, size, hash, owner, created, expires."),
+            artifacts_info_run, "JSON: artifact, name, type, size, hash, owner, created, expires."),
     COMMAND("artifacts rm", "ARTIFACT...", "remove artifacts, by their ids", NULL, artifacts_rm_run,
             "The room of what no other artifact has comes back within some minutes.\n"
             "JSON: removed[ids]."),

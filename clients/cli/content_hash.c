@@ -44,8 +44,8 @@ gw_err content_hash_file(struct content_hash *h, int fd, uint64_t end, struct gw
     uint8_t block[BLOCK_BYTES];
     while (h->at < end) {
         uint64_t left = end - h->at;
-        ssize_t n = pread(fd, block, left < sizeof block ? (size_t)left : sizeof block,
-                          (off_t)h->at);
+        ssize_t n =
+            pread(fd, block, left < sizeof block ? (size_t)left : sizeof block, (off_t)h->at);
         if (n < 0 && errno == EINTR) {
             continue;
         }

@@ -53,8 +53,8 @@ static void sweep(const struct upload_note *n)
     time_t now = time(NULL);
     while (dir && (e = readdir(dir))) {
         if (strlen(e->d_name) == 2 * NAME_BYTES &&
-            fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(st.st_mode) && now - st.st_mtime > KEPT_SECONDS) {
+            fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            now - st.st_mtime > KEPT_SECONDS) {
             (void)unlinkat(dirfd(dir), e->d_name, 0);
         }
     }

@@ -1,5 +1,6 @@
-/* One HTTP request with a body of any length either way, over a connection of its own to the host of
- * a client: what a link does not carry. Ctrl-C ends its waits as those of the client. One thread.
+/* One HTTP request with a body of any length either way, over a connection of its own to the host
+ * of a client: what a link does not carry. Ctrl-C ends its waits as those of the client. One
+ * thread.
  *
  *     exchange_open -> exchange_send ... -> exchange_answer -> exchange_read ... -> exchange_close
  *

@@ -75,10 +75,9 @@ static bool op_takes_key(const char *op)
 /* Operations that read, or set a state whatever it was: a second time does no harm. */
 static bool op_is_idempotent(const char *op)
 {
-    static const char *const names[] = {"health",   "status", "hosts", "types",
-                                        "agents",   "show",   "moves", "deactivate",
-                                        "activate", "tokens", "topics",
-                                        "artifacts.list", "artifacts.info"};
+    static const char *const names[] = {
+        "health",     "status",   "hosts",  "types",  "agents",         "show",          "moves",
+        "deactivate", "activate", "tokens", "topics", "artifacts.list", "artifacts.info"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(op, names[i]) == 0) {
             return true;
@@ -398,8 +397,7 @@ void session_lost(struct session *s, const struct gw_error *why)
     }
 }
 
-gw_err session_connect(struct session *s, struct conn *c, int64_t deadline_ms,
-                       struct gw_error *why)
+gw_err session_connect(struct session *s, struct conn *c, int64_t deadline_ms, struct gw_error *why)
 {
     if (s->target.local) {
         return conn_open_unix(c, s->target.dir, why);
