@@ -17,7 +17,7 @@ static bool take_number(const char **at, uint64_t *ret)
         return false;
     }
     for (; is_digit(*p); p++) {
-        n = n > (UINT64_MAX - 9) / 10 ? UINT64_MAX / 10 : n * 10 + (uint64_t)(*p - '0');
+        n = n > (UINT64_MAX - 9) / 10 ? UINT64_MAX : n * 10 + (uint64_t)(*p - '0');
     }
     *ret = n;
     *at = p;

@@ -195,7 +195,7 @@ artifact_count() { field '.artifacts | length' artifacts ls; }
     equal "$status" 1
     contains "$output" "without artifacts"
     equal "$(http -T "$work/f" -X POST '')" 500
-    gw create counter
+    gw agents
 }
 
 @test "what ends, is too large or has no room is refused, with nothing left behind" {

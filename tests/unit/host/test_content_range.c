@@ -34,7 +34,7 @@ static void test_ranges(void **state)
         {"bytes=-0", 10, RANGE_NONE, 0, 0},
         {"bytes=-5", 0, RANGE_NONE, 0, 0},
         {"bytes=0-", 0, RANGE_NONE, 0, 0},
-        {"bytes=0-18446744073709551615", UINT64_MAX, RANGE_PART, 0, 1844674407370955161},
+        {"bytes=0-18446744073709551615", UINT64_MAX, RANGE_PART, 0, UINT64_MAX},
         /* not understood, or more than one: the whole */
         {"", 10, RANGE_ALL, 0, 0},
         {"bytes", 10, RANGE_ALL, 0, 0},
