@@ -147,6 +147,9 @@ void artifacts_changed(const struct host *h)
 {
     struct artifacts *a = h->artifacts;
     struct chunk_stats stats;
+    if (!a) {
+        return; /* a store alone, without the host around it */
+    }
     chunk_store_stats(h->chunks, &stats); /* waits while others write rows: not on the loop */
     pthread_mutex_lock(&a->lock);
     a->stats = stats;

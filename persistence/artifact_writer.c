@@ -11,10 +11,12 @@
 #include <sys/random.h>
 
 #include "persistence/chunk_inner.h"
+#include "persistence/sha_side.h"
 #include "protocol/base/id.h"
 #include "protocol/base/utf8.h"
 
 #define CHECKPOINT_BYTES (16u * 1024 * 1024)
+#define SIDE_BYTES       (8u * 1024 * 1024) /* from here on a thread hashes the whole */
 #define PLACES_MOST      1024 /* chunks of one transaction, repeated ones counted each time */
 
 struct place {
@@ -30,7 +32,9 @@ struct artifact_writer {
     struct place *places;
     size_t place_count;
     struct chunker cut;
-    struct buf chunk; /* the present one */
+    struct buf chunk;      /* the present one */
+    struct sha_side *side; /* NULL: none yet, or there is no thread to be had */
+    bool alone;
     uint64_t durable, size;
     bool stored; /* there is a row */
     bool tail;   /* and a recipe row at tail_at that is not of a whole chunk */
@@ -227,17 +231,35 @@ static gw_err check_size(const struct artifact_writer *w, uint64_t more, struct 
     return GW_OK;
 }
 
+/* The present chunk is hashed twice, for its name and for that of the whole: of a long content
+ * beside each other. */
+static gw_err put_chunk(struct artifact_writer *w, size_t *ret_item, struct gw_error *why)
+{
+    if (!w->side && !w->alone && w->size >= SIDE_BYTES) {
+        w->alone = sha_side_open(&w->side) != GW_OK;
+    }
+    if (w->side) {
+        sha_side_begin(w->side, &w->row.sha, w->chunk.data, w->chunk.len);
+    }
+    gw_err err = batch_put(w->batch, buf_span(&w->chunk), NULL, ret_item, why);
+    if (w->side) {
+        sha_side_wait(w->side);
+    } else if (err == GW_OK) {
+        sha_run_add(&w->row.sha, w->chunk.data, w->chunk.len);
+    }
+    return err;
+}
+
 /* The present chunk is at its end. */
 static gw_err end_chunk(struct artifact_writer *w, struct gw_error *why)
 {
     size_t item;
-    gw_err err = batch_put(w->batch, buf_span(&w->chunk), NULL, &item, why);
+    gw_err err = put_chunk(w, &item, why);
     if (err) {
         w->closed = true;
         return err;
     }
     uint64_t at = w->size - w->chunk.len;
-    sha_run_add(&w->row.sha, w->chunk.data, w->chunk.len);
     buf_reset(&w->chunk);
     return add_place(w, at, item, why);
 }
@@ -426,6 +448,7 @@ void artifact_writer_free(struct artifact_writer *w)
         gw_err err = artifact_remove(s, &w->row.info.id, NULL);
         (void)err;
     }
+    sha_side_close(w->side);
     chunk_batch_free(w->batch);
     buf_free(&w->chunk);
     free(w->places);

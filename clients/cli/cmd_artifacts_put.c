@@ -285,7 +285,6 @@ static gw_err check_result(struct putting *p, struct gw_error *why)
 
 static gw_err print_result(struct putting *p, struct gw_error *why)
 {
-    GW_AUTO(gw_value_free) gw_value done = gw_nil();
     GW_AUTO(buf_free) struct buf text = {0};
     double seconds = (double)(copy_show_now_ms() - p->began_ms) / 1000;
     if (p->cli->json) {
@@ -294,11 +293,7 @@ static gw_err print_result(struct putting *p, struct gw_error *why)
         return output_json(&p->result, why);
     }
     printf("%s\n", gw_map_str(&p->result, "artifact", ""));
-    GW_TRY(gw_map_set(&done, "files", gw_int(1)));
-    GW_TRY(gw_map_set(&done, "bytes", gw_int(gw_map_int(&p->result, "size", 0))));
-    GW_TRY(gw_map_set(&done, "sent_bytes", gw_uint(p->sent)));
-    GW_TRY(gw_map_set(&done, "seconds", gw_float(seconds)));
-    copy_line_summary(&done, false, &text);
+    copy_line_content((uint64_t)gw_map_int(&p->result, "size", 0), p->sent, seconds, &text);
     buf_add(&text, "", 1);
     if (buf_ok(&text)) {
         output_note(p->cli, "%s", (const char *)text.data);

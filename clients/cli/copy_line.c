@@ -162,3 +162,16 @@ void copy_line_summary(const gw_value *done, bool dry_run, struct buf *out)
         buf_addf(out, ", %s there already", bytes_text(saved, text));
     }
 }
+
+void copy_line_content(uint64_t bytes, uint64_t moved, double seconds, struct buf *out)
+{
+    char text[TEXT_SHORT_SIZE];
+    buf_addf(out, "%s in ", text_from_bytes(bytes, text));
+    buf_addf(out, "%s", text_from_duration((int64_t)(seconds * 1000), text));
+    if (seconds >= 0.001 && moved > 0) {
+        buf_addf(out, " (%s/s)", text_from_bytes((uint64_t)((double)moved / seconds), text));
+    }
+    if (moved < bytes) {
+        buf_addf(out, ", %s there already", text_from_bytes(bytes - moved, text));
+    }
+}

@@ -27,5 +27,7 @@ void copy_line_add(const struct copy_line *p, unsigned width, struct buf *out);
 /* Append "12 files, 1.2 GiB in 3.4s (361 MiB/s), 12 MiB sent, 99 % saved" from the last item of a
  * copy. */
 void copy_line_summary(const gw_value *done, bool dry_run, struct buf *out);
+/* The same for one content: "1.2 GiB in 3.4s (361 MiB/s)", and how much of it was there already. */
+void copy_line_content(uint64_t bytes, uint64_t moved, double seconds, struct buf *out);
 
 #endif

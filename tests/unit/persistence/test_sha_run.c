@@ -1,4 +1,5 @@
 #include "persistence/sha_run.h"
+#include "persistence/sha_side.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,13 +79,49 @@ static void other_bytes_are_refused(void **state)
     assert_false(sha_run_unpack(&r, packed, sizeof packed));
 }
 
+/* Hashed beside: the same, whoever waits for it. */
+static void test_side(void **state)
+{
+    static uint8_t data[3][70000];
+    uint8_t is[SHA_RUN_HASH_BYTES], wanted[SHA_RUN_HASH_BYTES];
+    struct sha_run here, there;
+    struct sha_side *side;
+    (void)state;
+    sha_run_init(&here);
+    sha_run_init(&there);
+    assert_int_equal(sha_side_open(&side), GW_OK);
+    sha_side_wait(side); /* nothing was begun */
+    for (size_t i = 0; i < 30; i++) {
+        uint8_t *p = data[i % 3];
+        size_t n = i * 2333;
+        if (i % 5 == 0) {
+            sha_side_wait(side);
+        }
+        for (size_t k = 0; i < 3 && k < sizeof data[0]; k++) {
+            p[k] = (uint8_t)(k * 31 + i);
+        }
+        sha_run_add(&here, p, n);
+        sha_side_begin(side, &there, p, n);
+    }
+    sha_side_wait(side);
+    sha_run_hash(&here, wanted);
+    sha_run_hash(&there, is);
+    assert_memory_equal(is, wanted, sizeof is);
+    sha_side_begin(side, &there, data[0], sizeof data[0]);
+    sha_side_close(side); /* waits */
+    sha_run_add(&here, data[0], sizeof data[0]);
+    sha_run_hash(&here, wanted);
+    sha_run_hash(&there, is);
+    assert_memory_equal(is, wanted, sizeof is);
+    sha_side_close(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_hashes),
-        cmocka_unit_test(goes_on_from_its_packed_state),
-        cmocka_unit_test(counts_long_streams),
-        cmocka_unit_test(other_bytes_are_refused),
+        cmocka_unit_test(known_hashes),        cmocka_unit_test(goes_on_from_its_packed_state),
+        cmocka_unit_test(counts_long_streams), cmocka_unit_test(other_bytes_are_refused),
+        cmocka_unit_test(test_side),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
