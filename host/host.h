@@ -3,9 +3,9 @@
  *
  * Files: host.c (life), real_env.c (clock, timers, store), spawn.c (runners), inline.c (the runner
  * of the built-in types), agent_dir_ops.c (folders of agents), links.c (peers), trust_ops.c
- * (operations on trust), file_ops.c (operations on files), artifacts.c (artifacts), fetch.c (those of
- * other hosts), bulk.c (threads of the data plane). All but what these threads run is on the loop
- * thread. */
+ * (operations on trust), file_ops.c (operations on files), artifacts.c (artifacts), fetch.c (those
+ * of other hosts), bulk.c (threads of the data plane). All but what these threads run is on the
+ * loop thread. */
 #ifndef HOST_HOST_H
 #define HOST_HOST_H
 
