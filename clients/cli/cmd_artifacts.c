@@ -119,6 +119,11 @@ gw_err artifacts_rm_run(struct cli *cli, struct gw_error *why)
 
 /* ---- verify ---- */
 
+const struct cli_option artifacts_verify_options[] = {
+    {"repair-from", 0, OPTION_TEXT, "HOST", "get what is damaged from this host"},
+    {0},
+};
+
 struct verifying {
     struct cli *cli;
     struct copy_show show;
@@ -158,12 +163,19 @@ static gw_err print_verified(struct verifying *v, struct gw_error *why)
     GW_AUTO(gw_value_free) gw_value doc = gw_nil();
     char bytes[TEXT_SHORT_SIZE];
     int64_t damaged = gw_map_int(&v->done, "damaged", 0), all = gw_map_int(&v->done, "bytes", 0);
-    v->cli->exit_code = damaged > 0 ? gw_err_exit(GW_ECORRUPT) : 0;
+    int64_t repaired = gw_map_int(&v->done, "repaired", 0);
+    bool repairs = option_given(&v->cli->options, "repair-from");
+    v->cli->exit_code = damaged > repaired ? gw_err_exit(GW_ECORRUPT) : 0;
     if (!v->cli->json) {
-        output_note(v->cli, "%lld chunks, %s: %lld damaged",
+        output_note(v->cli,
+                    repairs ? "%lld chunks, %s: %lld damaged, %lld repaired"
+                            : "%lld chunks, %s: %lld damaged",
                     (long long)gw_map_int(&v->done, "chunks", 0),
-                    text_from_bytes((uint64_t)all, bytes), (long long)damaged);
+                    text_from_bytes((uint64_t)all, bytes), (long long)damaged, (long long)repaired);
         return GW_OK;
+    }
+    if (repairs) {
+        GW_TRY(gw_map_set(&doc, "repaired", gw_int(repaired)));
     }
     GW_TRY(gw_map_set(&doc, "chunks", gw_int(gw_map_int(&v->done, "chunks", 0))));
     GW_TRY(gw_map_set(&doc, "bytes", gw_int(all)));
@@ -179,12 +191,14 @@ gw_err artifacts_verify_run(struct cli *cli, struct gw_error *why)
     struct verifying v = {.cli = cli, .damages = {.kind = GW_LIST}};
     struct gw_client *client;
     GW_AUTO(gw_value_free) gw_value args = gw_nil();
-    if (cli->argc > 0 && gw_map_set(&args, "artifact", gw_str(cli->argv[0])) != GW_OK) {
+    const char *from = option_text(&cli->options, "repair-from");
+    if ((cli->argc > 0 && gw_map_set(&args, "artifact", gw_str(cli->argv[0])) != GW_OK) ||
+        (from && gw_map_set(&args, "from", gw_str(from)) != GW_OK)) {
         return gw_fail(why, GW_ENOMEM, "out of memory");
     }
     GW_TRY(cli_client(cli, &client, why));
     gw_err err =
-        gw_client_stream(client, "artifacts.verify", &args,
+        gw_client_stream(client, from ? "artifacts.repair" : "artifacts.verify", &args,
                          cli->timeout_given ? cli->timeout_ms : GW_FOREVER, on_item, &v, why);
     copy_show_wipe(&v.show);
     if (err == GW_OK && (v.err != GW_OK || v.done.kind != GW_MAP)) {

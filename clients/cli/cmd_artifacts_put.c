@@ -60,6 +60,7 @@ static gw_err open_request(const struct putting *p, const char *method, const ch
                                  .path = path,
                                  .headers = headers,
                                  .body_bytes = bytes,
+                                 .expect = bytes > 0,
                                  .silence_ms = p->cli->timeout_ms};
     return exchange_open(p->client, &q, ret, why);
 }

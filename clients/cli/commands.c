@@ -143,10 +143,11 @@ const struct cli_command commands[] = {
             "example: godwit artifacts put model.bin --ttl 7d"),
     COMMAND("artifacts get", "ARTIFACT [FILE]", "write the content of an artifact to a file",
             artifacts_get_options, artifacts_get_run,
-            "ARTIFACT is an id, or the SHA-256 of the content. FILE - is standard output, a\n"
-            "folder means the name of the artifact in it, and so does no FILE. The file is\n"
-            "there when it is whole and its hash is right; what an interrupted command has\n"
-            "got, the same command uses.\n"
+            "ARTIFACT is an id, or the SHA-256 of the content; behind @ may stand the host\n"
+            "that has it. What is not on the host that is asked, it gets first, from\n"
+            "whichever hosts have it. FILE - is standard output, a folder means the name of\n"
+            "the artifact in it, and so does no FILE. The file is there when it is whole and\n"
+            "its hash is right; what an interrupted command has got, the same command uses.\n"
             "JSON: artifact, name, size, hash, file, sent_bytes, seconds."),
     COMMAND("artifacts ls", "", "list artifacts, oldest first", artifacts_ls_options,
             artifacts_ls_run,
@@ -157,11 +158,13 @@ const struct cli_command commands[] = {
     COMMAND("artifacts rm", "ARTIFACT...", "remove artifacts, by their ids", NULL, artifacts_rm_run,
             "The room of what no other artifact has comes back within some minutes.\n"
             "JSON: removed[ids]."),
-    COMMAND("artifacts verify", "[ARTIFACT]", "read what is stored and say what is damaged", NULL,
-            artifacts_verify_run,
-            "All chunks of the host, or those of one artifact. Exit code 1 when some are\n"
-            "damaged. The same content put again mends them.\n"
-            "JSON: chunks, bytes, damaged, damages[{chunk, bytes, what, artifacts}]."),
+    COMMAND("artifacts verify", "[ARTIFACT]", "read what is stored and say what is damaged",
+            artifacts_verify_options, artifacts_verify_run,
+            "All chunks of the host, or those of one artifact (by its id with --repair-from).\n"
+            "Exit code 1 when some are damaged and stay so. The same content put again mends\n"
+            "them, too.\n"
+            "JSON: chunks, bytes, damaged, damages[{chunk, bytes, what, artifacts}]; with\n"
+            "--repair-from repaired, and no damages."),
     /* -- moves, events, logs -- */
     COMMAND("moves", "", "moves in flight or in doubt", moves_options, moves_run,
             "JSON: moves[{ticket, agent, epoch, from, to, phase, in_doubt, since}]."),

@@ -68,6 +68,7 @@ extern const struct cli_option artifacts_ls_options[];
 gw_err artifacts_ls_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err artifacts_info_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 gw_err artifacts_rm_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
+extern const struct cli_option artifacts_verify_options[];
 gw_err artifacts_verify_run(struct cli *cli, struct gw_error *why) GW_MUST_USE;
 /* cmd_log.c */
 extern const struct cli_option events_options[];

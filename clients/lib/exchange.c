@@ -23,6 +23,7 @@ struct exchange {
     size_t in_at;
     char *head; /* of the answer, owned; NULL before */
     int status;
+    bool told;   /* to go on */
     bool to_end; /* its body ends with the connection */
     uint64_t left;
 };
@@ -108,6 +109,7 @@ static gw_err take_head(struct exchange *x, struct gw_error *why)
         }
         if (x->status < 200) {
             free(head);
+            x->told = true;
             continue;
         }
         x->head = head;
@@ -275,9 +277,17 @@ static gw_err send_head(struct exchange *x, const struct exchange_request *q, st
     } else if (q->body_bytes > 0 || strcmp(q->method, "POST") == 0) {
         buf_addf(&out, "Content-Length: %llu\r\n", (unsigned long long)q->body_bytes);
     }
-    buf_addf(&out, "%s\r\n", q->headers ? q->headers : "");
-    return buf_ok(&out) ? push(x, buf_span(&out), why)
-                        : gw_fail(why, GW_ENOMEM, "out of memory for a request");
+    bool expect = q->expect && q->body_bytes > 0;
+    buf_addf(&out, "%s%s\r\n", expect ? "Expect: 100-continue\r\n" : "",
+             q->headers ? q->headers : "");
+    if (!buf_ok(&out)) {
+        return gw_fail(why, GW_ENOMEM, "out of memory for a request");
+    }
+    GW_TRY(push(x, buf_span(&out), why));
+    while (expect && !x->told && !x->head) {
+        GW_TRY(read_wait(x, why));
+    }
+    return GW_OK;
 }
 
 gw_err exchange_open(struct gw_client *client, const struct exchange_request *request,

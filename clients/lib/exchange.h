@@ -21,7 +21,8 @@ struct exchange_request {
     const char *method, *path; /* with query, percent-encoded */
     const char *headers;       /* further lines ("A: b\r\n"), or NULL */
     uint64_t body_bytes;       /* or EXCHANGE_CHUNKED */
-    int64_t silence_ms;        /* so long nothing may happen: GW_ETIMEOUT */
+    bool expect;        /* wait until the host wants the body: it may be large, and not be wanted */
+    int64_t silence_ms; /* so long nothing may happen: GW_ETIMEOUT */
 };
 /* Connects and sends the head. GW_EUNREACHABLE, GW_EBUSY; GW_ETIMEOUT, GW_ECANCELLED, GW_ENOMEM. */
 gw_err exchange_open(struct gw_client *client, const struct exchange_request *request,

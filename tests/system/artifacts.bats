@@ -198,8 +198,28 @@ artifact_count() { field '.artifacts | length' artifacts ls; }
     gw agents
 }
 
+@test "what another host has is got first, and damage is mended from there" {
+    start_pair
+    random f 3000000
+    id=$(field .artifact -H alpha artifacts put "$work/f")
+    equal "$(field .hash -H beta artifacts get "$(sum "$work/f")" "$work/by-hash")" "$(sum "$work/f")"
+    cmp "$work/by-hash" "$work/f"
+    random g 2000000
+    second=$(field .artifact -H alpha artifacts put "$work/g" --name second)
+    gw -H beta artifacts get "$second@alpha" "$work/by-id"
+    cmp "$work/by-id" "$work/g"
+    run "$GODWIT" -H beta artifacts get "$(printf x | sha256sum | cut -c1-64)" "$work/none"
+    equal "$status" 3
+    pack=$(find "$GODWIT_HOME/hosts/beta/artifacts/packs" -type f)
+    printf '\xff\x00\xff\x00' | dd of="$pack" bs=1 seek=1000 conv=notrunc 2>/dev/null
+    run "$GODWIT" -H beta artifacts verify
+    equal "$status" 1
+    equal "$(field '.damaged,.repaired' -H beta artifacts verify --repair-from alpha | xargs)" "1 1"
+    "$GODWIT" -H beta artifacts verify
+}
+
 @test "what ends, is too large or has no room is refused, with nothing left behind" {
-    start_host alpha --artifact-max 2M --artifact-quota 3M
+    start_host alpha --artifact-max 2M --artifact-quota 4M
     random small 1500000
     random other 1000000
     random large 2200000
@@ -216,13 +236,15 @@ artifact_count() { field '.artifacts | length' artifacts ls; }
     equal "$(artifact_count)" 0
     # What has expired still has its room until the clock has been calm for a while.
     gw artifacts put "$work/other"
-    random more 1000000
+    random some 1400000
+    gw artifacts put "$work/some"
+    random more 1900000
     run "$GODWIT" artifacts put "$work/more" --timeout 3s
     equal "$status" 6
     contains "$output" quota
     equal "$(http -X POST -T "$work/more" '')" 507
     equal "$(answer .error.code)" quota
-    equal "$(artifact_count)" 1
+    equal "$(artifact_count)" 2
 }
 
 @test "a full disk refuses, and the upload goes on when there is room" {

@@ -80,7 +80,11 @@ system_teardown() {
 }
 
 is_ours() { [[ "$(readlink "/proc/$1/exe" 2>/dev/null)" == "$GODWIT"* ]]; }
-process_gone() { [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+# Its first thread may be a zombie while others still end and hold its files.
+process_gone() {
+    [ ! -e "/proc/$1" ] || { grep -q '^State:.Z' "/proc/$1/status" && [ "$(ls "/proc/$1/task" | wc -l)" -le 1 ]; } 2>/dev/null ||
+        [ ! -e "/proc/$1" ]
+}
 
 # wait_until SECONDS COMMAND...: until the command succeeds; 1 when it never does.
 wait_until() {
