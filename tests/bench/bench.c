@@ -137,9 +137,9 @@ static const struct {
     {"files", case_files},   {"sleepers", case_sleepers}, {"sleepers_1m", case_sleepers_1m},
 };
 
-static void clean_up(const char *home)
+static void clean_up(const char *dir)
 {
-    char *argv[] = {(char *)"rm", (char *)"-rf", (char *)home, NULL};
+    char *argv[] = {(char *)"rm", (char *)"-rf", (char *)dir, NULL};
     process_must(argv, NULL);
 }
 
@@ -154,11 +154,12 @@ int main(int argc, char **argv)
         return 2;
     }
     struct bench b = {.program = argv[1], .plugins = argv[2]};
-    snprintf(b.home, sizeof b.home, "/var/tmp/godwit-bench-XXXXXX");
-    if (!mkdtemp(b.home)) {
-        perror(b.home);
+    snprintf(b.dir, sizeof b.dir, "/var/tmp/godwit-bench-XXXXXX");
+    if (!mkdtemp(b.dir)) {
+        perror(b.dir);
         return 1;
     }
+    snprintf(b.home, sizeof b.home, "%s/home", b.dir);
     setenv("GODWIT_HOME", b.home, 1);
     unsetenv("GODWIT_HOST");
     raw_floors(&b);
@@ -185,7 +186,7 @@ int main(int argc, char **argv)
     gw_client_close(b.beta);
     host_stop(&b, "alpha");
     host_stop(&b, "beta");
-    clean_up(b.home);
+    clean_up(b.dir);
     if (!only) {
         write_json("build/bench.json");
     }

@@ -17,9 +17,9 @@ struct peers {
 void peers_measure(struct peers *p);
 
 struct bench {
-    char home[256];
-    const char *program; /* build/godwit */
-    const char *plugins; /* folder with blob.so and asker.so */
+    char dir[64], home[80]; /* everything of this run; the home of its hosts */
+    const char *program;    /* build/godwit */
+    const char *plugins;    /* folder with blob.so and asker.so */
     struct gw_client *alpha, *beta;
     int alpha_pid, beta_pid;
     double raw_unix_us, raw_tcp_us, raw_pair_us; /* floors of this run */
@@ -51,6 +51,8 @@ void host_stop(struct bench *b, const char *name);
 void host_kill(const char *name);
 /* A host that was started otherwise: ended with the bench, however that ends. */
 void host_note(const char *name, int pid);
+void host_url(struct bench *b, const char *name, char *ret, size_t room);
+void host_wait_linked(struct bench *b, const char *name); /* to any other */
 struct gw_client *host_client(struct bench *b, const char *name);
 double rss_kb(int pid);        /* of the process */
 double family_pss_kb(int pid); /* of the process and its children */
@@ -76,5 +78,6 @@ void case_sleepers(struct bench *b);
 void case_sleepers_1m(struct bench *b);
 void case_files(struct bench *b);
 void case_artifacts(struct bench *b);
+void case_carry(struct bench *b);
 
 #endif

@@ -28,35 +28,11 @@ struct world {
 
 /* ---- two hosts of its own: one of them is killed ---- */
 
-static void url_of(struct bench *b, const char *name, char *ret, size_t room)
-{
-    struct gw_error why;
-    gw_value status = gw_nil();
-    struct gw_client *c = host_client(b, name);
-    must(gw_client_call(c, "status", NULL, FIVE_S, &status, &why), &why, "status");
-    snprintf(ret, room, "%s", gw_map_str(&status, "url", ""));
-    gw_value_free(&status);
-    gw_client_close(c);
-}
-
-static void wait_for_links(struct bench *b, const char *name)
-{
-    struct gw_error why;
-    gw_value status = gw_nil();
-    struct gw_client *c = host_client(b, name);
-    for (int i = 0; i < 20000 && gw_map_int(&status, "links", 0) == 0; i++) {
-        usleep(i > 0 ? 1000 : 0);
-        must(gw_client_call(c, "status", NULL, FIVE_S, &status, &why), &why, "status");
-    }
-    gw_value_free(&status);
-    gw_client_close(c);
-}
-
 static void start_source(struct world *w)
 {
     const char *options[] = {"--root", w->dir, NULL};
     host_start_with(w->b, "source", options, &w->source_pid);
-    url_of(w->b, "source", w->source_url, sizeof w->source_url);
+    host_url(w->b, "source", w->source_url, sizeof w->source_url);
 }
 
 /* The second time where it was. */
@@ -68,14 +44,14 @@ static void start_sink(struct world *w)
     const char *options[] = {"--root",      w->dir,     "--plugin", asker, "--peer",
                              w->source_url, "--listen", listen,     NULL};
     host_start_with(w->b, "sink", options, &w->sink_pid);
-    url_of(w->b, "sink", w->sink_url, sizeof w->sink_url);
-    wait_for_links(w->b, "source");
+    host_url(w->b, "sink", w->sink_url, sizeof w->sink_url);
+    host_wait_linked(w->b, "source");
 }
 
 static void open_world(struct world *w, struct bench *b)
 {
     *w = (struct world){.b = b};
-    snprintf(w->dir, sizeof w->dir, "%s/files", b->home);
+    snprintf(w->dir, sizeof w->dir, "%s/files", b->dir);
     snprintf(w->from, sizeof w->from, "%s/from", w->dir);
     snprintf(w->to, sizeof w->to, "%s/to", w->dir);
     snprintf(w->peer_to, sizeof w->peer_to, "%s/peer_to", w->dir);

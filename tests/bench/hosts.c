@@ -129,6 +129,30 @@ struct gw_client *host_client(struct bench *b, const char *name)
     return c;
 }
 
+void host_url(struct bench *b, const char *name, char *ret, size_t room)
+{
+    struct gw_error why;
+    gw_value status = gw_nil();
+    struct gw_client *c = host_client(b, name);
+    must(gw_client_call(c, "status", NULL, 5000, &status, &why), &why, "status");
+    snprintf(ret, room, "%s", gw_map_str(&status, "url", ""));
+    gw_value_free(&status);
+    gw_client_close(c);
+}
+
+void host_wait_linked(struct bench *b, const char *name)
+{
+    struct gw_error why;
+    gw_value status = gw_nil();
+    struct gw_client *c = host_client(b, name);
+    for (int i = 0; i < 20000 && gw_map_int(&status, "links", 0) == 0; i++) {
+        usleep(i > 0 ? 1000 : 0);
+        must(gw_client_call(c, "status", NULL, 5000, &status, &why), &why, "status");
+    }
+    gw_value_free(&status);
+    gw_client_close(c);
+}
+
 void make_agent(struct gw_client *c, const char *type, char ret[GW_ID_TEXT])
 {
     gw_value made = gw_nil();

@@ -133,7 +133,7 @@ void raw_hops(struct bench *b)
 void raw_floors(struct bench *b)
 {
     raw_hops(b);
-    b->raw_sync_us = append_sync(b->home);
+    b->raw_sync_us = append_sync(b->dir);
     printf("floors of this run: unix socket %.1f us, tcp %.1f us a round trip, append+fdatasync "
            "%.1f us\n",
            b->raw_unix_us, b->raw_tcp_us, b->raw_sync_us);

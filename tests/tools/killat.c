@@ -35,14 +35,9 @@ static int is_gone(const char *pid)
     return readlink(path, to, sizeof to) < 0;
 }
 
-int main(int argc, char **argv)
+static int kill_at(DIR *d, char **argv)
 {
     const struct timespec step = {.tv_nsec = STEP_NS};
-    DIR *d = argc == 5 ? opendir(argv[3]) : NULL;
-    if (!d) {
-        fputs("usage: killat VICTIM WORKER FOLDER BYTES\n", stderr);
-        return 2;
-    }
     int64_t wanted = taken(d) + strtoll(argv[4], NULL, 10);
     while (taken(d) < wanted) {
         if (is_gone(argv[2])) {
@@ -57,4 +52,16 @@ int main(int argc, char **argv)
         nanosleep(&step, NULL);
     }
     return 0;
+}
+
+int main(int argc, char **argv)
+{
+    DIR *d = argc == 5 ? opendir(argv[3]) : NULL;
+    if (!d) {
+        fputs("usage: killat VICTIM WORKER FOLDER BYTES\n", stderr);
+        return 2;
+    }
+    int code = kill_at(d, argv);
+    closedir(d);
+    return code;
 }
