@@ -24,7 +24,7 @@ static double carry(struct gw_client *from, struct gw_client *to, const char *fi
     char id[GW_ID_TEXT];
     struct gw_error why;
     gw_value args = gw_nil(), r = gw_nil();
-    make_agent(from, "bearer", id);
+    make_agent(from, "carrier", id);
     must(gw_map_set(&args, "path", gw_str(file)), NULL, "args");
     send_to(from, id, "take", &args, &r);
     double began = now_us();
@@ -46,17 +46,17 @@ static double carry(struct gw_client *from, struct gw_client *to, const char *fi
 
 void case_carry(struct bench *b)
 {
-    char dir[280], file[320], bearer[300], url[80];
+    char dir[280], file[320], carrier[300], url[80];
     struct samples s = {0};
     int pid;
     snprintf(dir, sizeof dir, "%s/carry", b->dir);
     snprintf(file, sizeof file, "%s/load", dir);
-    snprintf(bearer, sizeof bearer, "%s/bearer.so", b->plugins);
+    snprintf(carrier, sizeof carrier, "%s/carrier.so", b->plugins);
     scratch_folder(dir);
-    const char *first[] = {"--root", dir, "--plugin", bearer, NULL};
+    const char *first[] = {"--root", dir, "--plugin", carrier, NULL};
     host_start_with(b, "from", first, &pid);
     host_url(b, "from", url, sizeof url);
-    const char *second[] = {"--root", dir, "--plugin", bearer, "--peer", url, NULL};
+    const char *second[] = {"--root", dir, "--plugin", carrier, "--peer", url, NULL};
     host_start_with(b, "onto", second, &pid);
     struct gw_client *from = host_client(b, "from"), *to = host_client(b, "onto");
     host_wait_linked(b, "from");
