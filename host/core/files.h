@@ -49,7 +49,7 @@ struct files_asked {
     struct node *n;
     struct files_out *out; /* NULL: it has ended */
     struct ticket_in *in;
-    bool again; /* it failed, and is asked again */
+    void (*again)(struct files_asked *q); /* it failed: what housekeeping does about it */
     gw_id ticket, agent;
     uint64_t epoch;
     char **names; /* owned */

@@ -180,6 +180,14 @@ static const gw_id *ticket_of(const struct agent *a)
 
 static void ask_adopt(struct files_asked *q);
 
+/* Whose files it is about; NULL: it was removed meanwhile. The epoch may be another by now. */
+static struct agent *adopter(struct files_asked *q)
+{
+    struct agent *a = agent_find(q->n, &q->agent);
+    const gw_id *ticket = a ? ticket_of(a) : NULL;
+    return ticket && a->files->adopting && gw_id_equal(ticket, &q->ticket) ? a : NULL;
+}
+
 /* The rows say so from now on; should that be rolled back, the next start finds it done. */
 static void write_adopted(struct node *n, struct agent *a)
 {
@@ -193,23 +201,34 @@ static void write_adopted(struct node *n, struct agent *a)
     node_commit(n, batch, POINT_FILES_ADOPTED, NULL, NULL);
 }
 
+/* Nobody is there any more to whom they belong: what has become a work folder goes with that. */
+static void give_up(struct files_asked *q, gw_err err)
+{
+    if (err != GW_OK) {
+        q->n->env->files_drop(q->n->env->ctx, &q->ticket, &q->agent);
+    }
+    files_asked_free(q);
+}
+
+static void adopt_again(struct files_asked *q);
+
 static void adopted(void *arg, gw_err err, const struct gw_error *why, const struct env_fact *facts,
                     size_t count)
 {
     struct files_asked *q = arg;
     struct node *n = q->n;
     char id[GW_ID_TEXT];
-    struct agent *a = agent_find(n, &q->agent);
+    struct agent *a = adopter(q);
     (void)facts, (void)count;
-    if (!a || a->epoch != q->epoch || !a->files || !a->files->adopting) {
-        files_asked_free(q); /* it was removed meanwhile */
+    if (!a) {
+        give_up(q, err);
         return;
     }
     if (err != GW_OK) {
         REACH(ADOPT_AGAIN);
         log_error("files.adopt", "agent=%s its files cannot be put in their place, it waits: %s",
                   gw_id_text(&q->agent, id), why->text);
-        q->again = true;
+        q->again = adopt_again;
         return;
     }
     a->files->adopting = false;
@@ -219,9 +238,17 @@ static void adopted(void *arg, gw_err err, const struct gw_error *why, const str
     inbox_load_over(n, &agent);
 }
 
+static void adopt_again(struct files_asked *q)
+{
+    if (adopter(q)) {
+        ask_adopt(q);
+    } else {
+        give_up(q, GW_EAGENT_NOT_FOUND);
+    }
+}
+
 static void ask_adopt(struct files_asked *q)
 {
-    q->again = false;
     q->n->env->files_adopt(q->n->env->ctx, &q->ticket, &q->agent, adopted, q);
 }
 
@@ -280,7 +307,7 @@ void files_housekeeping(struct node *n)
 {
     int64_t now = n->env->mono_us(n->env->ctx);
     struct files_expected *e, *next;
-    struct files_asked *q;
+    struct files_asked *q, *after;
     HASH_ITER (hh, n->files_expected, e, next) {
         if (n->env->files_come(n->env->ctx, &e->key.ticket, &e->key.agent)) {
             e->seen_us = now;
@@ -290,9 +317,12 @@ void files_housekeeping(struct node *n)
             files_drop(n, &ticket, &agent);
         }
     }
-    LIST_FOREACH (q, &n->files_asked, link) {
-        if (q->again) {
-            ask_adopt(q);
+    for (q = LIST_FIRST(&n->files_asked); q; q = after) {
+        void (*again)(struct files_asked *) = q->again;
+        after = LIST_NEXT(q, link);
+        if (again) {
+            q->again = NULL;
+            again(q); /* which may end it */
         }
     }
 }

@@ -56,13 +56,20 @@ struct files_asked *files_asked_new(struct node *n)
     return q;
 }
 
-void files_asked_free(struct files_asked *q)
+static void forget_names(struct files_asked *q)
 {
-    LIST_REMOVE(q, link);
     for (size_t i = 0; i < q->name_count; i++) {
         free(q->names[i]);
     }
     free(q->names);
+    q->names = NULL;
+    q->name_count = 0;
+}
+
+void files_asked_free(struct files_asked *q)
+{
+    LIST_REMOVE(q, link);
+    forget_names(q);
     free(q);
 }
 
@@ -455,17 +462,28 @@ static void tell_kept(struct node *n, const struct files_asked *q, const char *n
     event_now(n, &(struct event){.kind = "file.kept", .agent = &q->agent, .text = text});
 }
 
+static void ask_clean(struct files_asked *q);
+
+/* Nothing of it was done: the rows stay, which say what is to go. So does a start. */
+static void clean_later(struct files_asked *q, const char *why)
+{
+    char id[GW_ID_TEXT];
+    REACH(REMOVE_AGAIN);
+    log_warn("files.remove", "agent=%s what it left here is not removed yet: %s",
+             gw_id_text(&q->agent, id), why);
+    q->again = ask_clean;
+}
+
 static void removed(void *arg, gw_err err, const struct gw_error *why, const struct env_fact *facts,
                     size_t n)
 {
     struct files_asked *q = arg;
     struct node *node = q->n;
-    char id[GW_ID_TEXT];
     if (err != GW_OK) {
-        log_warn("files.remove", "agent=%s what it left here stays: %s", gw_id_text(&q->agent, id),
-                 why->text);
+        clean_later(q, why->text);
+        return;
     }
-    for (size_t i = 0; err == GW_OK && i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (facts[i].err != GW_OK && facts[i].err != GW_ENOT_FOUND) {
             REACH(FILE_KEPT);
             tell_kept(node, q, q->names[i], facts[i].err);
@@ -495,6 +513,10 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
 {
     struct files_asked *q = arg;
     struct node *n = q->n;
+    if (err != GW_OK && err != GW_ECORRUPT) {
+        clean_later(q, gw_err_text(err));
+        return;
+    }
     struct env_file *files = xcalloc(count + 1, sizeof *files);
     struct env_fact *were = xcalloc(count + 1, sizeof *were);
     char **paths = xcalloc(count + 1, sizeof *paths);
@@ -530,10 +552,18 @@ static void rows_read(void *arg, gw_err err, const struct storage_row *rows, siz
     }
 }
 
+static void ask_clean(struct files_asked *q)
+{
+    uint8_t raw[ROW_KEY_BYTES];
+    const struct store_range range = {.table = TABLE_FILES,
+                                      .prefix = row_key(raw, &q->agent, q->epoch)};
+    forget_names(q);
+    q->n->env->read(q->n->env->ctx, &range, 1, rows_read, q);
+}
+
 bool files_clean(struct move_out *m)
 {
     struct node *n = m->t->node;
-    uint8_t raw[ROW_KEY_BYTES];
     if (!m->files && !m->at_boot) {
         return false;
     }
@@ -541,8 +571,6 @@ bool files_clean(struct move_out *m)
     q->ticket = m->t->id;
     q->agent = m->agent_id;
     q->epoch = m->epoch;
-    const struct store_range range = {.table = TABLE_FILES,
-                                      .prefix = row_key(raw, &m->agent_id, m->epoch)};
-    n->env->read(n->env->ctx, &range, 1, rows_read, q);
+    ask_clean(q);
     return true;
 }

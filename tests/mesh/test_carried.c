@@ -497,6 +497,70 @@ static void test_a_restart_keeps_them(void **state)
     }
 }
 
+/* ---- what fails here, and is done later ---- */
+
+struct refusing { /* what is done on one host alone, and begins like this */
+    const char *path;
+    size_t count;
+};
+
+static file_fate refuse_here(void *arg, size_t from, size_t to, const char *path)
+{
+    struct refusing *r = arg;
+    bool hit = from == to && r->path && strncmp(path, r->path, strlen(r->path)) == 0;
+    r->count += hit;
+    return hit ? FILE_FULL : FILE_PASS;
+}
+
+/* The source cannot remove it now, and then not before it is stopped. */
+static void test_a_removal_is_made_up_for(void **state)
+{
+    (void)state;
+    for (int restart = 0; restart < 2; restart++) {
+        struct play p = play_open(30, 2);
+        struct refusing r = {.path = "/data/"};
+        mesh_on_file(p.m, refuse_here, &r);
+        assert_int_equal(mesh_move(p.m, 0, &p.agent, 1), GW_OK);
+        mesh_run(p.m, 5000);
+        assert_true(r.count > 1);
+        assert_true(mesh_file_get(p.m, 0, "/data/a", NULL));
+        assert_int_equal(actor_rows(p.m, 0, TABLE_FILES), 1);
+        if (restart) {
+            mesh_stop(p.m, 0);
+            mesh_start_all(p.m);
+        }
+        r.path = NULL;
+        mesh_run(p.m, 5000);
+        assert_false(mesh_file_get(p.m, 0, "/data/a", NULL));
+        assert_int_equal(actor_rows(p.m, 0, TABLE_FILES), 0);
+        expect_one(&p);
+        mesh_free(p.m);
+    }
+}
+
+/* Its end does not leave what had not got its place yet. */
+static void test_an_end_before_the_adoption(void **state)
+{
+    (void)state;
+    struct play p = play_open(31, 2);
+    struct refusing r = {.path = "incoming/"};
+    mesh_on_file(p.m, refuse_here, &r);
+    assert_int_equal(mesh_move(p.m, 0, &p.agent, 1), GW_OK);
+    mesh_run(p.m, 3000);
+    assert_int_equal(porter_count(p.m, 1, "incoming"), 1);
+    struct mesh_call *kill = mesh_ask(p.m, 0, "kill", "{'agent': '%s'}", p.id);
+    (void)mesh_wait(p.m, kill, 30000);
+    mesh_call_free(kill);
+    struct mesh_call *c = mesh_ask(p.m, 0, "dispose", "{'agent': '%s'}", p.id);
+    mesh_run(p.m, 5000);
+    r.path = NULL;
+    (void)mesh_wait(p.m, c, 60000);
+    mesh_call_free(c);
+    mesh_run(p.m, 3000);
+    assert_int_equal(porter_count(p.m, 0, "") + porter_count(p.m, 1, ""), 0);
+    mesh_free(p.m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,6 +580,8 @@ int main(void)
         cmocka_unit_test(test_cut_at_every_commit),
         cmocka_unit_test(test_crash_at_any_moment),
         cmocka_unit_test(test_a_restart_keeps_them),
+        cmocka_unit_test(test_a_removal_is_made_up_for),
+        cmocka_unit_test(test_an_end_before_the_adoption),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,7 +148,9 @@ typedef enum file_fate {
     FILE_FULL,   /* no room at the destination */
     FILE_CHANGE, /* somebody writes to it behind the reader */
 } file_fate;
-/* Asked at the end of each file that is sent. */
+/* Asked at the end of each file that is sent; and, with from == to, before a folder becomes a work
+ * folder (path "incoming/..."), or files that moved are removed (the first of them): FILE_FULL, and
+ * it fails. */
 typedef file_fate (*mesh_file_hook)(void *arg, size_t from, size_t to, const char *path);
 void mesh_on_file(struct mesh *m, mesh_file_hook hook, void *arg);
 

@@ -601,8 +601,14 @@ static void files_drop(void *ctx, const gw_id *ticket, const gw_id *agent)
 
 static bool remove_step(struct vjob *job)
 {
+    struct mesh *m = job->host->mesh;
     if (job->at == job->n) {
         return true;
+    }
+    if (job->at == 0 && m->on_file &&
+        m->on_file(m->file_arg, job->host->index, job->host->index, job->files[0].path) ==
+            FILE_FULL) {
+        return fails(job, GW_EBUSY, "too much is asked at once");
     }
     size_t i = job->at++;
     struct vfile *f = find(job->host, job->files[i].path);
