@@ -770,8 +770,8 @@ static void clone_local(struct node *n, struct op_call *call, struct agent *a)
         travel_foresee(n, call, a, true);
     } else if (c && c->done) {
         answer_created(call, &c->agent, &a->id, c->type, peer_label(c->host));
-    } else if (c && c->in_flight) {
-        call_again_later(n, call); /* being made right now */
+    } else if (files_are_coming(a) || (c && c->in_flight)) {
+        call_again_later(n, call); /* being made right now; or they are not there to be copied */
     } else if (request_key_check(key, &why) != GW_OK || agent_check_free(n, a, &why) != GW_OK ||
                builtin_check_single(n, a, &why) != GW_OK ||
                (!c && travel_pick(n, call, true, &to, &why) != GW_OK)) {

@@ -267,6 +267,11 @@ bool files_adopt(struct node *n, struct agent *a)
     return true;
 }
 
+bool files_are_coming(const struct agent *a)
+{
+    return a->files && a->files->adopting;
+}
+
 /* ---- what nobody needs any more ---- */
 
 static bool is_needed(struct node *n, const struct env_folder *f)

@@ -1356,6 +1356,8 @@ size_t files_expected_of(const struct node *n, const struct peer *p);
 /* Its rows are loaded: true when its files have to be put in their place first; a->loading until
  * then, and inbox_load_over follows. */
 bool files_adopt(struct node *n, struct agent *a);
+/* They are not in their place yet: who wants to read them waits. */
+bool files_are_coming(const struct agent *a);
 void files_sweep(struct node *n); /* at boot, all rows are loaded */
 void files_housekeeping(struct node *n);
 void files_free(struct node *n);

@@ -156,7 +156,7 @@ static void travel_local(struct node *n, struct op_call *call, struct agent *a, 
             return;
         }
     }
-    if (!move_out_of(a) && (agent_is_changing(a) || a->intent)) {
+    if (!move_out_of(a) && (agent_is_changing(a) || a->intent || files_are_coming(a))) {
         call_again_later(n, call); /* what it is about to do or become comes first */
     } else if (travel_pick(n, call, false, &to, &why) != GW_OK) {
         op_fail(call, &why);

@@ -561,6 +561,31 @@ static void test_an_end_before_the_adoption(void **state)
     mesh_free(p.m);
 }
 
+/* Its files have no place yet: what would read them waits for that. */
+static void test_who_wants_to_go_on_waits_for_them(void **state)
+{
+    (void)state;
+    static const char *const asks[] = {"dispatch", "clone", "drain"};
+    for (size_t i = 0; i < 3; i++) {
+        struct play p = play_open(40 + i, 3);
+        struct refusing r = {.path = "incoming/"};
+        mesh_on_file(p.m, refuse_here, &r);
+        assert_int_equal(mesh_move(p.m, 0, &p.agent, 1), GW_OK);
+        struct mesh_call *c = i < 2 ? mesh_ask(p.m, 1, asks[i], "{'agent': '%s', 'to': 'h2'}", p.id)
+                                    : mesh_ask(p.m, 1, asks[i], "{'to': 'h2'}");
+        mesh_run(p.m, 4000);
+        r.path = NULL;
+        gw_err err = mesh_wait(p.m, c, 30000);
+        mesh_assert(p.m, err == GW_OK);
+        mesh_call_free(c);
+        mesh_run(p.m, 3000);
+        assert_int_equal(porter_count(p.m, 2, "agents/"), 1);
+        assert_int_equal(porter_count(p.m, 1, ""), i == 1);
+        mesh_expect_whole(p.m);
+        mesh_free(p.m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -582,6 +607,7 @@ int main(void)
         cmocka_unit_test(test_a_restart_keeps_them),
         cmocka_unit_test(test_a_removal_is_made_up_for),
         cmocka_unit_test(test_an_end_before_the_adoption),
+        cmocka_unit_test(test_who_wants_to_go_on_waits_for_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
