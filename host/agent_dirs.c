@@ -31,6 +31,29 @@ static void submit(struct agent_dirs *d, struct job *j)
     pthread_cond_signal(&d->work);
 }
 
+/* Most agents never have a folder: their ends cost the thread nothing. */
+static struct work_folder *find_folder(const struct agent_dirs *d, const gw_id *agent)
+{
+    struct work_folder *f;
+    HASH_FIND(hh, d->has, agent, sizeof *agent, f);
+    return f;
+}
+
+static void note_folder(struct agent_dirs *d, const gw_id *agent)
+{
+    if (!find_folder(d, agent)) {
+        struct work_folder *f = xcalloc(1, sizeof *f);
+        f->agent = *agent;
+        HASH_ADD(hh, d->has, agent, sizeof f->agent, f);
+    }
+}
+
+static void forget_folder(struct agent_dirs *d, struct work_folder *f)
+{
+    HASH_DEL(d->has, f);
+    free(f);
+}
+
 void agent_dirs_want(struct agent_dirs *d, dirs_kind kind, const char *name, bool look,
                      dirs_done done, void *arg)
 {
@@ -38,6 +61,10 @@ void agent_dirs_want(struct agent_dirs *d, dirs_kind kind, const char *name, boo
     gw_assert(strlen(name) <= LIMIT_NAME_BYTES && name_is_valid(name));
     *j = (struct job){.kind = JOB_WANT, .of = kind, .look = look, .done = done, .arg = arg};
     memcpy(j->name, name, strlen(name) + 1);
+    gw_id agent;
+    if (kind == DIRS_WORK && gw_id_parse(name, &agent) == GW_OK) {
+        note_folder(d, &agent);
+    }
     submit(d, j);
 }
 
@@ -47,12 +74,20 @@ void agent_dirs_adopt(struct agent_dirs *d, const gw_id *agent, const char *from
     struct job *j = xcalloc(1, sizeof *j);
     *j = (struct job){.kind = JOB_ADOPT, .of = DIRS_WORK, .done = done, .arg = arg};
     j->from = xstrdup(from);
+    note_folder(d, agent);
     (void)gw_id_text(agent, j->name);
     submit(d, j);
 }
 
 void agent_dirs_remove(struct agent_dirs *d, const gw_id *agent)
 {
+    struct work_folder *f = find_folder(d, agent);
+    if (!f && d->has_all) {
+        return;
+    }
+    if (f) {
+        forget_folder(d, f);
+    }
     struct job *j = xcalloc(1, sizeof *j);
     j->kind = JOB_REMOVE;
     j->of = DIRS_WORK;
@@ -87,6 +122,7 @@ static void complete(struct agent_dirs *d, struct job *j)
         d->config.on_over(d->config.arg, j->of, j->name, j->bytes, dirs_quota(d, j->of));
     } else {
         for (size_t i = 0; i < j->id_count; i++) {
+            note_folder(d, &j->ids[i]);
             if (!j->holds(j->arg, &j->ids[i])) {
                 agent_dirs_remove(d, &j->ids[i]);
             }
@@ -95,6 +131,7 @@ static void complete(struct agent_dirs *d, struct job *j)
             submit(d, j);
             return;
         }
+        d->has_all |= j->err == GW_OK;
     }
     job_free(j);
 }
@@ -161,6 +198,10 @@ static void destroy(struct agent_dirs *d)
     struct folder *f, *next;
     HASH_ITER (hh, d->folders, f, next) {
         agent_dirs_forget(d, f);
+    }
+    struct work_folder *w, *after;
+    HASH_ITER (hh, d->has, w, after) {
+        forget_folder(d, w);
     }
     for (int i = 0; i < DIRS_KINDS; i++) {
         if (d->fd[i] >= 0) {

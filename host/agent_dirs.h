@@ -64,7 +64,8 @@ void agent_dirs_want(struct agent_dirs *d, dirs_kind kind, const char *name, boo
  * changed; GW_EIO. */
 void agent_dirs_adopt(struct agent_dirs *d, const gw_id *agent, const char *from, dirs_done done,
                       void *arg);
-/* The agent is gone from here: its work folder, too. */
+/* The agent is gone from here: its work folder, too. One that is known to have none costs nothing
+ * (agent_dirs_sweep finds out who has). */
 void agent_dirs_remove(struct agent_dirs *d, const gw_id *agent);
 /* Remove the work folders of all agents that `holds` does not know. It is asked in
  * agent_dirs_complete, a few hundred at a time. */

@@ -57,8 +57,16 @@ struct folder { /* one that is in use, or over its quota */
 };
 TAILQ_HEAD(folders, folder);
 
+struct work_folder { /* that an agent has, or is about to have */
+    UT_hash_handle hh;
+    gw_id agent;
+};
+
 struct agent_dirs {
     struct dirs_config config;
+    /* of the loop alone */
+    struct work_folder *has;
+    bool has_all; /* a sweep has seen all that were there: who is not in `has` has none */
     char base[DIRS_KINDS][DIRS_PATH_BYTES];
     int fd[DIRS_KINDS], trash;
     pthread_t thread;

@@ -282,6 +282,7 @@ static void list(struct agent_dirs *d, struct job *j)
     const struct dirent *e;
     if (!j->list) {
         j->list = opendir(d->base[DIRS_WORK]);
+        j->err = j->list ? GW_OK : GW_EIO;
     }
     j->id_count = 0;
     while (j->list && j->id_count < DIRS_LIST_IDS) {

@@ -361,6 +361,50 @@ static void a_sweep_removes_orphans(void **state)
     end(&r);
 }
 
+static bool keeps_all(void *arg, const gw_id *agent)
+{
+    (void)arg, (void)agent;
+    return true;
+}
+
+static bool has_folder(const struct rig *r, const char *name)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/work/agents/%s", r->dir.path, name);
+    return access(path, F_OK) == 0;
+}
+
+/* Whoever had one at the start, or asked for one since, has one; the others cost no job. One that is
+ * made behind the back of the host shows that there was none. */
+static void who_has_no_folder_costs_nothing(void **state)
+{
+    (void)state;
+    struct rig r;
+    char old_name[GW_ID_TEXT], new_name[GW_ID_TEXT], other_name[GW_ID_TEXT], path[600];
+    gw_id old_id = some_id(1, old_name), new_id = some_id(2, new_name),
+          other = some_id(3, other_name);
+    begin(&r, 0, 0);
+    (void)want(&r, DIRS_WORK, old_name, false);
+    agent_dirs_close(r.dirs);
+    open_dirs(&r, 0, 0);
+    agent_dirs_remove(r.dirs, &other); /* not known yet: asked for */
+    agent_dirs_sweep(r.dirs, keeps_all, NULL);
+    (void)want(&r, DIRS_STORAGE, "type", false);
+    agent_dirs_settle(r.dirs);
+    agent_dirs_complete(r.dirs);
+    (void)want(&r, DIRS_WORK, new_name, false);
+    snprintf(path, sizeof path, "%s/work/agents/%s", r.dir.path, other_name);
+    assert_int_equal(mkdir(path, 0700), 0);
+    agent_dirs_remove(r.dirs, &other);
+    agent_dirs_remove(r.dirs, &old_id);
+    agent_dirs_remove(r.dirs, &new_id);
+    agent_dirs_settle(r.dirs);
+    assert_true(has_folder(&r, other_name));
+    assert_false(has_folder(&r, old_name));
+    assert_false(has_folder(&r, new_name));
+    end(&r);
+}
+
 static void the_end_answers_everyone(void **state)
 {
     struct rig r;
@@ -388,6 +432,7 @@ int main(void)
         cmocka_unit_test(what_is_over_its_quota_is_refused),
         cmocka_unit_test(deep_folders_count_as_too_large),
         cmocka_unit_test(a_sweep_removes_orphans),
+        cmocka_unit_test(who_has_no_folder_costs_nothing),
         cmocka_unit_test(the_end_answers_everyone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
