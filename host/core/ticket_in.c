@@ -304,6 +304,9 @@ static void arrive_all(struct ticket_in *t)
     char from[LIMIT_NAME_BYTES + 1];
     size_t count = 0;
     TAILQ_FOREACH (m, &t->moves, link) {
+        if (!m->has_files && !m->clone && n->env->agent_gone) {
+            n->env->agent_gone(n->env->ctx, &m->agent); /* of an earlier stay, not over yet */
+        }
         (void)move_in_arrive(m);
         begun[count++] = (struct begun){m->agent, m->epoch, m->has_mail, m->row.trace};
     }

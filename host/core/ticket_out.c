@@ -246,6 +246,27 @@ static void abort_refused(struct ticket_out *t, struct mp reasons)
 
 static void send_commit(struct ticket_out *t);
 
+/* Whether its work folder is nobody's any more: it may have come back meanwhile, and even be on its
+ * way again (I3). */
+static bool folder_is_over(struct node *n, const struct move_out *gone)
+{
+    const struct ticket_out *t;
+    const struct move_out *m;
+    if (agent_find(n, &gone->agent_id)) {
+        return false;
+    }
+    if (agent_fence(n, &gone->agent_id) <= gone->epoch + 1) {
+        return true;
+    }
+    TICKET_OUT_EACH(n, t, m)
+    {
+        if (m->epoch > gone->epoch && gw_id_equal(&m->agent_id, &gone->agent_id)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Those who are `over`: nothing of them is kept here. */
 static void end_over(struct ticket_out *t)
 {
@@ -278,7 +299,7 @@ static void end_over(struct ticket_out *t)
     for (m = TAILQ_FIRST(&t->moves); m; m = next) {
         next = TAILQ_NEXT(m, link);
         if (m->over) {
-            if (n->env->agent_gone && !agent_find(n, &m->agent_id)) { /* nor has come back */
+            if (n->env->agent_gone && folder_is_over(n, m)) {
                 n->env->agent_gone(n->env->ctx, &m->agent_id);
             }
             move_out_end(m);

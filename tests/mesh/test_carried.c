@@ -538,7 +538,7 @@ static void test_a_removal_is_made_up_for(void **state)
     }
 }
 
-/* Its end does not leave what had not got its place yet. */
+/* Asked to end before its files have their place: nothing of them stays. */
 static void test_an_end_before_the_adoption(void **state)
 {
     (void)state;
@@ -548,13 +548,10 @@ static void test_an_end_before_the_adoption(void **state)
     assert_int_equal(mesh_move(p.m, 0, &p.agent, 1), GW_OK);
     mesh_run(p.m, 3000);
     assert_int_equal(porter_count(p.m, 1, "incoming"), 1);
-    struct mesh_call *kill = mesh_ask(p.m, 0, "kill", "{'agent': '%s'}", p.id);
-    (void)mesh_wait(p.m, kill, 30000);
-    mesh_call_free(kill);
     struct mesh_call *c = mesh_ask(p.m, 0, "dispose", "{'agent': '%s'}", p.id);
     mesh_run(p.m, 5000);
-    mesh_assert(p.m, c->done && c->err == GW_OK);
     r.path = NULL;
+    mesh_assert(p.m, mesh_wait(p.m, c, 60000) == GW_OK);
     mesh_call_free(c);
     mesh_run(p.m, 3000);
     assert_int_equal(porter_count(p.m, 0, "") + porter_count(p.m, 1, ""), 0);
@@ -586,6 +583,64 @@ static void test_who_wants_to_go_on_waits_for_them(void **state)
     }
 }
 
+static mesh_fate crash_at_commit(void *arg, size_t from, size_t to, const struct frame *frame)
+{
+    (void)from;
+    return frame->kind == FRAME_COMMIT && to == *(size_t *)arg ? FATE_CRASH_TO : FATE_PASS;
+}
+
+/* It comes back before it is over that it has left, and leaves again: what then ends is the first
+ * move alone. */
+static void test_back_before_it_is_over(void **state)
+{
+    (void)state;
+    struct play p = play_open(50, 3);
+    struct refusing r = {.path = "/data/"};
+    size_t last = 2;
+    mesh_on_file(p.m, refuse_here, &r);
+    assert_int_equal(mesh_move(p.m, 0, &p.agent, 1), GW_OK);
+    assert_int_equal(mesh_move(p.m, 0, &p.agent, 0), GW_OK);
+    mesh_run(p.m, 3000);
+    assert_true(is_at(&p, 0, "a") && mesh_file_get(p.m, 0, "/data/a", NULL));
+    mesh_on_frame(p.m, crash_at_commit, &last);
+    struct mesh_call *c = mesh_ask(p.m, 0, "dispatch", "{'agent': '%s', 'to': 'h2'}", p.id);
+    mesh_run(p.m, 5000);
+    mesh_on_frame(p.m, NULL, NULL);
+    r.path = NULL; /* the first one ends now, the second one is in doubt */
+    mesh_run(p.m, 5000);
+    mesh_assert(p.m, !mesh_file_get(p.m, 0, "/data/a", NULL));
+    mesh_assert(p.m, is_at(&p, 0, "a"));
+    mesh_start_all(p.m);
+    (void)mesh_wait(p.m, c, 30000);
+    mesh_call_free(c);
+    mesh_run(p.m, 5000);
+    mesh_assert(p.m, is_at(&p, 2, "a") && porter_count(p.m, 0, "") == 0);
+    mesh_expect_whole(p.m);
+    mesh_free(p.m);
+}
+
+/* The same without files: it finds nothing of its earlier stay. */
+static void test_back_without_files(void **state)
+{
+    (void)state;
+    struct play p = play_open(51, 2);
+    struct refusing r = {.path = "/data/"};
+    char path[128];
+    mesh_on_file(p.m, refuse_here, &r);
+    mesh_file_put(p.m, 0, work_path(&p, "scratch", path), 7);
+    assert_int_equal(mesh_move(p.m, 0, &p.agent, 1), GW_OK);
+    actor_must(p.m, 1, &p.agent, "shed", "{'name': 'a'}");
+    assert_int_equal(mesh_move(p.m, 0, &p.agent, 0), GW_OK);
+    mesh_run(p.m, 3000);
+    mesh_assert(p.m, !mesh_file_get(p.m, 0, work_path(&p, "scratch", path), NULL));
+    mesh_file_put(p.m, 0, work_path(&p, "new", path), 8);
+    r.path = NULL;
+    mesh_run(p.m, 3000);
+    mesh_assert(p.m, mesh_file_get(p.m, 0, work_path(&p, "new", path), NULL));
+    mesh_assert(p.m, porter_count(p.m, 0, "") == 1);
+    mesh_free(p.m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -608,6 +663,8 @@ int main(void)
         cmocka_unit_test(test_a_removal_is_made_up_for),
         cmocka_unit_test(test_an_end_before_the_adoption),
         cmocka_unit_test(test_who_wants_to_go_on_waits_for_them),
+        cmocka_unit_test(test_back_before_it_is_over),
+        cmocka_unit_test(test_back_without_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
