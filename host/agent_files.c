@@ -386,7 +386,7 @@ static gw_err open_parts(struct agent_files *f, struct gw_error *why)
     (void)snprintf(path, sizeof path, "%s/%s/agents", h->dir, "work");
     f->agents = xstrdup(path);
     (void)snprintf(path, sizeof path, "%s/%s/incoming", h->dir, "work");
-    return incoming_open(path, &f->incoming, why);
+    return incoming_open(path, h->config->work_quota, &f->incoming, why);
 }
 
 gw_err agent_files_open(struct host *h, struct gw_error *why)

@@ -2,9 +2,11 @@
  *
  * A folder is open for its host from the offer until its ticket is staged, given up or adopted
  * (incoming_shut). What is known of its files is here, under one lock, and only here: a file counts
- * when it has come whole in this life of the host. Files are made under the lock while the folder
- * is open, so none appears after it was shut. What is still written to one that was begun before
- * then counts for nothing: such a file is not whole. */
+ * when it has come whole in this life of the host. The loop takes that lock, so nobody waits for a
+ * disk under it: names are made and removed under the lock of their folder (io), which looks before
+ * each whether the folder is open; none appears behind who has shut it and then held that lock.
+ * What is still written to one that was begun before then counts for nothing: such a file is not
+ * whole. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -38,16 +40,18 @@ struct folder {
         gw_id ticket, agent;
     } key;
     struct host_id from;
-    int fd;
+    pthread_mutex_t io; /* of a visitor; taken before the other */
+    int fd;             /* -1: it is made when the first one comes; under io */
     bool shut;
     unsigned visits;
-    struct coming *files;
+    struct coming *files; /* added to under both locks */
     size_t count;
 };
 
 struct incoming {
     int fd; /* the folder of them all */
     char *path;
+    uint64_t quota; /* bytes of one folder; 0 = none */
     pthread_mutex_t lock;
     struct folder *folders; /* under the lock, and all that is in them */
 };
@@ -64,10 +68,11 @@ struct incoming_visit {
 
 /* ---- the table ---- */
 
-gw_err incoming_open(const char *dir, struct incoming **ret, struct gw_error *why)
+gw_err incoming_open(const char *dir, uint64_t quota, struct incoming **ret, struct gw_error *why)
 {
     struct incoming *in = xcalloc(1, sizeof *in);
     in->fd = -1;
+    in->quota = quota;
     in->path = xstrdup(dir);
     pthread_mutex_init(&in->lock, NULL);
     if ((mkdir(dir, 0700) != 0 && errno != EEXIST) ||
@@ -88,7 +93,10 @@ static void folder_free(struct incoming *in, struct folder *f)
         EVP_MD_CTX_free(f->files[i].ctx);
     }
     free(f->files);
-    close(f->fd);
+    if (f->fd >= 0) {
+        close(f->fd);
+    }
+    pthread_mutex_destroy(&f->io);
     free(f);
 }
 
@@ -164,24 +172,21 @@ static gw_err check_room(const struct incoming *in, uint64_t bytes, struct gw_er
 gw_err incoming_expect(struct incoming *in, const struct host_id *from, const gw_id *ticket,
                        const gw_id *agent, uint64_t bytes, struct gw_error *why)
 {
-    int fd = -1;
     GW_TRY(check_room(in, bytes, why));
     pthread_mutex_lock(&in->lock);
     struct folder *f = find(in, ticket, agent);
-    gw_err err = f ? GW_OK : make_folder(in, ticket, agent, &fd, why);
-    if (err == GW_OK && !f) {
+    if (!f) {
         f = xcalloc(1, sizeof *f);
         f->key.ticket = *ticket;
         f->key.agent = *agent;
-        f->fd = fd;
+        f->fd = -1;
+        pthread_mutex_init(&f->io, NULL);
         HASH_ADD(hh, in->folders, key, sizeof f->key, f);
     }
-    if (err == GW_OK) {
-        f->from = *from;
-        f->shut = false;
-    }
+    f->from = *from;
+    f->shut = false;
     pthread_mutex_unlock(&in->lock);
-    return err;
+    return GW_OK;
 }
 
 bool incoming_comes(struct incoming *in, const gw_id *ticket, const gw_id *agent)
@@ -216,6 +221,33 @@ char *incoming_path(const struct incoming *in, const gw_id *ticket, const gw_id 
 
 /* ---- visits ---- */
 
+static bool is_shut(const struct incoming_visit *v)
+{
+    pthread_mutex_lock(&v->in->lock);
+    bool shut = v->folder->shut;
+    pthread_mutex_unlock(&v->in->lock);
+    return shut;
+}
+
+static gw_err fail_shut(struct gw_error *why)
+{
+    return gw_fail(why, GW_ECANCELLED, "the host does not wait for these files any more");
+}
+
+static gw_err open_folder(struct incoming_visit *v, struct gw_error *why)
+{
+    struct folder *f = v->folder;
+    gw_err err = GW_OK;
+    pthread_mutex_lock(&f->io);
+    if (is_shut(v)) {
+        err = fail_shut(why);
+    } else if (f->fd < 0) {
+        err = make_folder(v->in, &f->key.ticket, &f->key.agent, &f->fd, why);
+    }
+    pthread_mutex_unlock(&f->io);
+    return err;
+}
+
 gw_err incoming_enter(struct incoming *in, const struct host_id *from, const gw_id *ticket,
                       const gw_id *agent, struct incoming_visit **ret, struct gw_error *why)
 {
@@ -233,7 +265,14 @@ gw_err incoming_enter(struct incoming *in, const struct host_id *from, const gw_
     pthread_mutex_unlock(&in->lock);
     if (!may) {
         free(v);
-        return gw_fail(why, GW_EREFUSED, "no files of this ticket are expected here");
+        return gw_fail(why, GW_EREFUSED,
+                       "the host does not wait for these files: it was started again, or has given "
+                       "the move up");
+    }
+    gw_err err = open_folder(v, why);
+    if (err != GW_OK) {
+        incoming_leave(v);
+        return err;
     }
     *ret = v;
     return GW_OK;
@@ -295,19 +334,10 @@ static gw_err add_file(struct folder *f, struct coming **ret, struct gw_error *w
     return GW_OK;
 }
 
-/* Under the lock. same: it goes on where it was. */
-static gw_err open_part(struct incoming_visit *v, struct coming *c,
-                        const struct incoming_meta *meta, bool same, struct gw_error *why)
+/* Under the lock: the file is this visit's. Without `same` it begins anew. */
+static gw_err claim(struct incoming_visit *v, struct coming *c, const struct incoming_meta *meta,
+                    bool same, struct gw_error *why)
 {
-    struct folder *f = v->folder;
-    if (!same) { /* what was there may be without permission to write */
-        (void)unlinkat(f->fd, meta->name, 0);
-    }
-    v->fd = openat(f->fd, meta->name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (v->fd < 0) {
-        return gw_fail(why, beneath_code(errno), "cannot make \"%s\": %s", meta->name,
-                       strerror(errno));
-    }
     if (!same) {
         EVP_MD_CTX_free(c->ctx);
         c->ctx = EVP_MD_CTX_new();
@@ -321,23 +351,41 @@ static gw_err open_part(struct incoming_visit *v, struct coming *c,
     c->writer = v;
     v->ctx = c->ctx;
     c->ctx = NULL;
-    v->at = (size_t)(c - f->files);
+    v->at = (size_t)(c - v->folder->files);
     v->have = v->flushed = c->have;
     return GW_OK;
 }
 
-/* Under the lock. */
-static gw_err begin(struct incoming_visit *v, const struct incoming_meta *meta,
-                    struct gw_error *why)
+static gw_err check_quota(const struct incoming_visit *v, const struct incoming_meta *meta,
+                          struct gw_error *why)
+{
+    const struct folder *f = v->folder;
+    uint64_t quota = v->in->quota, bytes = meta->size;
+    for (size_t i = 0; i < f->count && bytes <= quota; i++) {
+        if (strcmp(f->files[i].meta.name, meta->name) != 0) {
+            bytes += f->files[i].meta.size;
+        }
+    }
+    return quota == 0 || bytes <= quota
+               ? GW_OK
+               : gw_fail(why, GW_EREFUSED,
+                         "its files have more than %llu bytes, the quota of a work folder",
+                         (unsigned long long)quota);
+}
+
+/* Under both locks. ret_open: it has to be opened; ret_anew: and made. */
+static gw_err begin(struct incoming_visit *v, const struct incoming_meta *meta, bool *ret_open,
+                    bool *ret_anew, struct gw_error *why)
 {
     struct folder *f = v->folder;
     struct coming *c = find_file(f, meta->name);
     if (f->shut) {
-        return gw_fail(why, GW_ECANCELLED, "the host does not wait for these files any more");
+        return fail_shut(why);
     }
     if (c && c->writer) {
         return gw_fail(why, GW_EBUSY, "the file is being written over another connection");
     }
+    GW_TRY(check_quota(v, meta, why));
     if (!c) {
         GW_TRY(add_file(f, &c, why));
     }
@@ -345,29 +393,53 @@ static gw_err begin(struct incoming_visit *v, const struct incoming_meta *meta,
                 c->meta.size == meta->size && (c->ctx || c->whole);
     v->again = same && c->whole;
     v->size = meta->size;
+    *ret_open = !v->again;
+    *ret_anew = !same;
     if (v->again) {
         c->writer = v;
         v->at = (size_t)(c - f->files);
         v->have = v->size;
         return GW_OK;
     }
-    return open_part(v, c, meta, same, why);
+    return claim(v, c, meta, same, why);
+}
+
+/* Under io. */
+static gw_err open_part(struct incoming_visit *v, const struct incoming_meta *meta, bool anew,
+                        struct gw_error *why)
+{
+    if (anew) { /* what was there may be without permission to write */
+        (void)unlinkat(v->folder->fd, meta->name, 0);
+    }
+    v->fd = openat(v->folder->fd, meta->name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return v->fd >= 0 ? GW_OK
+                      : gw_fail(why, beneath_code(errno), "cannot make \"%s\": %s", meta->name,
+                                strerror(errno));
 }
 
 gw_err incoming_begin(struct incoming_visit *v, const struct incoming_meta *meta,
                       uint64_t *ret_have, struct gw_error *why)
 {
-    GW_TRY(check_room(v->in, 0, why));
+    struct folder *f = v->folder;
+    bool to_open = false, anew = false;
+    pthread_mutex_lock(&f->io);
     pthread_mutex_lock(&v->in->lock);
-    gw_err err = begin(v, meta, why);
-    if (err != GW_OK && v->at == SIZE_MAX && v->fd >= 0) {
-        close(v->fd);
-        v->fd = -1;
-    }
+    gw_err err = begin(v, meta, &to_open, &anew, why);
     pthread_mutex_unlock(&v->in->lock);
+    if (err == GW_OK && to_open) {
+        err = open_part(v, meta, anew, why);
+    }
+    pthread_mutex_unlock(&f->io);
+    if (err == GW_OK && to_open) {
+        err = check_room(v->in, v->size - v->have, why);
+    }
     if (err == GW_OK) {
         *ret_have = v->have;
+        return GW_OK;
     }
+    pthread_mutex_lock(&v->in->lock);
+    let_go(v);
+    pthread_mutex_unlock(&v->in->lock);
     return err;
 }
 
@@ -396,6 +468,7 @@ gw_err incoming_write(struct incoming_visit *v, const void *data, size_t n, stru
         n -= (size_t)wrote;
     }
     if (v->have - v->flushed >= WRITEBACK_BYTES) { /* so that the flush at its end is short */
+        GW_TRY(is_shut(v) ? fail_shut(why) : check_room(v->in, 0, why));
         (void)sync_file_range(v->fd, (off_t)v->flushed, (off_t)(v->have - v->flushed),
                               SYNC_FILE_RANGE_WRITE);
         v->flushed = v->have;
@@ -468,18 +541,30 @@ gw_err incoming_end(struct incoming_visit *v, const uint8_t hash[ENV_FILE_HASH_B
 
 /* ---- staged ---- */
 
-static gw_err verify_one(struct folder *f, const struct wanted_file *want, struct gw_error *why)
+static gw_err fail_missing(const struct wanted_file *want, struct gw_error *why)
+{
+    return gw_fail(why, GW_EPROTO, "its file \"%s\" has not come whole", want->name);
+}
+
+/* Under both locks: what is known of it. */
+static gw_err check_known(struct folder *f, const struct wanted_file *want, struct gw_error *why)
+{
+    const struct coming *c = find_file(f, want->name);
+    bool there = c && c->whole && !c->writer && c->meta.size == want->size &&
+                 memcmp(c->hash, want->hash, sizeof c->hash) == 0;
+    return there ? GW_OK : fail_missing(want, why);
+}
+
+/* Under io, which keeps what is known from being changed: what lies there. */
+static gw_err check_there(struct folder *f, const struct wanted_file *want, struct gw_error *why)
 {
     const struct coming *c = find_file(f, want->name);
     struct stat st;
-    bool there = c && c->whole && !c->writer && c->meta.size == want->size &&
-                 memcmp(c->hash, want->hash, sizeof c->hash) == 0 &&
-                 fstatat(f->fd, want->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+    bool there = fstatat(f->fd, want->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
                  st.st_ino == c->st.st_ino && st.st_size == c->st.st_size &&
                  st.st_mtim.tv_sec == c->st.st_mtim.tv_sec &&
                  st.st_mtim.tv_nsec == c->st.st_mtim.tv_nsec;
-    return there ? GW_OK
-                 : gw_fail(why, GW_EPROTO, "its file \"%s\" has not come whole", want->name);
+    return there ? GW_OK : fail_missing(want, why);
 }
 
 static bool is_wanted(const struct wanted_file *files, size_t n, const char *name)
@@ -526,23 +611,54 @@ static gw_err flush_names(struct incoming *in, const gw_id *ticket, struct gw_er
                 : gw_fail(why, beneath_code(error), "cannot flush a folder: %s", strerror(error));
 }
 
-gw_err incoming_verify(struct incoming *in, const gw_id *ticket, const gw_id *agent,
-                       const struct wanted_file *files, size_t n, struct gw_error *why)
+/* A visit of the host itself. NULL: there is no such folder. */
+static struct folder *hold(struct incoming *in, const gw_id *ticket, const gw_id *agent)
 {
     pthread_mutex_lock(&in->lock);
     struct folder *f = find(in, ticket, agent);
-    gw_err err = f ? GW_OK : gw_fail(why, GW_EPROTO, "its files are not here");
+    if (f) {
+        f->visits++;
+    }
+    pthread_mutex_unlock(&in->lock);
+    if (f) {
+        pthread_mutex_lock(&f->io);
+    }
+    return f;
+}
+
+static void drop(struct incoming *in, struct folder *f)
+{
+    pthread_mutex_unlock(&f->io);
+    pthread_mutex_lock(&in->lock);
+    f->visits--;
+    settle(in, f, true);
+    pthread_mutex_unlock(&in->lock);
+}
+
+gw_err incoming_verify(struct incoming *in, const gw_id *ticket, const gw_id *agent,
+                       const struct wanted_file *files, size_t n, struct gw_error *why)
+{
+    struct folder *f = hold(in, ticket, agent);
+    gw_err err = GW_OK;
+    if (!f) {
+        return gw_fail(why, GW_EPROTO, "its files are not here");
+    }
+    pthread_mutex_lock(&in->lock);
     for (size_t i = 0; err == GW_OK && i < n; i++) {
-        err = verify_one(f, &files[i], why);
+        err = check_known(f, &files[i], why);
+    }
+    pthread_mutex_unlock(&in->lock);
+    for (size_t i = 0; err == GW_OK && i < n; i++) {
+        err = check_there(f, &files[i], why);
     }
     if (err == GW_OK) {
         err = remove_others(f, files, n, why);
     }
-    if (f) {
-        settle(in, f, true);
+    if (err == GW_OK && f->fd >= 0) {
+        err = flush_names(in, ticket, why);
     }
-    pthread_mutex_unlock(&in->lock);
-    return err == GW_OK ? flush_names(in, ticket, why) : err;
+    drop(in, f);
+    return err;
 }
 
 static bool always(void *arg)
@@ -551,16 +667,10 @@ static bool always(void *arg)
     return true;
 }
 
-gw_err incoming_drop(struct incoming *in, const gw_id *ticket, const gw_id *agent,
-                     struct gw_error *why)
+static gw_err remove_folder(struct incoming *in, const gw_id *ticket, const gw_id *agent,
+                            struct gw_error *why)
 {
     char id[GW_ID_TEXT], name[GW_ID_TEXT];
-    pthread_mutex_lock(&in->lock);
-    struct folder *f = find(in, ticket, agent);
-    if (f) {
-        settle(in, f, true);
-    }
-    pthread_mutex_unlock(&in->lock);
     int fd = openat(in->fd, gw_id_text(ticket, id), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         return errno == ENOENT
@@ -578,6 +688,17 @@ gw_err incoming_drop(struct incoming *in, const gw_id *ticket, const gw_id *agen
         err = GW_EIO;
     }
     return err == GW_OK ? GW_OK : gw_fail(why, err, "it cannot be removed");
+}
+
+gw_err incoming_drop(struct incoming *in, const gw_id *ticket, const gw_id *agent,
+                     struct gw_error *why)
+{
+    struct folder *f = hold(in, ticket, agent);
+    gw_err err = remove_folder(in, ticket, agent, why);
+    if (f) {
+        drop(in, f);
+    }
+    return err;
 }
 
 /* ---- what lies there at a start ---- */

@@ -19,7 +19,9 @@
 
 /* ---- the folders that something may come into (agent_files_in.c); any thread ---- */
 struct incoming;
-gw_err incoming_open(const char *dir, struct incoming **ret, struct gw_error *why) GW_MUST_USE;
+/* quota: bytes that may come into one folder, 0 = any number. */
+gw_err incoming_open(const char *dir, uint64_t quota, struct incoming **ret,
+                     struct gw_error *why) GW_MUST_USE;
 void incoming_close(struct incoming *in);
 gw_err incoming_expect(struct incoming *in, const struct host_id *from, const gw_id *ticket,
                        const gw_id *agent, uint64_t bytes, struct gw_error *why) GW_MUST_USE;

@@ -199,9 +199,8 @@ static gw_err choose(struct drain *d, const struct agent *a, struct drain_host *
 static bool not_free(struct drain *d, struct leaving *l, const struct agent *a)
 {
     int64_t now_us = d->n->env->mono_us(d->n->env->ctx);
-    if (a->status == AGENT_QUARANTINED ||
-        !(move_out_of(a) || agent_is_changing(a) || a->intent || a->unborn ||
-          files_are_coming(a))) {
+    if (a->status == AGENT_QUARANTINED || !(move_out_of(a) || agent_is_changing(a) || a->intent ||
+                                            a->unborn || files_are_coming(a))) {
         l->since_us = 0;
         return false;
     }

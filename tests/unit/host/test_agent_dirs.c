@@ -374,8 +374,8 @@ static bool has_folder(const struct rig *r, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* Whoever had one at the start, or asked for one since, has one; the others cost no job. One that is
- * made behind the back of the host shows that there was none. */
+/* Whoever had one at the start, or asked for one since, has one; the others cost no job. One that
+ * is made behind the back of the host shows that there was none. */
 static void who_has_no_folder_costs_nothing(void **state)
 {
     (void)state;

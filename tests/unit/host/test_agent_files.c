@@ -33,6 +33,7 @@ struct rig {
     char dir[64], data[80], folder[96], in_dir[96];
     struct roots *roots;
     struct incoming *incoming;
+    uint64_t quota;
     struct host_id from;
     gw_id ticket, agent;
     struct carried_job job;
@@ -74,7 +75,7 @@ static struct rig *rig_open(void)
     assert_int_equal(mkdir(r->data, 0700) | mkdir(r->folder, 0700), 0);
     root = r->data;
     assert_int_equal(roots_open(&root, 1, &r->roots, NULL), GW_OK);
-    assert_int_equal(incoming_open(r->in_dir, &r->incoming, NULL), GW_OK);
+    assert_int_equal(incoming_open(r->in_dir, r->quota, &r->incoming, NULL), GW_OK);
     memset(&r->from, 7, sizeof r->from);
     memset(&r->ticket, 1, sizeof r->ticket);
     memset(&r->agent, 2, sizeof r->agent);
@@ -272,6 +273,85 @@ static void test_others_are_refused(void **state)
     rig_close(r);
 }
 
+/* What was begun before the folder was shut goes no further than the next look. */
+static void test_what_nobody_waits_for_fills_no_disk(void **state)
+{
+    (void)state;
+    enum { BLOCK = 1024 * 1024, LIMIT = 9 };
+    struct rig *r = rig_open();
+    struct incoming_visit *v;
+    struct incoming_meta meta = {.name = "late", .size = 1ull << 30};
+    uint64_t have;
+    struct gw_error why;
+    uint8_t *block = calloc(1, BLOCK);
+    assert_non_null(block);
+    assert_int_equal(incoming_enter(r->incoming, &r->from, &r->ticket, &r->agent, &v, NULL), GW_OK);
+    assert_int_equal(incoming_begin(v, &meta, &have, NULL), GW_OK);
+    assert_int_equal(incoming_write(v, block, BLOCK, &why), GW_OK);
+    incoming_shut(r->incoming, &r->ticket, &r->agent, false);
+    gw_err err = GW_OK;
+    for (int i = 0; i < LIMIT && err == GW_OK; i++) {
+        err = incoming_write(v, block, BLOCK, &why);
+    }
+    assert_int_equal(err, GW_ECANCELLED);
+    incoming_leave(v);
+    free(block);
+    rig_close(r);
+}
+
+/* More than the disk, or the quota of a folder, has room for: however little was offered. */
+static void test_too_much_is_refused_at_its_begin(void **state)
+{
+    (void)state;
+    struct incoming *in;
+    struct rig *r = rig_open();
+    struct incoming_visit *v;
+    struct gw_error why;
+    uint64_t have;
+    struct incoming_meta meta = {.name = "huge", .size = INT64_MAX};
+    assert_int_equal(incoming_enter(r->incoming, &r->from, &r->ticket, &r->agent, &v, NULL), GW_OK);
+    assert_int_equal(incoming_begin(v, &meta, &have, &why), GW_EDISK_FULL);
+    meta = (struct incoming_meta){.name = "small", .size = 10};
+    assert_int_equal(incoming_begin(v, &meta, &have, &why), GW_OK);
+    incoming_leave(v);
+    assert_int_equal(incoming_open(r->in_dir, 100, &in, NULL), GW_OK);
+    assert_int_equal(incoming_expect(in, &r->from, &r->ticket, &r->agent, 0, NULL), GW_OK);
+    assert_int_equal(incoming_enter(in, &r->from, &r->ticket, &r->agent, &v, NULL), GW_OK);
+    meta = (struct incoming_meta){.name = "a", .size = 101};
+    assert_int_equal(incoming_begin(v, &meta, &have, &why), GW_EREFUSED);
+    assert_non_null(strstr(why.text, "quota"));
+    meta.size = 60;
+    assert_int_equal(incoming_begin(v, &meta, &have, &why), GW_OK);
+    incoming_leave(v);
+    assert_int_equal(incoming_enter(in, &r->from, &r->ticket, &r->agent, &v, NULL), GW_OK);
+    struct incoming_meta other = {.name = "b", .size = 41};
+    assert_int_equal(incoming_begin(v, &other, &have, &why), GW_EREFUSED);
+    meta.size = 100; /* in its own place */
+    assert_int_equal(incoming_begin(v, &meta, &have, &why), GW_OK);
+    incoming_leave(v);
+    incoming_close(in);
+    rig_close(r);
+}
+
+/* An offer alone leaves nothing on the disk, and is no work for the loop. */
+static void test_an_offer_makes_no_folder(void **state)
+{
+    (void)state;
+    struct rig *r = rig_open();
+    struct incoming_visit *v;
+    char path[PATH_MAX];
+    path_in(r, "", path);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(verify(r), GW_OK); /* of nothing */
+    assert_int_equal(incoming_expect(r->incoming, &r->from, &r->ticket, &r->agent, 0, NULL), GW_OK);
+    assert_int_equal(incoming_enter(r->incoming, &r->from, &r->ticket, &r->agent, &v, NULL), GW_OK);
+    assert_int_equal(access(path, F_OK), 0);
+    incoming_leave(v);
+    assert_int_equal(incoming_drop(r->incoming, &r->ticket, &r->agent, NULL), GW_OK);
+    assert_int_not_equal(access(path, F_OK), 0);
+    rig_close(r);
+}
+
 /* ---- nonsense ---- */
 
 static gw_err say(struct rig *r, const void *bytes, size_t n)
@@ -413,6 +493,9 @@ int main(void)
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_altered),
         cmocka_unit_test(test_others_are_refused),
+        cmocka_unit_test(test_what_nobody_waits_for_fills_no_disk),
+        cmocka_unit_test(test_too_much_is_refused_at_its_begin),
+        cmocka_unit_test(test_an_offer_makes_no_folder),
         cmocka_unit_test(test_nonsense),
         cmocka_unit_test(test_check_and_remove),
         cmocka_unit_test(test_copy_on_this_host),
