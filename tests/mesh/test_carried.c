@@ -641,6 +641,21 @@ static void test_back_without_files(void **state)
     mesh_free(p.m);
 }
 
+/* Of a clone that stays here, whose source may be at work for long: only who began it ends it. */
+static void test_what_is_copied_here_does_not_expire(void **state)
+{
+    (void)state;
+    struct play p = play_open(52, 1);
+    struct node *n = p.m->hosts[0].node;
+    struct gw_error why;
+    gw_id id = {{9}};
+    assert_int_equal(files_expect(n, &n->self->id, &id, &id, 0, &why), GW_OK);
+    mesh_run(p.m, 130000);
+    assert_non_null(n->files_expected);
+    files_drop(n, &id, &id);
+    mesh_free(p.m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -665,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_who_wants_to_go_on_waits_for_them),
         cmocka_unit_test(test_back_before_it_is_over),
         cmocka_unit_test(test_back_without_files),
+        cmocka_unit_test(test_what_is_copied_here_does_not_expire),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
