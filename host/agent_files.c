@@ -330,6 +330,10 @@ static void adopted(void *arg, gw_err err, const struct dirs_folder *folder,
 {
     struct asked *q = arg;
     (void)folder;
+    if (!q->f->h->bulk) { /* the host is closing: the next start does it again */
+        asked_free(q);
+        return;
+    }
     if (err == GW_OK) { /* what is left is the empty folder of the ticket */
         files_drop(q->f->h, &q->job.ticket, &q->job.agent);
     }

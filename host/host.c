@@ -367,6 +367,7 @@ static void close_all(struct host *h)
     spawn_close(h);
     fetch_stop(h);
     bulk_close(h->bulk);
+    h->bulk = NULL; /* what ends below begins nothing new */
     file_ops_close(h);
     real_env_stop(h); /* completions that are under way still find their node */
     agent_dir_ops_close(h);
