@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "host/agent_files_inner.h"
@@ -220,6 +221,29 @@ static gw_err tag_of(const struct stat *st, uint8_t ret[CARRIED_TAG_BYTES])
     return GW_OK;
 }
 
+/* Times of a file have the step of a clock tick: one that was changed in this very tick may be
+ * changed again without a sign of it. So its content is read when that tick is over; one that goes
+ * on changing shows it by its times then. */
+#define TICK_NS    (20 * 1000000LL)
+#define TICK_TRIES 5
+static gw_err await_tick(int fd, struct stat *st)
+{
+    for (int i = 0; i < TICK_TRIES; i++) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        int64_t age = ns_of(now) - ns_of(st->st_ctim);
+        if (age < 0 || age >= TICK_NS) {
+            return GW_OK;
+        }
+        struct timespec rest = {.tv_nsec = (long)(TICK_NS - age)};
+        (void)nanosleep(&rest, NULL);
+        if (fstat(fd, st) != 0) {
+            return GW_EIO;
+        }
+    }
+    return GW_OK;
+}
+
 /* ---- where its bytes go: over a connection, or into a folder of this host ---- */
 struct outlet {
     struct bulk_io *io;
@@ -364,7 +388,9 @@ static gw_err give_all(struct carried_job *job, struct outlet *o, struct gw_erro
             file->fact = (struct env_fact){.err = err};
             continue;
         }
-        err = give(o, file, fd, &st, why);
+        err = await_tick(fd, &st);
+        err = err == GW_OK ? give(o, file, fd, &st, why)
+                           : gw_fail(why, err, "\"%s\" cannot be looked at", file->name);
         close(fd);
         GW_TRY(err);
     }

@@ -22,6 +22,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "host/agent_files_inner.h"
 #include "host/core/env.h"
@@ -352,6 +353,21 @@ static void test_an_offer_makes_no_folder(void **state)
     rig_close(r);
 }
 
+/* What was written in this very tick of the clock is read when that is over: a second change shows.
+ */
+static void test_what_is_hot_is_read_later(void **state)
+{
+    (void)state;
+    struct rig *r = rig_open();
+    struct timespec now;
+    add(r, "hot", 300);
+    assert_int_equal(session(r, 0, 0), GW_OK);
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    assert_true(ms - r->job.files[0].fact.ctime_ns / 1000000 >= 19);
+    rig_close(r);
+}
+
 /* ---- nonsense ---- */
 
 static gw_err say(struct rig *r, const void *bytes, size_t n)
@@ -496,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_what_nobody_waits_for_fills_no_disk),
         cmocka_unit_test(test_too_much_is_refused_at_its_begin),
         cmocka_unit_test(test_an_offer_makes_no_folder),
+        cmocka_unit_test(test_what_is_hot_is_read_later),
         cmocka_unit_test(test_nonsense),
         cmocka_unit_test(test_check_and_remove),
         cmocka_unit_test(test_copy_on_this_host),
