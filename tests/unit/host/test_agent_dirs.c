@@ -367,11 +367,17 @@ static bool keeps_all(void *arg, const gw_id *agent)
     return true;
 }
 
+static const char *folder_path(const struct rig *r, const char *name, char ret[256])
+{
+    char below[64];
+    snprintf(below, sizeof below, "work/agents/%s", name);
+    return scratch_path(&r->dir, below, ret);
+}
+
 static bool has_folder(const struct rig *r, const char *name)
 {
-    char path[600];
-    snprintf(path, sizeof path, "%s/work/agents/%s", r->dir.path, name);
-    return access(path, F_OK) == 0;
+    char path[256];
+    return access(folder_path(r, name, path), F_OK) == 0;
 }
 
 /* Whoever had one at the start, or asked for one since, has one; the others cost no job. One that
@@ -380,7 +386,7 @@ static void who_has_no_folder_costs_nothing(void **state)
 {
     (void)state;
     struct rig r;
-    char old_name[GW_ID_TEXT], new_name[GW_ID_TEXT], other_name[GW_ID_TEXT], path[600];
+    char old_name[GW_ID_TEXT], new_name[GW_ID_TEXT], other_name[GW_ID_TEXT], path[256];
     gw_id old_id = some_id(1, old_name), new_id = some_id(2, new_name),
           other = some_id(3, other_name);
     begin(&r, 0, 0);
@@ -393,8 +399,7 @@ static void who_has_no_folder_costs_nothing(void **state)
     agent_dirs_settle(r.dirs);
     agent_dirs_complete(r.dirs);
     (void)want(&r, DIRS_WORK, new_name, false);
-    snprintf(path, sizeof path, "%s/work/agents/%s", r.dir.path, other_name);
-    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(mkdir(folder_path(&r, other_name, path), 0700), 0);
     agent_dirs_remove(r.dirs, &other);
     agent_dirs_remove(r.dirs, &old_id);
     agent_dirs_remove(r.dirs, &new_id);
