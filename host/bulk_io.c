@@ -1,11 +1,14 @@
 #include "host/bulk_io.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "protocol/limits.h"
 
 #define LINGER_MS    1000
 #define LINGER_BYTES (16u * 1024 * 1024)
@@ -26,6 +29,7 @@ static gw_err io_read(void *ctx, void *to, size_t room, size_t *ret_n)
         *ret_n = left < room ? left : room;
         memcpy(to, c->early.data + c->early_at, *ret_n);
         c->early_at += *ret_n;
+        c->moved += *ret_n;
         if (c->early_at == c->early.len) {
             buf_free(&c->early);
             c->early_at = 0;
@@ -33,7 +37,7 @@ static gw_err io_read(void *ctx, void *to, size_t room, size_t *ret_n)
         return GW_OK;
     }
     switch (stream_read(&c->stream, to, room, ret_n)) {
-    case STREAM_OK: return GW_OK;
+    case STREAM_OK: c->moved += *ret_n; return GW_OK;
     case STREAM_AGAIN: return GW_EAGAIN;
     case STREAM_EOF: return GW_ENOT_FOUND;
     case STREAM_ERROR: break;
@@ -45,7 +49,7 @@ static gw_err io_write(void *ctx, const void *from, size_t n, size_t *ret_n)
 {
     struct bulk_conn *c = ctx;
     switch (stream_write(&c->stream, from, n, ret_n)) {
-    case STREAM_OK: return GW_OK;
+    case STREAM_OK: c->moved += *ret_n; return GW_OK;
     case STREAM_AGAIN: return GW_EAGAIN;
     case STREAM_EOF:
     case STREAM_ERROR: break;
@@ -60,8 +64,25 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Wait for the connection or the end of the time. What is kept back is to leave meanwhile:
- * GW_EAGAIN, some of it may now. */
+/* A byte now and then is no transfer: its thread is there for others. */
+static gw_err check_pace(struct bulk_conn *c, int64_t now)
+{
+    if (c->stream.fd < 0) {
+        return GW_OK;
+    }
+    if (c->slow_since_ms == 0 || c->moved >= LIMIT_BULK_SLOW_BYTES) {
+        c->slow_since_ms = now;
+        c->moved = 0;
+    }
+    if (now - c->slow_since_ms < c->slow_ms) {
+        return GW_OK;
+    }
+    return gw_fail(&c->why, GW_EUNREACHABLE, "the connection moved only %llu bytes in %lld s",
+                   (unsigned long long)c->moved, (long long)(c->slow_ms / 1000));
+}
+
+/* Wait for the connection or the end of the time (left_ms < 0: none). What is kept back is to leave
+ * meanwhile: GW_EAGAIN, some of it may now. */
 static gw_err wait_once(struct bulk_conn *c, bool to_read, bool to_write, bool kept,
                         int64_t left_ms)
 {
@@ -77,7 +98,7 @@ static gw_err wait_once(struct bulk_conn *c, bool to_read, bool to_write, bool k
                             {.fd = events ? s->fd : -1, .events = events}};
     int n;
     do {
-        n = poll(fds, 2, (int)left_ms);
+        n = poll(fds, 2, left_ms > INT_MAX ? INT_MAX : (int)left_ms);
     } while (n < 0 && errno == EINTR);
     if (fds[0].revents) {
         return gw_fail(&c->why, GW_ECANCELLED, "the transfer was called off");
@@ -95,11 +116,12 @@ static gw_err io_wait(void *ctx, bool to_read, bool to_write, int timeout_ms)
 {
     struct bulk_conn *c = ctx;
     int64_t end = now_ms() + timeout_ms;
+    GW_TRY(check_pace(c, end - timeout_ms));
     for (;;) {
         bool kept = stream_flush(&c->stream) == STREAM_AGAIN;
         bool ready = to_read && (c->early.len > c->early_at || stream_has_pending(&c->stream));
-        int64_t left = ready ? 0 : end - now_ms();
-        gw_err err = wait_once(c, to_read, to_write, kept, left > 0 ? left : 0);
+        int64_t left = ready ? 0 : timeout_ms < 0 ? -1 : end - now_ms();
+        gw_err err = wait_once(c, to_read, to_write, kept, timeout_ms < 0 || left > 0 ? left : 0);
         if (err == GW_ETIMEOUT) {
             return ready ? GW_OK
                          : gw_fail(&c->why, err, "nothing came for %d s", timeout_ms / 1000);
@@ -127,6 +149,7 @@ gw_err bulk_conn_open(struct bulk_conn *c, struct stream *stream, struct buf *ea
                                    .describe = io_describe},
                             .stream = stream_take(stream),
                             .early = buf_take(early),
+                            .slow_ms = LIMIT_BULK_SLOW_MS,
                             .cancel_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
     if (c->cancel_fd < 0) {
         return GW_EBUSY;

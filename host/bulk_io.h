@@ -11,7 +11,9 @@ struct bulk_conn {
     struct stream stream;
     struct buf early; /* read before, and not yet taken */
     size_t early_at;
-    int cancel_fd; /* readable once it is called off; owned */
+    int cancel_fd;                  /* readable once it is called off; owned */
+    int64_t slow_ms, slow_since_ms; /* LIMIT_BULK_SLOW_MS; 0: from the first wait on */
+    uint64_t moved;                 /* bytes both ways since then */
     struct gw_error why;
 };
 

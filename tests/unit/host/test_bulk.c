@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "host/bulk.h"
+#include "host/bulk_io.h"
 
 static struct bulk *bulk; /* of alpha, who serves, and of those who dial */
 static atomic_uint served, loop_calls;
@@ -265,6 +266,60 @@ static void test_more_jobs_than_threads(void **state)
     }
 }
 
+/* --- one end of a connection --- */
+
+static void test_a_trickle_is_ended(void **state)
+{
+    struct bulk_conn c;
+    struct stream s;
+    struct buf none = {0};
+    struct gw_error why;
+    int fds[2];
+    char b[4];
+    size_t n;
+    gw_err err = GW_OK;
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    s = stream_over(fds[0]);
+    assert_int_equal(bulk_conn_open(&c, &s, &none), GW_OK);
+    assert_int_equal(c.slow_ms, LIMIT_BULK_SLOW_MS);
+    c.slow_ms = 50;
+    while (err == GW_OK) { /* each byte comes in time, all of them never would */
+        assert_int_equal(write(fds[1], "x", 1), 1);
+        err = c.io.wait(c.io.ctx, true, false, 1000);
+        assert_true(err != GW_OK || c.io.read(c.io.ctx, b, sizeof b, &n) == GW_OK);
+    }
+    assert_int_equal(err, GW_EUNREACHABLE);
+    c.io.describe(c.io.ctx, &why);
+    assert_non_null(strstr(why.text, "moved only"));
+    bulk_conn_close(&c);
+    close(fds[1]);
+}
+
+static void test_enough_bytes_are_no_trickle(void **state)
+{
+    static char much[LIMIT_BULK_SLOW_BYTES];
+    struct bulk_conn c;
+    struct stream s;
+    struct buf early = {0};
+    int fds[2];
+    size_t n;
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    s = stream_over(fds[0]);
+    buf_add(&early, much, sizeof much);
+    assert_int_equal(bulk_conn_open(&c, &s, &early), GW_OK);
+    c.slow_ms = 20;
+    assert_int_equal(c.io.wait(c.io.ctx, false, false, 30), GW_ETIMEOUT);
+    assert_int_equal(c.io.read(c.io.ctx, much, sizeof much, &n), GW_OK);
+    assert_int_equal(n, sizeof much);
+    assert_int_equal(c.io.wait(c.io.ctx, false, false, 1), GW_ETIMEOUT); /* begins anew */
+    close(fds[1]);
+    assert_int_equal(c.io.wait(c.io.ctx, true, false, -1), GW_OK); /* as long as it takes */
+    assert_int_equal(c.io.read(c.io.ctx, much, 1, &n), GW_ENOT_FOUND);
+    bulk_conn_close(&c);
+}
+
 /* --- requests that are handed over --- */
 
 static void test_long_bodies_go_to_a_thread(void **state)
@@ -324,6 +379,8 @@ int main(void)
         BULK_TEST(test_calling_off),
         BULK_TEST(test_the_end_calls_all_off),
         BULK_TEST(test_more_jobs_than_threads),
+        cmocka_unit_test(test_a_trickle_is_ended),
+        cmocka_unit_test(test_enough_bytes_are_no_trickle),
         BULK_TEST(test_long_bodies_go_to_a_thread),
         BULK_TEST(test_refusals_of_requests),
         BULK_TEST(test_places_are_given_back),
