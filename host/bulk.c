@@ -242,6 +242,11 @@ static void dialled(void *arg, struct stream *io, const struct trust_peer *peer,
         return;
     }
     buf_add(&rest, early.p, early.n);
+    if (!buf_ok(&rest)) {
+        buf_free(&rest);
+        end(job, gw_fail(&job->why, GW_ENOMEM, "out of memory for a connection"));
+        return;
+    }
     ready(job, io, &rest);
 }
 
