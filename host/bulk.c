@@ -64,7 +64,8 @@ struct bulk {
     struct bulk_config config;
     struct job_list all, waiting[JOB_CLASSES];
     unsigned running[JOB_CLASSES], queued[JOB_CLASSES];
-    struct event *wake; /* on wake_fd */
+    struct bulk_job *served[LIMIT_BULK_RUNNING]; /* that run; the others NULL */
+    struct event *wake;                          /* on wake_fd */
     int wake_fd;
     /* under the lock */
     pthread_mutex_t lock;
@@ -81,6 +82,12 @@ static void wake_loop(struct bulk *b)
     (void)n; /* full means awake */
 }
 
+/* Of a served one: its host; nil: a client. */
+static struct host_id origin_of(const struct bulk_job *job)
+{
+    return job->taken->peer.role == TRUST_HOST ? job->taken->peer.id : (struct host_id){{0}};
+}
+
 /* ---- the thread ---- */
 
 static gw_err serve(struct bulk_job *job)
@@ -89,8 +96,7 @@ static gw_err serve(struct bulk_job *job)
     struct bulk_request r = {.ctx = job->bulk->config.ctx,
                              .bulk = job->bulk,
                              .head = h->head,
-                             .peer =
-                                 h->peer.role == TRUST_HOST ? h->peer.id : (struct host_id){{0}},
+                             .peer = origin_of(job),
                              .role = h->role,
                              .why = &job->why};
     gw_err err = route_params(job->route->path, h->head->path, &r.args, &job->why);
@@ -192,17 +198,57 @@ static gw_err start_thread(struct bulk_job *job)
     return err == 0 ? GW_OK : GW_ENOMEM;
 }
 
+/* Clients are all one origin. */
+static bool has_place(const struct bulk *b, const struct bulk_job *job)
+{
+    struct host_id origin = origin_of(job), other;
+    unsigned most = host_id_is_nil(&origin) ? LIMIT_BULK_CLIENTS : LIMIT_BULK_ORIGIN, n = 0;
+    for (size_t i = 0; i < LIMIT_BULK_RUNNING; i++) {
+        other = b->served[i] ? origin_of(b->served[i]) : origin;
+        n += b->served[i] && host_id_equal(&other, &origin);
+    }
+    return n < most;
+}
+
+static struct bulk_job *next_of(const struct bulk *b, job_class class)
+{
+    struct bulk_job *job;
+    if (b->running[class] >= LIMIT_BULK_RUNNING) {
+        return NULL;
+    }
+    TAILQ_FOREACH (job, &b->waiting[class], turn) {
+        if (class != JOB_SERVED || has_place(b, job)) {
+            return job;
+        }
+    }
+    return NULL;
+}
+
+/* `job` begins to run, or has ended to. */
+static void count_running(struct bulk_job *job, bool begins)
+{
+    struct bulk *b = job->bulk;
+    const struct bulk_job *at = begins ? NULL : job;
+    b->running[job->class] += begins ? 1 : -1u;
+    for (size_t i = 0; i < LIMIT_BULK_RUNNING && job->class == JOB_SERVED; i++) {
+        if (b->served[i] == at) {
+            b->served[i] = begins ? job : NULL;
+            return;
+        }
+    }
+}
+
 static void start_next(struct bulk *b, job_class class)
 {
     struct bulk_job *job;
-    while (b->running[class] < LIMIT_BULK_RUNNING && (job = TAILQ_FIRST(&b->waiting[class]))) {
+    while ((job = next_of(b, class))) {
         TAILQ_REMOVE(&b->waiting[class], job, turn); /* from here on it is the thread's */
         b->queued[class]--;
-        b->running[class]++;
+        count_running(job, true);
         job->state = JOB_RUNNING;
         job->has_thread = start_thread(job) == GW_OK;
         if (!job->has_thread) {
-            b->running[class]--;
+            count_running(job, false);
             end(job, gw_fail(&job->why, GW_ENOMEM, "a thread cannot be started"));
         }
     }
@@ -261,7 +307,8 @@ struct bulk_job *bulk_call(struct bulk *b, const struct host_id *to, const char 
                             .expect = to,
                             .path = "/v1/bulk",
                             .upgrade = upgrade,
-                            .timeout_ms = DIAL_TIMEOUT_MS};
+                            .timeout_ms = DIAL_TIMEOUT_MS,
+                            .answer_ms = LIMIT_BULK_TURN_MS};
     if (b->stopping) {
         end(job, gw_fail(&job->why, GW_ESTOPPING, "the host is stopping"));
         return job;
@@ -303,7 +350,7 @@ static void job_free(struct bulk_job *job)
     struct bulk *b = job->bulk;
     if (job->has_thread) {
         pthread_join(job->thread, NULL);
-        b->running[job->class]--;
+        count_running(job, false);
     }
     dial_cancel(job->dial);
     bulk_conn_close(&job->conn);
@@ -486,7 +533,7 @@ void bulk_close(struct bulk *b)
         if (job->has_thread) {
             pthread_join(job->thread, NULL);
             job->has_thread = false;
-            b->running[job->class]--;
+            count_running(job, false);
         }
         pthread_mutex_lock(&b->lock);
         TAILQ_REMOVE(&b->ended, job, turn);

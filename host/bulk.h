@@ -7,7 +7,10 @@
  * thread; bulk_on_loop asks the rest. All calls are of the loop thread unless they say otherwise.
  *
  * Jobs are of three classes, each with LIMIT_BULK_RUNNING threads and a queue behind them: dialled
- * by this host, served to others, and local; so two hosts cannot wait for each other's places.
+ * by this host, served to others, and local; so two hosts cannot wait for each other's places. Of
+ * the served, one host has LIMIT_BULK_ORIGIN at most at once, and all clients together
+ * LIMIT_BULK_CLIENTS: whoever is slow, or means ill, leaves places to others. What moves fewer than
+ * LIMIT_BULK_SLOW_BYTES within LIMIT_BULK_SLOW_MS ends.
  *
  *   GET /v1/bulk, Upgrade: godwit-bulk/1, Godwit-Bulk: SERVICE     PROTOCOL.md 1.3 */
 #ifndef HOST_BULK_H

@@ -35,6 +35,9 @@
 /* -- data plane -- */
 #define LIMIT_BULK_RUNNING 32                      /* threads of transfers of one class: dialled, served, local */
 #define LIMIT_BULK_WAITING 1024                    /* transfers of one class that wait for a thread */
+#define LIMIT_BULK_ORIGIN 8                        /* of the served: running for one host; others of it wait */
+#define LIMIT_BULK_CLIENTS 24                      /* of the served: running for all clients together */
+#define LIMIT_BULK_TURN_MS 300000                  /* a dialled connection waits so long for its turn there */
 #define LIMIT_BULK_SLOW_MS 3600000                 /* a connection that moves next to nothing for so long ends: */
 #define LIMIT_BULK_SLOW_BYTES 65536                /* ALIVE every 5 s is 4 KiB an hour, a basis names itself faster */
 #define LIMIT_FILES_FAILED_TOLD 1000               /* files of one copy that are named when they fail: the rest is counted */

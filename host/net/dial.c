@@ -4,8 +4,6 @@
 #include <event2/dns.h>
 #include <event2/event_struct.h>
 #include <event2/util.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +45,7 @@ struct dial {
     struct evutil_addrinfo *found, *next;
     struct stream io;
     struct event ev_io, ev_timer, ev_turn;
+    int64_t answer_ms;
     bool io_added;
     struct trust_peer peer;
     char request[600];
@@ -118,8 +117,7 @@ static void connect_next(struct dial *d)
         struct evutil_addrinfo *a = d->next;
         int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd >= 0) {
-            int one = 1;
-            (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+            stream_set_tcp(fd);
             d->io = stream_over(fd);
             if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS) {
                 d->next = a->ai_next;
@@ -247,6 +245,12 @@ static void handshake(struct dial *d)
     run(d);
 }
 
+static void start_timer(struct dial *d, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_add(&d->ev_timer, &tv);
+}
+
 static void ask(struct dial *d)
 {
     size_t n = 0;
@@ -256,6 +260,9 @@ static void ask(struct dial *d)
         d->request_at += n;
         if (d->request_at == d->request_len) {
             d->state = DIAL_ANSWER;
+            if (d->answer_ms) {
+                start_timer(d, d->answer_ms);
+            }
         }
         run(d);
     } else if (r == STREAM_AGAIN) {
@@ -435,7 +442,6 @@ struct dial *dial_start(struct event_base *base, struct trust *trust, const stru
                         dial_done on_done, void *arg)
 {
     struct dial *d = xcalloc(1, sizeof *d);
-    struct timeval tv = {.tv_sec = to->timeout_ms / 1000, .tv_usec = to->timeout_ms % 1000 * 1000};
     d->base = base;
     d->trust = trust;
     if (to->expect) {
@@ -445,6 +451,7 @@ struct dial *dial_start(struct event_base *base, struct trust *trust, const stru
     d->path = to->path;
     int n = snprintf(d->upgrade, sizeof d->upgrade, "%s", to->upgrade);
     gw_assert(n > 0 && (size_t)n < sizeof d->upgrade);
+    d->answer_ms = to->answer_ms;
     d->on_done = on_done;
     d->arg = arg;
     d->io = (struct stream){.fd = -1};
@@ -454,7 +461,7 @@ struct dial *dial_start(struct event_base *base, struct trust *trust, const stru
         fail(d);
         return d;
     }
-    event_add(&d->ev_timer, &tv);
+    start_timer(d, to->timeout_ms);
     event_active(&d->ev_turn, EV_TIMEOUT, 0);
     return d;
 }

@@ -14,6 +14,8 @@ struct dial_to {
     const char *path;             /* of the upgrade, "/v1/link"; static */
     const char *upgrade; /* its header lines, "Upgrade: godwit/1\r\n"; copied, below 128 bytes */
     int64_t timeout_ms;  /* for all of it */
+    int64_t answer_ms;   /* 0; else the answer may come so long after the request was written: it
+                            waits   its turn there */
 };
 
 /* Runs once. `io` is to be taken (stream_take; what stays is closed); `early` are bytes that came

@@ -2,8 +2,6 @@
  * state machine is drawn in http_private.h; conn_step runs it as far as the bytes allow, and alone
  * frees. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -498,18 +496,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     conn_step(c);
 }
 
-/* Keep-alive probes: a link whose client has lost its power gives its place back after two minutes.
- */
-static void set_tcp_options(int fd)
-{
-    int one = 1, idle_s = 60, interval_s = 15, count = 4;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
-}
-
 void conn_new(struct server *s, int fd, bool local, bool surplus)
 {
     struct conn *c = xcalloc(1, sizeof *c);
@@ -530,7 +516,7 @@ void conn_new(struct server *s, int fd, bool local, bool surplus)
     if (local) {
         c->state = CONN_HEAD;
     } else {
-        set_tcp_options(fd);
+        stream_set_tcp(fd);
         /* Without TLS there is nothing to serve here: never fall back to plain HTTP. */
         if (stream_start_tls(&c->io, s->trust->server, true) != GW_OK) {
             log_warn("http.tls", "error=\"no memory for a TLS connection\"");

@@ -6,6 +6,7 @@
 
 #include "host/bulk.h"
 #include "host/bulk_io.h"
+#include "host/net/dial.h"
 
 static struct bulk *bulk; /* of alpha, who serves, and of those who dial */
 static atomic_uint served, loop_calls;
@@ -60,7 +61,22 @@ static gw_err serve_count(struct bulk_request *r, struct bulk_io *io)
     return bulk_answer(io, 200, "text/plain", (struct span){(const uint8_t *)text, (size_t)len});
 }
 
-static const struct bulk_service services[] = {{"echo", serve_echo}, {0}};
+static atomic_bool let_go;
+
+/* Keep a place until it is to be given back. */
+static gw_err serve_hold(struct bulk_request *r, struct bulk_io *io)
+{
+    (void)r;
+    while (!atomic_load(&let_go)) {
+        gw_err err = io->wait(io->ctx, false, false, 5);
+        if (err != GW_ETIMEOUT) {
+            return err;
+        }
+    }
+    return bulk_write(io, ".", 1);
+}
+
+static const struct bulk_service services[] = {{"echo", serve_echo}, {"hold", serve_hold}, {0}};
 static const struct bulk_route routes[] = {
     {"PUT", "/v1/count/{what}", ROLE_OPERATOR, serve_count},
     {"PUT", "/v1/peers/{what}", ROLE_PEER, serve_count},
@@ -82,17 +98,29 @@ static void on_handover(void *arg, struct handover *h)
 
 static const struct server_ops bulk_ops = {on_request, on_link, wants, on_handover};
 
-static int open_bulk(void **state)
+static int open_for(unsigned most)
 {
-    (void)state;
     struct gw_error why = {0};
     struct server_config c = config("127.0.0.1:0");
     struct bulk_config bc = {.base = base, .trust = beta, .services = services, .routes = routes};
     c.ops = &bulk_ops;
+    c.max_connections = most;
     loop_thread = pthread_self();
     atomic_store(&served, 0);
     atomic_store(&loop_calls, 0);
     return bulk_open(&bc, &bulk, &why) == GW_OK && server_open(&c, &server, &why) == GW_OK ? 0 : -1;
+}
+
+static int open_bulk(void **state)
+{
+    (void)state;
+    return open_for(config("127.0.0.1:0").max_connections);
+}
+
+static int open_wide(void **state)
+{
+    (void)state;
+    return open_for(200);
 }
 
 static int close_bulk(void **state)
@@ -266,6 +294,85 @@ static void test_more_jobs_than_threads(void **state)
     }
 }
 
+/* --- places of those who are served --- */
+
+static gw_err read_one(struct bulk_io *io, void *arg, struct gw_error *why)
+{
+    uint8_t b;
+    size_t n;
+    (void)arg;
+    gw_err err = bulk_read(io, &b, 1, &n);
+    io->describe(io->ctx, why);
+    return err;
+}
+
+static void hold_all(struct ended *ends, size_t n)
+{
+    memset(ends, 0, n * sizeof *ends);
+    atomic_store(&let_go, false);
+    for (size_t i = 0; i < n; i++) {
+        bulk_call(bulk, &alpha->id, server_url(server), "hold", read_one, on_done, &ends[i]);
+    }
+}
+
+static void test_one_host_leaves_places_to_others(void **state)
+{
+    static struct ended ends[LIMIT_BULK_ORIGIN + 4];
+    const size_t n = LIMIT_BULK_ORIGIN + 4;
+    (void)state;
+    hold_all(ends, n);
+    turn_until(bulk_stats(bulk).running[1] == LIMIT_BULK_ORIGIN &&
+               bulk_stats(bulk).waiting[1] == 4);
+    /* A client comes later, and goes first. */
+    expect_status(ask("PUT /v1/count/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"), 200);
+    assert_int_equal(bulk_stats(bulk).waiting[1], 4);
+    atomic_store(&let_go, true);
+    for (size_t i = 0; i < n; i++) {
+        turn_until(ends[i].count == 1);
+        assert_int_equal(ends[i].err, GW_OK);
+    }
+    turn_until(bulk_stats(bulk).running[1] == 0);
+}
+
+static gw_err dialled_err;
+static unsigned dialled_count;
+
+static void on_dialled(void *arg, struct stream *io, const struct trust_peer *peer,
+                       struct span early, const struct gw_error *why)
+{
+    (void)arg, (void)peer, (void)early;
+    dialled_count++;
+    dialled_err = io ? GW_OK : why->code;
+}
+
+/* The time to connect is one thing, the time until it is one's turn there another. */
+static void test_who_waits_for_a_turn_is_not_timed_out(void **state)
+{
+    static struct ended ends[LIMIT_BULK_ORIGIN];
+    struct dial_to to = {.url = server_url(server),
+                         .path = "/v1/bulk",
+                         .upgrade = "Upgrade: godwit-bulk/1\r\nGodwit-Bulk: hold\r\n",
+                         .timeout_ms = 200};
+    (void)state;
+    hold_all(ends, LIMIT_BULK_ORIGIN);
+    turn_until(bulk_stats(bulk).running[1] == LIMIT_BULK_ORIGIN);
+    dialled_count = 0;
+    dial_start(base, beta, &to, on_dialled, NULL);
+    turn_until(dialled_count);
+    assert_int_equal(dialled_err, GW_ETIMEOUT);
+    to.answer_ms = 20000;
+    dialled_count = 0;
+    dial_start(base, beta, &to, on_dialled, NULL);
+    turns_ms(400);
+    assert_int_equal(dialled_count, 0);
+    atomic_store(&let_go, true);
+    turn_until(dialled_count);
+    assert_int_equal(dialled_err, GW_OK);
+    for (size_t i = 0; i < LIMIT_BULK_ORIGIN; i++) {
+        turn_until(ends[i].count == 1);
+    }
+}
+
 /* --- one end of a connection --- */
 
 static void test_a_trickle_is_ended(void **state)
@@ -379,6 +486,10 @@ int main(void)
         BULK_TEST(test_calling_off),
         BULK_TEST(test_the_end_calls_all_off),
         BULK_TEST(test_more_jobs_than_threads),
+        cmocka_unit_test_setup_teardown(test_one_host_leaves_places_to_others, open_wide,
+                                        close_bulk),
+        cmocka_unit_test_setup_teardown(test_who_waits_for_a_turn_is_not_timed_out, open_wide,
+                                        close_bulk),
         cmocka_unit_test(test_a_trickle_is_ended),
         cmocka_unit_test(test_enough_bytes_are_no_trickle),
         BULK_TEST(test_long_bodies_go_to_a_thread),
