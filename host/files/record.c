@@ -375,7 +375,12 @@ gw_err record_alive(struct record_io *r)
     }
     (void)record_begin(r, RECORD_ALIVE, 0);
     GW_TRY(record_end(r));
-    return record_flush(r);
+    GW_TRY(record_flush(r));
+    /* What the stream gathers leaves when it waits, and who computes for long does not. */
+    gw_err err = r->io->wait(r->io->ctx, false, false, 0);
+    return err == GW_OK || err == GW_ETIMEOUT ? GW_OK
+           : err == GW_ECANCELLED             ? cancelled(r)
+                                              : broken(r, err);
 }
 
 void record_farewell(struct record_io *r, gw_err code, const struct gw_error *why)

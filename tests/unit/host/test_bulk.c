@@ -2,10 +2,12 @@
 #include "tests/unit/host/server_rig.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "host/bulk.h"
 #include "host/bulk_io.h"
+#include "host/files/record.h"
 #include "host/net/dial.h"
 
 static struct bulk *bulk; /* of alpha, who serves, and of those who dial */
@@ -76,7 +78,22 @@ static gw_err serve_hold(struct bulk_request *r, struct bulk_io *io)
     return bulk_write(io, ".", 1);
 }
 
-static const struct bulk_service services[] = {{"echo", serve_echo}, {"hold", serve_hold}, {0}};
+/* Say ALIVE, then compute without a wait. */
+static gw_err serve_compute(struct bulk_request *r, struct bulk_io *io)
+{
+    struct record_io records;
+    GW_TRY(record_init(&records, io, false, NULL, r->why));
+    records.wrote_ns = INT64_MIN / 2;
+    gw_err err = record_alive(&records);
+    record_deinit(&records);
+    while (!atomic_load(&let_go)) {
+        sched_yield();
+    }
+    return err;
+}
+
+static const struct bulk_service services[] = {
+    {"echo", serve_echo}, {"hold", serve_hold}, {"compute", serve_compute}, {0}};
 static const struct bulk_route routes[] = {
     {"PUT", "/v1/count/{what}", ROLE_OPERATOR, serve_count},
     {"PUT", "/v1/peers/{what}", ROLE_PEER, serve_count},
@@ -334,6 +351,34 @@ static void test_one_host_leaves_places_to_others(void **state)
     turn_until(bulk_stats(bulk).running[1] == 0);
 }
 
+static gw_err read_alive(struct bulk_io *io, void *arg, struct gw_error *why)
+{
+    struct record_io records;
+    struct record rec;
+    GW_TRY(record_init(&records, io, false, NULL, why));
+    size_t got = 0, n;
+    gw_err err = GW_OK;
+    uint8_t bytes[6];
+    (void)arg;
+    while (got < sizeof bytes && (err = bulk_read(io, bytes + got, sizeof bytes - got, &n)) == 0) {
+        got += n;
+    }
+    atomic_store(&let_go, true);
+    err = err || bytes[4] != RECORD_ALIVE ? GW_EFAIL : record_next(&records, &rec);
+    record_deinit(&records);
+    return err;
+}
+
+/* It has to leave although the one that says it goes on without ever waiting. */
+static void test_a_sign_of_life_leaves(void **state)
+{
+    (void)state;
+    atomic_store(&let_go, false);
+    assert_int_equal(call(server_url(server), &alpha->id, "compute", read_alive), GW_EUNREACHABLE);
+    assert_true(atomic_load(&let_go));
+    assert_non_null(strstr(ended.why.text, "closed the connection"));
+}
+
 static gw_err dialled_err;
 static unsigned dialled_count;
 
@@ -490,6 +535,7 @@ int main(void)
                                         close_bulk),
         cmocka_unit_test_setup_teardown(test_who_waits_for_a_turn_is_not_timed_out, open_wide,
                                         close_bulk),
+        BULK_TEST(test_a_sign_of_life_leaves),
         cmocka_unit_test(test_a_trickle_is_ended),
         cmocka_unit_test(test_enough_bytes_are_no_trickle),
         BULK_TEST(test_long_bodies_go_to_a_thread),
