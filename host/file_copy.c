@@ -12,6 +12,7 @@
 #include "host/core/node.h"
 #include "host/core/op.h"
 #include "host/file_ops.h"
+#include "host/files/record.h"
 #include "host/files/send.h"
 #include "protocol/base/log.h"
 #include "protocol/limits.h"
@@ -140,17 +141,40 @@ static gw_err send_source(struct copy *c, struct bulk_io *io, struct source *sou
     return GW_OK;
 }
 
+/* The receiver waits for the session while a large tree is held against a pattern. */
+struct opening {
+    struct bulk_io *io;
+    int64_t told_ns;
+    gw_err err;
+    struct gw_error why;
+};
+
+static gw_err on_pass(void *arg)
+{
+    struct opening *x = arg;
+    x->err = x->err == GW_OK ? record_alive_over(x->io, &x->told_ns, &x->why) : x->err;
+    return x->err;
+}
+
 static gw_err send_all(struct bulk_io *io, void *arg, struct gw_error *why)
 {
     struct copy *c = arg;
+    struct opening x = {.io = io, .told_ns = rate_now_ns()};
     struct source_options o = {.recursive = c->recursive,
                                .excludes = (const char *const *)c->excludes.items,
                                .exclude_count = c->excludes.len,
-                               .cancel = &c->flow.progress.cancel};
+                               .cancel = &c->flow.progress.cancel,
+                               .on_pass = on_pass,
+                               .arg = &x};
     c->io = io;
     GW_AUTO(source_closep) struct source *source = NULL;
-    GW_TRY(source_open(c->f->roots, (const char *const *)c->sources.items, c->sources.len, &o,
-                       &source, why));
+    gw_err err = source_open(c->f->roots, (const char *const *)c->sources.items, c->sources.len, &o,
+                             &source, why);
+    if (x.err != GW_OK) {
+        *why = x.why;
+        return x.err;
+    }
+    GW_TRY(err);
     return send_source(c, io, source, why);
 }
 

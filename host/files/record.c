@@ -383,6 +383,16 @@ gw_err record_alive(struct record_io *r)
                                               : broken(r, err);
 }
 
+gw_err record_alive_over(struct bulk_io *io, int64_t *at, struct gw_error *why)
+{
+    struct record_io r = {
+        .io = io, .why = why, .silence_ms = LIMIT_TRANSFER_SILENCE_MS, .wrote_ns = *at};
+    gw_err err = record_alive(&r);
+    *at = r.wrote_ns;
+    buf_free(&r.out);
+    return err;
+}
+
 void record_farewell(struct record_io *r, gw_err code, const struct gw_error *why)
 {
     if (r->torn) {

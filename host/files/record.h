@@ -124,6 +124,8 @@ gw_err record_data(struct record_io *r, uint8_t flags, const uint8_t digest[RECO
 gw_err record_flush(struct record_io *r) GW_MUST_USE;
 /* Say ALIVE when nothing went out for a while: called now and then by whoever computes for long. */
 gw_err record_alive(struct record_io *r) GW_MUST_USE;
+/* The same before there is a record_io. *at: when it was said last; rate_now_ns() to begin with. */
+gw_err record_alive_over(struct bulk_io *io, int64_t *at, struct gw_error *why) GW_MUST_USE;
 /* The last words of a session: the error, then what the peer still sends is read and forgotten
  * until it closes, but not for long. Nothing when the stream is broken. (Closing with unread input
  * would take the words back.) */

@@ -68,6 +68,7 @@ struct sender {
     bool hashed;              /* so far */
     uint8_t only[DIGEST_BYTES];
     bool only_file;
+    gw_err passed; /* why a walk was called off by on_step */
     struct moved moved;
 };
 
@@ -187,6 +188,14 @@ static gw_err fail_slot(struct sender *s, struct slot *slot, gw_err code,
 }
 
 /* --- telling entries --- */
+/* The receiver hears of a walk that finds nothing for long. */
+static gw_err on_step(void *arg)
+{
+    struct sender *s = arg;
+    s->passed = s->passed == GW_OK ? record_alive(&s->records) : s->passed;
+    return s->passed;
+}
+
 static gw_err tell(struct sender *s, struct slot *slot)
 {
     set_state(s, slot, SLOT_TOLD);
@@ -214,6 +223,7 @@ static gw_err tell_next(struct sender *s, bool *ret_any)
         s->source_ended = true;
         return GW_OK;
     }
+    GW_TRY(s->passed);
     if (err == GW_ENOMEM || err == GW_ECANCELLED) {
         return gw_fail(s->why, err, "%s", why.text);
     }
@@ -238,7 +248,12 @@ static gw_err count_some(struct sender *s, unsigned steps)
 {
     struct source_totals t = {.files = s->files, .bytes = s->bytes};
     if (!s->source_ended && !s->counted && steps > 0) {
-        GW_TRY(source_totals(s->source, steps, &t, &s->counted, s->why));
+        struct gw_error why = {0};
+        gw_err err = source_totals(s->source, steps, &t, &s->counted, &why);
+        GW_TRY(s->passed);
+        if (err != GW_OK) {
+            return gw_fail(s->why, err, "%s", why.text);
+        }
     }
     if (s->source_ended || (!s->counted && t.files < s->files)) {
         t.files = s->files;
@@ -704,7 +719,9 @@ gw_err send_files(struct bulk_io *io, struct source *source, const struct send_o
     *s->why = (struct gw_error){0};
     gw_err err = set_up(s, io);
     if (err == GW_OK) {
+        source_set_pass(source, on_step, s);
         err = run(s, source_count(source) == 1);
+        source_set_pass(source, NULL, NULL);
         if (err != GW_OK) {
             record_farewell(&s->records, err, s->why);
         }

@@ -48,6 +48,12 @@ void source_closep(struct source **s)
     source_close(*s);
 }
 
+void source_set_pass(struct source *s, gw_err (*on_pass)(void *arg), void *arg)
+{
+    s->tops.on_pass = on_pass;
+    s->tops.arg = arg;
+}
+
 gw_err source_open(const struct roots *roots, const char *const *paths, size_t n,
                    const struct source_options *o, struct source **ret, struct gw_error *why)
 {
@@ -60,6 +66,7 @@ gw_err source_open(const struct roots *roots, const char *const *paths, size_t n
     }
     s->tops.roots = roots;
     s->tops.cancel = o->cancel;
+    source_set_pass(s, o->on_pass, o->arg);
     s->base_fd = s->walk.base_fd = s->count.base_fd = -1;
     s->recursive = o->recursive;
     GW_TRY(excludes_set(&s->excludes, o->excludes, o->exclude_count, why));

@@ -37,6 +37,10 @@ struct source_options {
     size_t exclude_count;
     /* Set by another thread: what walks trees ends with GW_ECANCELLED. NULL allowed; borrowed. */
     const atomic_bool *cancel;
+    /* Called every so often while a pattern or a tree is walked, however little of it fits; a
+     * failure calls the walk off. NULL allowed. */
+    gw_err (*on_pass)(void *arg);
+    void *arg;
 };
 
 /* `paths` and the options are copied. GW_ENOT_FOUND: a source is not there, or its pattern fits
@@ -47,6 +51,8 @@ gw_err source_open(const struct roots *roots, const char *const *paths, size_t n
                    struct gw_error *why) GW_MUST_USE;
 void source_close(struct source *s); /* NULL allowed */
 void source_closep(struct source **s);
+/* From now on this one is called instead. */
+void source_set_pass(struct source *s, gw_err (*on_pass)(void *arg), void *arg);
 
 /* How many sources there are after patterns: with 1 the destination may be a new name (sink.h). */
 size_t source_count(const struct source *s);

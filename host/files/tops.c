@@ -32,7 +32,14 @@ void tops_clear(struct tops *t)
     }
     free(t->bases);
     free(t->items);
-    *t = (struct tops){.roots = t->roots, .cancel = t->cancel};
+    *t =
+        (struct tops){.roots = t->roots, .cancel = t->cancel, .on_pass = t->on_pass, .arg = t->arg};
+}
+
+gw_err tops_pass(const struct tops *t, struct gw_error *why)
+{
+    bool off = (t->cancel && atomic_load(t->cancel)) || (t->on_pass && t->on_pass(t->arg));
+    return off ? gw_fail(why, GW_ECANCELLED, "the copy was called off") : GW_OK;
 }
 
 gw_err tops_open_base(const struct tops *t, uint32_t top, int *ret_fd, struct gw_error *why)
@@ -176,7 +183,10 @@ static gw_err go_on(struct expansion *x, int fd, const char *rest, const char *n
 static gw_err expand_tree(struct expansion *x, const char *rest, const char *pattern,
                           struct gw_error *why)
 {
-    struct tops one = {.roots = x->tops->roots, .cancel = x->tops->cancel};
+    struct tops one = {.roots = x->tops->roots,
+                       .cancel = x->tops->cancel,
+                       .on_pass = x->tops->on_pass,
+                       .arg = x->tops->arg};
     struct excludes none = {0};
     struct walk w;
     uint32_t base = 0;
@@ -210,9 +220,7 @@ static gw_err expand(struct expansion *x, const char *rest, const char *pattern,
                      struct gw_error *why)
 {
     size_t len = strcspn(pattern, "/");
-    if (x->tops->cancel && atomic_load(x->tops->cancel)) {
-        return gw_fail(why, GW_ECANCELLED, "the copy was called off");
-    }
+    GW_TRY(tops_pass(x->tops, why));
     if (len == 2 && memcmp(pattern, "**", 2) == 0) {
         return expand_tree(x, rest, pattern, why);
     }

@@ -23,7 +23,9 @@ struct top {
 
 struct tops {
     const struct roots *roots;
-    const atomic_bool *cancel; /* NULL: nobody calls off */
+    const atomic_bool *cancel;    /* NULL: nobody calls off */
+    gw_err (*on_pass)(void *arg); /* NULL: nobody is to know that it goes on */
+    void *arg;
     struct base *bases;
     size_t base_count, base_room;
     struct top *items;
@@ -35,6 +37,9 @@ struct tops {
 gw_err tops_add(struct tops *t, const char *path, bool recursive, struct gw_error *why) GW_MUST_USE;
 /* Mark the doubled paths. GW_ENOMEM. */
 gw_err tops_seal(struct tops *t, struct gw_error *why) GW_MUST_USE;
+/* Between two steps of what may take long: GW_ECANCELLED when it was called off or on_pass fails.
+ */
+gw_err tops_pass(const struct tops *t, struct gw_error *why) GW_MUST_USE;
 void tops_clear(struct tops *t);
 /* Open the base of a top (O_PATH). Errors as roots_open_at. */
 gw_err tops_open_base(const struct tops *t, uint32_t top, int *ret_fd,

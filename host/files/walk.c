@@ -498,9 +498,7 @@ gw_err walk_next(struct walk *w, const struct file_entry **ret, int *ret_folder,
                  struct gw_error *why)
 {
     for (;;) {
-        if (w->tops->cancel && atomic_load(w->tops->cancel)) {
-            return gw_fail(why, GW_ECANCELLED, "the copy was called off");
-        }
+        GW_TRY(tops_pass(w->tops, why));
         if (w->descend) {
             GW_TRY(descend(w, why));
             continue;

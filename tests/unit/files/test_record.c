@@ -208,6 +208,28 @@ static void test_a_limit_is_kept(void **state)
     close_ends(&e);
 }
 
+static void test_life_is_told_before_a_session(void **state)
+{
+    (void)state;
+    struct ends e;
+    struct record rec;
+    int64_t now = rate_now_ns(), at = now;
+    open_ends(&e);
+    assert_int_equal(record_alive_over(e.a.io, &at, NULL), GW_OK); /* not yet */
+    assert_true(at == now);
+    at = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(record_alive_over(e.a.io, &at, NULL), GW_OK);
+        assert_true(at >= now); /* once is enough */
+    }
+    say(&e.a, RECORD_START, 7);
+    assert_int_equal(record_flush(&e.a), GW_OK);
+    assert_int_equal(record_next(&e.b, &rec), GW_OK);
+    assert_int_equal(rec.kind, RECORD_START);
+    assert_int_equal(e.b.in_at, 6 + 7);
+    close_ends(&e);
+}
+
 static void test_kinds_have_names(void **state)
 {
     (void)state;
@@ -245,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_silence_ends),
         cmocka_unit_test(test_a_writer_takes_what_comes),
         cmocka_unit_test(test_a_limit_is_kept),
+        cmocka_unit_test(test_life_is_told_before_a_session),
         cmocka_unit_test(test_kinds_have_names),
         cmocka_unit_test(test_progress_keeps_the_end_of_a_path),
     };

@@ -463,6 +463,50 @@ static void called_off_from_elsewhere(void **state)
     source_close(s);
 }
 
+struct passes {
+    unsigned count, stop_at; /* 0: never */
+};
+
+static gw_err on_pass(void *arg)
+{
+    struct passes *p = arg;
+    return ++p->count == p->stop_at ? GW_EUNREACHABLE : GW_OK;
+}
+
+/* Whoever waits for entries is told that the walk goes on, also while nothing fits. */
+static void steps_are_told(void **state)
+{
+    struct tree *t = *state;
+    static const char *const exclude = "f*";
+    struct passes p = {0};
+    struct source_options o = {
+        .recursive = true, .excludes = &exclude, .exclude_count = 1, .on_pass = on_pass, .arg = &p};
+    struct source *s;
+    const struct file_entry *e;
+    struct gw_error why = {0};
+    const char *path = "s", *pattern = "s/**/none";
+    char name[32];
+    tree_folder(t, "s");
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof name, "s/f%d", i);
+        tree_file(t, name, "");
+    }
+    assert_int_equal(source_open(t->roots, &pattern, 1, &o, &s, NULL), GW_ENOT_FOUND);
+    assert_true(p.count > 20);
+    p = (struct passes){.stop_at = 10};
+    assert_int_equal(source_open(t->roots, &pattern, 1, &o, &s, &why), GW_ECANCELLED);
+
+    p = (struct passes){0};
+    assert_int_equal(source_open(t->roots, &path, 1, &o, &s, NULL), GW_OK);
+    assert_int_equal(source_next(s, &e, NULL), GW_OK); /* the folder */
+    p = (struct passes){.stop_at = 10};
+    assert_int_equal(source_next(s, &e, &why), GW_ECANCELLED);
+    source_set_pass(s, NULL, NULL);
+    assert_int_equal(source_next(s, &e, &why), GW_ENOT_FOUND);
+    assert_int_equal(p.count, 10);
+    source_close(s);
+}
+
 /* However deep a tree and a pattern: it is looked at with the small stack of a thread. */
 static void *look_deep(void *arg)
 {
@@ -514,6 +558,7 @@ int main(void)
         T(a_move_removes_what_has_arrived),
         T(parts_of_other_transfers_are_left_out),
         T(called_off_from_elsewhere),
+        T(steps_are_told),
         T(a_pattern_of_many_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
