@@ -124,6 +124,10 @@ static void *run(void *arg)
         job->err = job->work(&job->conn.io, job->arg, &job->why);
         bulk_conn_linger(&job->conn);
     }
+    if (job->err != GW_OK &&
+        job->why.code == GW_OK) { /* whoever is answered by it gets a failure */
+        gw_fail(&job->why, job->err, "%s", gw_err_text(job->err));
+    }
     pthread_mutex_lock(&b->lock);
     TAILQ_INSERT_TAIL(&b->ended, job, turn);
     pthread_mutex_unlock(&b->lock);

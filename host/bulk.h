@@ -29,7 +29,8 @@ struct bulk_job;
  */
 typedef gw_err (*bulk_work)(struct bulk_io *io, void *arg, struct gw_error *why);
 /* On the loop, once, when the thread has ended; also when it never began (dialling failed,
- * GW_EBUSY, GW_ECANCELLED, GW_ESTOPPING). `why` is valid for the call. */
+ * GW_EBUSY, GW_ECANCELLED, GW_ESTOPPING). `why` is valid for the call; it says something whenever
+ * err is one. */
 typedef void (*bulk_done)(void *arg, gw_err err, const struct gw_error *why);
 
 /* What a served connection asks. */

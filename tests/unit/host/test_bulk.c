@@ -297,6 +297,23 @@ static gw_err nap(struct bulk_io *io, void *arg, struct gw_error *why)
     return io->wait(io->ctx, false, false, 1) == GW_ETIMEOUT ? GW_OK : GW_EFAIL;
 }
 
+static gw_err fail_silently(struct bulk_io *io, void *arg, struct gw_error *why)
+{
+    (void)io, (void)arg, (void)why;
+    return GW_ENOMEM;
+}
+
+static void test_a_failure_has_words(void **state)
+{
+    (void)state;
+    ended = (struct ended){0};
+    bulk_run(bulk, fail_silently, on_done, &ended);
+    turn_until(ended.count);
+    assert_int_equal(ended.err, GW_ENOMEM);
+    assert_int_equal(ended.why.code, GW_ENOMEM);
+    assert_true(ended.why.text[0] != '\0');
+}
+
 static void test_more_jobs_than_threads(void **state)
 {
     static struct ended ends[100];
@@ -530,6 +547,7 @@ int main(void)
         BULK_TEST(test_what_cannot_be_dialled_says_why),
         BULK_TEST(test_calling_off),
         BULK_TEST(test_the_end_calls_all_off),
+        BULK_TEST(test_a_failure_has_words),
         BULK_TEST(test_more_jobs_than_threads),
         cmocka_unit_test_setup_teardown(test_one_host_leaves_places_to_others, open_wide,
                                         close_bulk),
