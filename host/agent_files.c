@@ -283,7 +283,9 @@ static gw_err files_expect(void *ctx, const struct host_id *from, const gw_id *t
 static bool files_come(void *ctx, const gw_id *ticket, const gw_id *agent)
 {
     const struct host *h = ctx;
-    return incoming_comes(h->agent_files->incoming, ticket, agent);
+    struct host_id from = {{0}};
+    return incoming_comes(h->agent_files->incoming, ticket, agent, &from) ||
+           (!host_id_is_nil(&from) && bulk_host_waits(h->bulk, &from));
 }
 
 static void files_staged(void *ctx, const gw_id *ticket, const gw_id *agent,

@@ -189,11 +189,15 @@ gw_err incoming_expect(struct incoming *in, const struct host_id *from, const gw
     return GW_OK;
 }
 
-bool incoming_comes(struct incoming *in, const gw_id *ticket, const gw_id *agent)
+bool incoming_comes(struct incoming *in, const gw_id *ticket, const gw_id *agent,
+                    struct host_id *ret_from)
 {
     pthread_mutex_lock(&in->lock);
     const struct folder *f = find(in, ticket, agent);
     bool comes = f && f->visits > 0;
+    if (f) {
+        *ret_from = f->from;
+    }
     pthread_mutex_unlock(&in->lock);
     return comes;
 }

@@ -25,7 +25,9 @@ gw_err incoming_open(const char *dir, uint64_t quota, struct incoming **ret,
 void incoming_close(struct incoming *in);
 gw_err incoming_expect(struct incoming *in, const struct host_id *from, const gw_id *ticket,
                        const gw_id *agent, uint64_t bytes, struct gw_error *why) GW_MUST_USE;
-bool incoming_comes(struct incoming *in, const gw_id *ticket, const gw_id *agent);
+/* ret_from: the host that it is expected from, where it is. */
+bool incoming_comes(struct incoming *in, const gw_id *ticket, const gw_id *agent,
+                    struct host_id *ret_from);
 /* Nothing more comes into it, from now on. over: nor is anything asked about what has come. */
 void incoming_shut(struct incoming *in, const gw_id *ticket, const gw_id *agent, bool over);
 /* Absolute; the caller frees it. */

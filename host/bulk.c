@@ -563,3 +563,15 @@ struct bulk_stats bulk_stats(const struct bulk *b)
     memcpy(s.waiting, b->queued, sizeof s.waiting);
     return s;
 }
+
+bool bulk_host_waits(const struct bulk *b, const struct host_id *host)
+{
+    const struct bulk_job *job;
+    TAILQ_FOREACH (job, &b->waiting[JOB_SERVED], turn) {
+        struct host_id origin = origin_of(job);
+        if (host_id_equal(&origin, host)) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -91,6 +91,8 @@ struct bulk_stats {
     unsigned running[3], waiting[3]; /* dialled, served, local */
 };
 struct bulk_stats bulk_stats(const struct bulk *b);
+/* Whether a connection of that host waits here for its turn to be served. */
+bool bulk_host_waits(const struct bulk *b, const struct host_id *host);
 
 /* --- for those who serve a request (thread) --- */
 /* All of it, or why not: GW_ETIMEOUT after 30 s in which nothing could be written. */

@@ -123,7 +123,7 @@ struct gw_env {
     /* Let `from` send into the folder (ticket, agent), which it makes. GW_EDISK_FULL. */
     gw_err (*files_expect)(void *ctx, const struct host_id *from, const gw_id *ticket,
                            const gw_id *agent, uint64_t bytes, struct gw_error *why);
-    /* Something comes into it at this moment. */
+    /* Something comes into it at this moment, or its host waits for its turn to send. */
     bool (*files_come)(void *ctx, const gw_id *ticket, const gw_id *agent);
     /* Let nothing more come into it; whether exactly these have come, whole and on the disk:
      * GW_EPROTO. What else lies there is removed. */

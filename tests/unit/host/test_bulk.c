@@ -357,6 +357,8 @@ static void test_one_host_leaves_places_to_others(void **state)
     hold_all(ends, n);
     turn_until(bulk_stats(bulk).running[1] == LIMIT_BULK_ORIGIN &&
                bulk_stats(bulk).waiting[1] == 4);
+    assert_true(bulk_host_waits(bulk, &beta->id));
+    assert_false(bulk_host_waits(bulk, &alpha->id));
     /* A client comes later, and goes first. */
     expect_status(ask("PUT /v1/count/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"), 200);
     assert_int_equal(bulk_stats(bulk).waiting[1], 4);
@@ -366,6 +368,7 @@ static void test_one_host_leaves_places_to_others(void **state)
         assert_int_equal(ends[i].err, GW_OK);
     }
     turn_until(bulk_stats(bulk).running[1] == 0);
+    assert_false(bulk_host_waits(bulk, &beta->id));
 }
 
 static gw_err read_alive(struct bulk_io *io, void *arg, struct gw_error *why)
