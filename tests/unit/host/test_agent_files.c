@@ -214,6 +214,44 @@ static void test_whole(void **state)
     rig_close(r);
 }
 
+static struct rig *asks_while_flushing;
+static unsigned flushes;
+
+/* In place of that of the C library: a disk may take long, and the loop asks meanwhile. */
+int fsync(int fd)
+{
+    if (asks_while_flushing) {
+        struct rig *r = asks_while_flushing;
+        struct host_id from;
+        flushes++;
+        (void)incoming_comes(r->incoming, &r->ticket, &r->agent, &from);
+    }
+    return fdatasync(fd);
+}
+
+/* What was dropped meanwhile goes, and nobody waits for the disk but who has asked. */
+static void test_others_go(void **state)
+{
+    (void)state;
+    struct rig *r = rig_open();
+    char path[PATH_MAX];
+    add(r, "kept", 10);
+    add(r, "gone", 20);
+    assert_int_equal(session(r, 0, 0), GW_OK);
+    path_in(r, "gone", path);
+    assert_int_equal(access(path, F_OK), 0);
+    r->job.count = 1;
+    flushes = 0;
+    asks_while_flushing = r;
+    assert_int_equal(verify(r), GW_OK);
+    asks_while_flushing = NULL;
+    assert_int_equal(flushes, 3); /* its folder, that of the ticket, that of all */
+    assert_int_equal(access(path, F_OK), -1);
+    path_in(r, "kept", path);
+    assert_int_equal(access(path, F_OK), 0);
+    rig_close(r);
+}
+
 /* Broken anywhere: the next session goes on where it was. */
 static void test_cut(void **state)
 {
@@ -506,6 +544,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_others_go),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_altered),
         cmocka_unit_test(test_others_are_refused),
