@@ -583,17 +583,20 @@ static bool is_wanted(const struct wanted_file *files, size_t n, const char *nam
 
 /* What was registered and dropped again while they flowed. */
 static gw_err remove_others(const struct folder *f, const struct wanted_file *files, size_t n,
-                            bool *ret_any, struct gw_error *why)
+                            struct gw_error *why)
 {
-    *ret_any = false;
+    bool any = false;
     for (size_t i = 0; i < f->count; i++) {
         const char *name = f->files[i].meta.name;
         if (!is_wanted(files, n, name)) {
-            *ret_any = true;
+            any = true;
             if (unlinkat(f->fd, name, 0) != 0 && errno != ENOENT) {
                 return gw_fail(why, GW_EIO, "cannot remove \"%s\": %s", name, strerror(errno));
             }
         }
+    }
+    if (any && fsync(f->fd) != 0) {
+        return gw_fail(why, GW_EIO, "cannot flush a folder: %s", strerror(errno));
     }
     return GW_OK;
 }
@@ -615,7 +618,6 @@ static gw_err flush_names(struct incoming *in, const gw_id *ticket, struct gw_er
 /* A visit of the host itself. NULL: there is no such folder. */
 static struct folder *hold(struct incoming *in, const gw_id *ticket, const gw_id *agent)
 {
-    bool any = false;
     pthread_mutex_lock(&in->lock);
     struct folder *f = find(in, ticket, agent);
     if (f) {
@@ -654,16 +656,7 @@ gw_err incoming_verify(struct incoming *in, const gw_id *ticket, const gw_id *ag
         err = check_there(f, &files[i], why);
     }
     if (err == GW_OK) {
-        err = remove_others(f, files, n, &any, why);
-    }
-    if (err == GW_OK && any) { /* not under the lock: the loop takes it, too */
-        f->visits++;
-        pthread_mutex_unlock(&in->lock);
-        err = fsync(f->fd) == 0
-                  ? GW_OK
-                  : gw_fail(why, GW_EIO, "cannot flush a folder: %s", strerror(errno));
-        pthread_mutex_lock(&in->lock);
-        f->visits--;
+        err = remove_others(f, files, n, why);
     }
     if (err == GW_OK && f->fd >= 0) {
         err = flush_names(in, ticket, why);
