@@ -143,6 +143,10 @@ static void have_folder(void *arg, gw_err err, const struct dirs_folder *folder,
 {
     struct fetching *x = arg;
     struct gw_error full;
+    if (err == GW_OK && !x->host->bulk) {
+        err = gw_fail(&full, GW_ESTOPPING, "the host is stopping");
+        why = &full;
+    }
     if (err == GW_OK && folder->quota > 0 && folder->bytes + x->size > folder->quota) {
         err = gw_fail(&full, GW_ETOO_BIG,
                       "a file of %llu bytes is above the quota of the work folder, %llu bytes",

@@ -103,8 +103,18 @@ static void local_done(void *arg, gw_err err, const struct gw_error *why)
     answer(q, err, why);
 }
 
+/* A host that closes its threads answers no more: what is asked then goes with agent_files_close.
+ */
+static bool is_closing(const struct asked *q)
+{
+    return !q->f->h->bulk;
+}
+
 static void run(struct asked *q, bulk_work work, void *arg)
 {
+    if (is_closing(q)) {
+        return;
+    }
     q->bulk = bulk_run(q->f->h->bulk, work, local_done, arg);
 }
 
@@ -241,6 +251,9 @@ static void files_send(void *ctx, const struct host_id *to, const gw_id *ticket,
     q->sends = true;
     q->done = done;
     q->arg = arg;
+    if (is_closing(q)) {
+        return;
+    }
     if (host_id_equal(to, &q->job.self)) {
         q->bulk = bulk_run(h->bulk, copy_work, sent, q);
     } else {
@@ -332,7 +345,7 @@ static void adopted(void *arg, gw_err err, const struct dirs_folder *folder,
 {
     struct asked *q = arg;
     (void)folder;
-    if (!q->f->h->bulk) { /* the host is closing: the next start does it again */
+    if (is_closing(q)) { /* the next start does it again */
         asked_free(q);
         return;
     }
