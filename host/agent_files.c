@@ -402,6 +402,7 @@ static gw_err open_parts(struct agent_files *f, struct gw_error *why)
     }
     GW_TRY(roots_open_setting((const char *const *)h->config->roots.items, h->config->roots.len,
                               path, &f->roots, why));
+    GW_TRY(roots_protect(f->roots, h->dir, why)); /* a move removes what it has taken along */
     (void)snprintf(path, sizeof path, "%s/%s/agents", h->dir, "work");
     f->agents = xstrdup(path);
     (void)snprintf(path, sizeof path, "%s/%s/incoming", h->dir, "work");

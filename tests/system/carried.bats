@@ -105,6 +105,18 @@ hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
     equal "$(cat "$(folder_of beta "$id")/n")" now
 }
 
+@test "files of the host itself travel with nobody, whatever its roots are" {
+    start_two --root "$GODWIT_HOME"
+    id=$(field .agent -H alpha create porter)
+    own=$(find "$GODWIT_HOME/hosts/alpha" -maxdepth 1 -type f | head -n 1)
+    [ -n "$own" ]
+    gw -H alpha send "$id" carry path="$own" name=own
+    run gw -H alpha dispatch "$id" beta
+    [ "$status" -ne 0 ]
+    [ -e "$own" ]
+    equal "$(find "$GODWIT_HOME/hosts/beta/work" -name own)" ""
+}
+
 # One copy, at one host, whole; nothing else of it anywhere.
 in_one_place() {
     local id=$1 hash=$2 host files
