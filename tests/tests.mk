@@ -77,10 +77,11 @@ build/fuzz/tests/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/tests/fu
 	@echo "  LD    $@"
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lcmocka
 
+# One may include another: the newer build of the same types.
 $(B)/tests/plugins/%.so: tests/plugins/%.c $(PUBLIC_H)
 	@mkdir -p $(@D)
 	@echo "  SO    $@"
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -shared -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $(@:.so=.d) -shared -o $@ $<
 
 $(B)/tests/unit/agents/test_runner $(B)/tests/unit/agents/test_runner_save: | $(TEST_PLUGINS)
 
@@ -120,7 +121,7 @@ build/bench: $(BENCH_SRC:%.c=$(B)/%.o) $(B)/libgodwit.a
 
 .PRECIOUS: $(B)/%.o
 -include $(UNIT_BIN:=.d) $(MESH_BIN:=.d) $(UNIT_LIB:.o=.d) $(MESH_LIB:.o=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/fuzz/*.c))
--include $(BENCH_SRC:%.c=$(B)/%.d) $(FAIL_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d) $(ALLOC_LIB:.o=.d)
+-include $(BENCH_SRC:%.c=$(B)/%.d) $(FAIL_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d) $(ALLOC_LIB:.o=.d) $(TEST_PLUGINS:.so=.d)
 
 # Programs that tell one story under many seeds; without sanitizers, for their number.
 SIM_BIN := $(B)/tests/mesh/test_conversation $(B)/tests/mesh/test_world
