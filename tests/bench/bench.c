@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RESULTS_MAX 64
+#define RESULTS_MAX 96
 
 static struct {
     char name[48], unit[16], peer[48];
@@ -141,6 +141,7 @@ static const struct {
     {"move", case_move},
     {"memory", case_memory},
     {"files", case_files},
+    {"artifacts", case_artifacts},
     {"carry", case_carry},
     {"sleepers", case_sleepers},
     {"sleepers_1m", case_sleepers_1m},
