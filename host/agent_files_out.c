@@ -96,7 +96,8 @@ gw_err carried_get_answer(struct bulk_io *io, uint64_t *ret_number, struct gw_er
         return err;
     }
     if (code != GW_OK) {
-        return gw_fail(why, gw_err_from_wire(code), "%s", text);
+        gw_err told = gw_err_from_wire(code);
+        return gw_fail(why, told == GW_EAGAIN ? GW_EFAIL : told, "%s", text);
     }
     *ret_number = number;
     return GW_OK;
