@@ -72,9 +72,8 @@
                                                       descriptors each */
 #define LIMIT_BASIS_CHUNKS 65536                   /* chunks of a file at the destination that are compared, some 70
                                                       GB: the table takes 3 MiB at the sender */
-#define LIMIT_TRANSFER_SILENCE_MS 30000            /* a session without a byte either way for so long ends */
-#define LIMIT_TRANSFER_FINISH_MS 300000            /* the same while files are placed: a slow disk takes in all that
-                                                      was cached, and who flushes says nothing */
+#define LIMIT_TRANSFER_SILENCE_MS 30000            /* a session without a byte either way for so long ends;
+                                                      who computes or flushes for long says ALIVE */
 #define LIMIT_TRANSFER_TRIES 3                     /* times that a file is sent which changes meanwhile */
 #define LIMIT_COPY_BYTES (64u * 1024 * 1024)       /* of one COPY or HOLE record: the peer works on each in one go */
 

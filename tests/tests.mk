@@ -26,13 +26,13 @@ PRELOAD := $(patsubst %.c,$(B)/%.so,$(wildcard tests/tools/preload/*.c))
 BENCH_SRC := $(wildcard tests/bench/*.c)
 BENCH_BIN := $(if $(BENCH_SRC),build/bench)
 ALLOC_LIB := $(patsubst %.c,$(B)/%.o,$(wildcard tests/alloc/*.c))
-# All unit tests but those whose subject is another process.
-ALLOC_SRC := $(filter-out %/test_runner.c %/test_runner_save.c,$(UNIT_SRC))
+# All unit tests but those whose subject is another process, or time.
+ALLOC_SRC := $(filter-out %/test_runner.c %/test_runner_save.c %/test_transfer_slow.c,$(UNIT_SRC))
 ALLOC_BIN := $(ALLOC_SRC:tests/unit/%.c=$(B)/tests/alloc/%)
 # A few hundred of its runs are in make test.
 ALLOC_FEW := $(filter tests/unit/protocol/% tests/unit/agents/% %/test_client.c %/test_storage.c,$(ALLOC_SRC))
 # Tests of code with threads, run once more under the thread sanitizer.
-THREAD_BIN := $(filter %/test_storage %/test_chunk_store %/test_sha_run %/test_agent_dirs %/test_runner %/test_runner_save %/test_client %/clients/test_tls %/test_bulk %/test_direct %/test_fetch %/test_fetch_wire,$(UNIT_BIN))
+THREAD_BIN := $(filter %/test_storage %/test_chunk_store %/test_sha_run %/test_agent_dirs %/test_runner %/test_runner_save %/test_client %/clients/test_tls %/test_transfer_slow %/test_bulk %/test_direct %/test_fetch %/test_fetch_wire,$(UNIT_BIN))
 
 # Programs that load plugins link the whole library: a plugin calls what only it needs.
 $(B)/tests/unit/agents/test_% $(B)/tests/alloc/agents/test_%: WHOLE = -Wl,--whole-archive

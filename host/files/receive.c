@@ -150,6 +150,23 @@ static void on_placed(void *arg, uint64_t index, gw_err err, const struct gw_err
     r->said = r->said == GW_OK ? said : r->said;
 }
 
+/* The disk takes its time: the sender is told that we are here. Who cannot be told is not told
+ * again; the call of the sink that this is within goes on. */
+static void on_busy(void *arg)
+{
+    struct receiver *r = arg;
+    struct gw_error why = {0};
+    if (r->said != GW_OK || r->records.torn) {
+        return;
+    }
+    r->records.why = &why;
+    r->said = record_alive(&r->records);
+    r->records.why = r->why;
+    if (r->said != GW_OK && r->why->code == GW_OK) {
+        *r->why = why;
+    }
+}
+
 /* After a call of the sink that may have placed files. */
 static gw_err placed(struct receiver *r)
 {
@@ -543,6 +560,7 @@ static gw_err open_sink(struct receiver *r, const struct opening *o)
         .quota_bytes = r->config->quota_bytes,
         .on_placed = on_placed,
         .ctx = r,
+        .busy = {.tick = on_busy, .arg = r},
     };
     if (o->staged) {
         int dirfd;
@@ -630,6 +648,7 @@ gw_err receive_files(struct bulk_io *io, const struct receive_config *config,
     *r->why = (struct gw_error){0};
     r->wants = calloc(LIMIT_TRANSFER_WINDOW, sizeof *r->wants);
     gw_err err = record_init(&r->records, io, true, progress, r->why);
+    r->records.silence_ms = config->silence_ms ? config->silence_ms : r->records.silence_ms;
     if (err == GW_OK) {
         err = incoming_init(&r->in, &r->records, r->why);
     }

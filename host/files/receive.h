@@ -20,6 +20,7 @@ struct receive_config {
     const struct roots *roots; /* NULL: no paths, staging folders only */
     struct parts *parts;
     uint64_t quota_bytes; /* of one session; 0: none */
+    int silence_ms;       /* without a byte from the sender; 0: LIMIT_TRANSFER_SILENCE_MS */
     /* The staging folder of a ticket and agent, as a descriptor that is taken. An error refuses the
      * session. NULL: no staging folders. */
     gw_err (*stage)(void *arg, const gw_id *ticket, const gw_id *agent, int *ret_dirfd,

@@ -8,7 +8,7 @@
 
 #define READ_BYTES   (64u * 1024) /* asked for at once while records are small */
 #define BESIDE_BYTES (16u * 1024) /* smaller data is copied to the records around it */
-#define ALIVE_NS     (5 * 1000000000LL)
+#define ALIVE_SHARE  6            /* of the silence that is allowed: then ALIVE is due */
 #define FAREWELL_NS  (5 * 1000000000LL)
 #define MS_NS        1000000LL
 
@@ -370,7 +370,7 @@ gw_err record_alive(struct record_io *r)
     if (is_cancelled(r)) {
         return cancelled(r);
     }
-    if (rate_now_ns() - r->wrote_ns < ALIVE_NS) {
+    if (rate_now_ns() - r->wrote_ns < r->silence_ms * MS_NS / ALIVE_SHARE) {
         return GW_OK;
     }
     (void)record_begin(r, RECORD_ALIVE, 0);

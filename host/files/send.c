@@ -102,13 +102,6 @@ static void report(void *arg, const char *path, gw_err code, const struct gw_err
     }
 }
 
-/* A receiver that flushes to a slow disk says nothing meanwhile. */
-static void set_patience(struct sender *s)
-{
-    bool flushes = s->unplaced > 0 || s->finishing;
-    s->records.silence_ms = flushes ? LIMIT_TRANSFER_FINISH_MS : LIMIT_TRANSFER_SILENCE_MS;
-}
-
 static void set_state(struct sender *s, struct slot *slot, slot_state state)
 {
     s->told += (state == SLOT_TOLD) - (slot->state == SLOT_TOLD);
@@ -117,7 +110,6 @@ static void set_state(struct sender *s, struct slot *slot, slot_state state)
     if (state == SLOT_SENT) {
         s->flushing = false;
     }
-    set_patience(s);
     if (state == SLOT_TOLD || state == SLOT_ENDED) {
         delta_index_free(&slot->basis);
     }
@@ -647,7 +639,6 @@ static gw_err run(struct sender *s, bool one_source)
     }
     GW_TRY(count_some(s, 0));
     s->finishing = true;
-    set_patience(s);
     GW_TRY(say(s, RECORD_FINISH));
     while (!s->finished) {
         GW_TRY(wait_more(s));
@@ -658,6 +649,7 @@ static gw_err run(struct sender *s, bool one_source)
 static gw_err set_up(struct sender *s, struct bulk_io *io)
 {
     GW_TRY(record_init(&s->records, io, false, s->progress, s->why));
+    s->records.silence_ms = s->o->silence_ms ? s->o->silence_ms : s->records.silence_ms;
     s->records.on_input = take_all;
     s->records.arg = s;
     rate_init(&s->records.limit, s->o->limit, rate_now_ns());

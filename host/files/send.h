@@ -37,6 +37,7 @@ struct send_options {
     bool move;              /* remove the sources that are at the other end; implies verify */
     send_compress compress; /* DATA records */
     uint64_t limit;         /* bytes a second; 0: none */
+    int silence_ms;         /* without a byte from the receiver; 0: LIMIT_TRANSFER_SILENCE_MS */
     /* The receiver has opened the destination and said whether entries go into it. NULL allowed, as
      * of those below; all are called on the thread of the transfer. */
     void (*on_opened)(void *arg, sink_placing placing);

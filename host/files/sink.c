@@ -127,7 +127,7 @@ static gw_err open_into(struct sink *s, const struct destination *d, struct gw_e
     int fd;
     GW_TRY(roots_open_at(d->roots, d->root, above, O_RDONLY | O_DIRECTORY, &fd, why));
     if (!s->o.dry_run) {
-        err = mkdirat(fd, name, 0777) == 0 && fsync(fd) == 0
+        err = mkdirat(fd, name, 0777) == 0 && busy_sync(&s->o.busy, fsync, fd) == 0
                   ? GW_OK
                   : sink_fail(why, errno == EEXIST ? ENOTDIR : errno, "make the folder", name);
         if (!err) {

@@ -27,6 +27,7 @@
 #define HOST_FILES_SINK_H
 
 #include "host/files/entry.h"
+#include "host/files/busy.h"
 #include "host/files/parts.h"
 #include "host/files/roots.h"
 
@@ -48,6 +49,7 @@ struct sink_options {
      * call. NULL allowed. */
     void (*on_placed)(void *ctx, uint64_t tag, gw_err err, const struct gw_error *why);
     void *ctx;
+    struct busy busy; /* while the disk flushes, and between the files that get their names */
 };
 
 /* one_source: what is sent has one top (source_count). `parts` is borrowed.

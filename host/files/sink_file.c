@@ -602,7 +602,7 @@ static gw_err complete(struct sink_file *f, uint64_t size, struct gw_error *why)
         return sink_fail(why, errno, "set mode and time of", f->name);
     }
     f->unsynced = !f->part || size < SINK_ALONE_BYTES;
-    if (!f->unsynced && fsync(f->fd) != 0) {
+    if (!f->unsynced && busy_sync(&f->sink->o.busy, fsync, f->fd) != 0) {
         return sink_fail(why, errno, "flush", f->name);
     }
     return GW_OK;

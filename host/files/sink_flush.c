@@ -172,7 +172,7 @@ static gw_err sync_waiting(struct sink *s, struct gw_error *why)
     }
     const struct sink_folder *any = s->waiting.first->folder;
     struct stat base;
-    if (syncfs(any->fd) != 0 || fstat(s->base_fd, &base) != 0) {
+    if (busy_sync(&s->o.busy, syncfs, any->fd) != 0 || fstat(s->base_fd, &base) != 0) {
         s->broken = true;
         return sink_fail(why, errno, "flush", sink_path(s));
     }
@@ -199,7 +199,7 @@ static void note_folders(struct sink *s)
     for (struct sink_file *f = s->waiting.first; f && s->parts; f = f->next) {
         noted |= f->over && !f->part && sink_folder_note(s, f->folder, NULL) == GW_OK;
     }
-    if (noted && parts_flush(s->parts, NULL)) {
+    if (noted && sink_folder_flush_parts(s, NULL)) {
         return;
     }
 }
@@ -222,6 +222,9 @@ static gw_err flush(struct sink *s, bool names_too, struct gw_error *why)
     while (s->waiting.first) {
         struct sink_file *f = take_first(&s->waiting);
         struct gw_error one = {0};
+        if (s->o.busy.tick) {
+            s->o.busy.tick(s->o.busy.arg);
+        }
         gw_err err = f->part ? name_part(s, f, &one) : name_unnamed(s, f, &one);
         f->folder->dirty |= !err;
         sink_file_close(f);

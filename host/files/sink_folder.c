@@ -215,10 +215,27 @@ gw_err sink_folder_note(struct sink *s, struct sink_folder *f, struct gw_error *
     return GW_OK;
 }
 
+struct flushing {
+    struct parts *parts;
+    struct gw_error *why;
+};
+
+static int flush_parts(void *arg)
+{
+    const struct flushing *f = arg;
+    return (int)parts_flush(f->parts, f->why);
+}
+
+gw_err sink_folder_flush_parts(struct sink *s, struct gw_error *why)
+{
+    struct flushing f = {.parts = s->parts, .why = why};
+    return (gw_err)busy_run(&s->o.busy, flush_parts, &f);
+}
+
 gw_err sink_folder_enter(struct sink *s, struct sink_folder *f, struct gw_error *why)
 {
     GW_TRY(sink_folder_note(s, f, why));
-    return s->parts ? parts_flush(s->parts, why) : GW_OK;
+    return s->parts ? sink_folder_flush_parts(s, why) : GW_OK;
 }
 
 /* --- flushing names --- */
@@ -240,11 +257,12 @@ gw_err sink_folder_sync(struct sink *s, struct gw_error *why)
         dirty += f->dirty;
     }
     bool all = s->dropped_dirty || dirty > SYNC_EACH;
-    if (all && (fstat(s->base_fd, &base) != 0 || syncfs(s->base_fd) != 0)) {
+    if (all && (fstat(s->base_fd, &base) != 0 || busy_sync(&s->o.busy, syncfs, s->base_fd) != 0)) {
         return sync_failed(s, errno, why);
     }
     TAILQ_FOREACH (f, &s->folders, link) {
-        if (f->dirty && !(all && f->dev == base.st_dev) && fsync(f->fd) != 0) {
+        if (f->dirty && !(all && f->dev == base.st_dev) &&
+            busy_sync(&s->o.busy, fsync, f->fd) != 0) {
             return sync_failed(s, errno, why);
         }
         f->dirty = false;
@@ -350,7 +368,7 @@ static gw_err set_mode(struct sink *s, const struct later *l, const char *path, 
     gw_err err = GW_OK;
     if ((mode_differs && fchmod(fd, mode) != 0) || (time_differs && futimens(fd, times) != 0)) {
         err = sink_fail(why, errno, "set mode and time of", path);
-    } else if (flush && (mode_differs || time_differs) && fsync(fd) != 0) {
+    } else if (flush && (mode_differs || time_differs) && busy_sync(&s->o.busy, fsync, fd) != 0) {
         err = sync_failed(s, errno, why);
     }
     *ret_changed |= mode_differs || time_differs;
@@ -383,7 +401,7 @@ gw_err sink_folder_modes(struct sink *s, struct gw_error *why)
         first = first ? first : err;
     }
     free(starts);
-    if (changed && count > SYNC_EACH && syncfs(s->base_fd) != 0) {
+    if (changed && count > SYNC_EACH && busy_sync(&s->o.busy, syncfs, s->base_fd) != 0) {
         return sync_failed(s, errno, why);
     }
     return first;

@@ -66,6 +66,8 @@ void sink_folder_close(struct sink *s);
 /* The folder may hold temporary names from now on: noted, and (enter) flushed. */
 gw_err sink_folder_note(struct sink *s, struct sink_folder *f, struct gw_error *why) GW_MUST_USE;
 gw_err sink_folder_enter(struct sink *s, struct sink_folder *f, struct gw_error *why) GW_MUST_USE;
+/* Flush what was noted of folders. */
+gw_err sink_folder_flush_parts(struct sink *s, struct gw_error *why) GW_MUST_USE;
 /* A folder entry, at the mapped path; modes and times of all such. */
 gw_err sink_folder_entry(struct sink *s, const struct file_entry *e, const char *path,
                          struct gw_error *why) GW_MUST_USE;

@@ -4,6 +4,8 @@
 #include <event2/dns.h>
 #include <event2/event_struct.h>
 #include <event2/util.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +112,14 @@ static void wait_for(struct dial *d, short what)
 
 /* --- connect --- */
 
+/* What a machine that has lost its power was sent is waited for no longer than probes take. */
+static void set_tcp_options(int fd)
+{
+    int unheard_ms = 60000;
+    stream_set_tcp(fd);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof unheard_ms);
+}
+
 /* Try the next address; all tried: failed, with the text of the last try. */
 static void connect_next(struct dial *d)
 {
@@ -117,7 +127,7 @@ static void connect_next(struct dial *d)
         struct evutil_addrinfo *a = d->next;
         int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd >= 0) {
-            stream_set_tcp(fd);
+            set_tcp_options(fd);
             d->io = stream_over(fd);
             if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS) {
                 d->next = a->ai_next;

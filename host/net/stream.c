@@ -17,7 +17,7 @@
 
 void stream_set_tcp(int fd)
 {
-    int one = 1, idle_s = 60, interval_s = 15, count = 4;
+    int one = 1, idle_s = 30, interval_s = 10, count = 3;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);

@@ -26,7 +26,7 @@ typedef enum stream_result { STREAM_OK, STREAM_AGAIN, STREAM_EOF, STREAM_ERROR }
 /* Plain stream over `fd`, which becomes non-blocking. */
 struct stream stream_over(int fd);
 /* A TCP socket of ours: no delay, and keep-alive probes: a connection whose other end has lost its
- * power ends after two minutes. */
+ * power ends after a minute. */
 void stream_set_tcp(int fd);
 /* Put TLS above it: `ctx` of host/trust, as the server or the client of the handshake. */
 gw_err stream_start_tls(struct stream *s, SSL_CTX *ctx, bool server) GW_MUST_USE;
