@@ -131,20 +131,13 @@ static const struct {
     const char *name;
     void (*run)(struct bench *b);
 } cases[] = {
-    {"inline", case_inline},
-    {"host", case_host},
-    {"create", case_create},
-    {"pairs", case_pairs},
-    {"message", case_message},
-    {"sleep", case_sleep},
-    {"drain", case_drain},
-    {"move", case_move},
-    {"memory", case_memory},
-    {"files", case_files},
-    {"artifacts", case_artifacts},
-    {"carry", case_carry},
-    {"sleepers", case_sleepers},
-    {"sleepers_1m", case_sleepers_1m},
+    {"inline", case_inline},       {"host", case_host},
+    {"create", case_create},       {"pairs", case_pairs},
+    {"message", case_message},     {"sleep", case_sleep},
+    {"drain", case_drain},         {"move", case_move},
+    {"memory", case_memory},       {"files", case_files},
+    {"artifacts", case_artifacts}, {"carry", case_carry},
+    {"sleepers", case_sleepers},   {"sleepers_1m", case_sleepers_1m},
 };
 
 static void clean_up(const char *dir)
