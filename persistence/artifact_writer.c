@@ -114,7 +114,7 @@ static void use_begin(struct artifact_writer *w)
 gw_err artifact_writer_new(struct chunk_store *s, const struct artifact_meta *meta,
                            struct artifact_writer **ret, struct gw_error *why)
 {
-    struct artifact_writer *w;
+    struct artifact_writer *w = NULL;
     GW_TRY(make(s, &w, why));
     use_begin(w);
     gw_err err = fill_row(s, meta, &w->row, why);
@@ -390,7 +390,7 @@ static gw_err load_tail(struct artifact_writer *w, struct gw_error *why)
 gw_err artifact_writer_resume(struct chunk_store *s, const gw_id *id, struct artifact_writer **ret,
                               struct gw_error *why)
 {
-    struct artifact_writer *w;
+    struct artifact_writer *w = NULL;
     GW_TRY(make(s, &w, why));
     pthread_mutex_lock(&s->lock);
     gw_err err = artifact_row_get(s, id, &w->row, why);
