@@ -60,7 +60,7 @@
 #define LIMIT_DESCRIPTORS_KEPT 600   /* that clients never get: store, runners, links to LIMIT_LINKS peers; of
                                         a process that may have fewer than 2,400 a quarter, at least
                                         LIMIT_DESCRIPTORS_LEAST */
-#define LIMIT_DESCRIPTORS_LEAST 40   /* a host with a few plugins and peers has 30 open */
+#define LIMIT_DESCRIPTORS_LEAST 60   /* a host with a few plugins and peers has 48 open */
 
 /* -- file sessions -- */
 #define LIMIT_RECORD_BYTES (1024u * 1024 + 64)     /* DATA: 1 MiB and its head; more per record gains nothing */

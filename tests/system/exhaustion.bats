@@ -37,8 +37,8 @@ numbers_right() { # AGENT COUNT
     [ "$(field '.reply | "\(.heard) \(.wrong)"' -H "${3:-alpha}" send "$1" look 2>/dev/null)" = "$2 0" ]
 }
 
-@test "64 descriptors: members are served past a crowd, links go on, the loop does not spin, surplus members are told" {
-    ready=$(ulimit -n 64; "$GODWIT" host --name alpha --listen 127.0.0.1:0 --plugin "$(plugin ledger)" --head-timeout 4 \
+@test "84 descriptors: members are served past a crowd, links go on, the loop does not spin, surplus members are told" {
+    ready=$(ulimit -n 84; "$GODWIT" host --name alpha --listen 127.0.0.1:0 --plugin "$(plugin ledger)" --head-timeout 4 \
         --detach --json 3>&- 4>&-)
     PID[alpha]=$(jq -r .pid <<<"$ready") URL[alpha]=$(jq -r .url <<<"$ready")
     ALL_PIDS+=("${PID[alpha]}")
@@ -56,7 +56,7 @@ numbers_right() { # AGENT COUNT
     gw -H beta dispatch "$id" alpha >/dev/null
     other=$(field .agent -H alpha create counter)
     for each in 1 2 3; do wait "${CROWD[crowd$each]}"; done
-    [ "$(ls "/proc/${PID[alpha]}/fd" | wc -l)" -lt 64 ]
+    [ "$(ls "/proc/${PID[alpha]}/fd" | wc -l)" -lt 84 ]
     # Members that want more places than there are: told, not left waiting.
     followers=()
     for each in {1..12}; do
