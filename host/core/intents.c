@@ -119,6 +119,22 @@ static bool find_wish(const struct agent *a, uint64_t number, struct wish *ret)
 
 /* ---- with the transaction of a handler ---- */
 
+bool actions_next(struct mp *m, bool (*is)(struct span verb), struct span *ret_verb,
+                  struct span *ret_args)
+{
+    struct span raw;
+    size_t fields;
+    while (!mp_done(m) && mp_skip(m, &raw) == GW_OK) {
+        struct mp one = mp_over(raw);
+        if (mp_read_array(&one, &fields) == GW_OK && fields >= 2 &&
+            mp_read_str(&one, ret_verb) == GW_OK && mp_skip(&one, ret_args) == GW_OK &&
+            is(*ret_verb)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_wish(struct mp *m, struct span *ret_verb, struct span *ret_args)
 {
     size_t fields;

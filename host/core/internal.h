@@ -1403,6 +1403,9 @@ void answer_status(struct op_call *call, struct node *n, const gw_id *agent, uin
                    const char *status);
 
 /* ---- intents.c ---- */
+/* The next of a handler's actions whose verb is one of `is`; false at the end. */
+bool actions_next(struct mp *m, bool (*is)(struct span verb), struct span *ret_verb,
+                  struct span *ret_args);
 /* Add what the result of w asks about its agent to a->intent; true when there was anything. */
 bool intents_add(struct work *w);
 bool intents_fit(const struct work *w, struct gw_error *why);

@@ -59,22 +59,6 @@ static gw_err wish_read(struct span verb, struct span packed, struct wish *ret)
     return GW_OK;
 }
 
-/* The next action about timers; false at the end. */
-static bool next_action(struct mp *m, struct span *ret_verb, struct span *ret_args)
-{
-    struct span raw;
-    size_t fields;
-    while (!mp_done(m) && mp_skip(m, &raw) == GW_OK) {
-        struct mp one = mp_over(raw);
-        if (mp_read_array(&one, &fields) == GW_OK && fields >= 2 &&
-            mp_read_str(&one, ret_verb) == GW_OK && mp_skip(&one, ret_args) == GW_OK &&
-            timers_is_action(*ret_verb)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool actions_of(const struct work *w, struct mp *ret)
 {
     size_t n;
@@ -99,7 +83,7 @@ gw_err timers_check(const struct work *w, struct gw_error *why)
             memcpy(names[count++], t->name, sizeof t->name);
         }
     }
-    while (next_action(&m, &verb, &args)) {
+    while (actions_next(&m, timers_is_action, &verb, &args)) {
         if (++seen > ACTIONS_MAX) {
             return gw_fail(why, GW_EBUSY, "one handler sets or cancels at most %d timers",
                            ACTIONS_MAX);
@@ -203,7 +187,7 @@ void timers_committed(struct work *w)
     if (!actions_of(w, &m)) {
         return;
     }
-    while (next_action(&m, &verb, &args)) {
+    while (actions_next(&m, timers_is_action, &verb, &args)) {
         if (wish_read(verb, args, &wish) != GW_OK) {
             continue;
         }

@@ -224,18 +224,12 @@ static gw_err wish_read(struct span verb, struct span packed, struct wish *ret)
 /* The next action about monitors; false at the end. */
 static bool next_wish(struct mp *m, struct wish *ret, gw_err *ret_err)
 {
-    struct span raw, verb, args;
-    size_t fields;
-    while (!mp_done(m) && mp_skip(m, &raw) == GW_OK) {
-        struct mp one = mp_over(raw);
-        if (mp_read_array(&one, &fields) == GW_OK && fields >= 2 &&
-            mp_read_str(&one, &verb) == GW_OK && mp_skip(&one, &args) == GW_OK &&
-            watches_is_action(verb)) {
-            *ret_err = wish_read(verb, args, ret);
-            return true;
-        }
+    struct span verb, args;
+    if (!actions_next(m, watches_is_action, &verb, &args)) {
+        return false;
     }
-    return false;
+    *ret_err = wish_read(verb, args, ret);
+    return true;
 }
 
 /* Handlers name monitors only. */

@@ -320,11 +320,12 @@ static void long_names(void **state)
     struct copy_line l = {0};
     take(&l, "{\"files\": 1, \"files_total\": 1, \"path\": \"photos/2026/berlin/eins.jpg\"}", 0);
     line_is(&l, 44, "100%  0 B of 0 B  ...os/2026/berlin/eins.jpg");
-    char item[4096] = "{\"path\": \"";
+    char item[4096];
+    int n = snprintf(item, sizeof item, "{\"path\": \"");
     for (int i = 0; i < 300; i++) {
-        strcat(item, "\u00e9");
+        n += snprintf(item + n, sizeof item - (size_t)n, "\u00e9");
     }
-    strcat(item, "z\"}");
+    snprintf(item + n, sizeof item - (size_t)n, "z\"}");
     assert_non_null(setlocale(LC_CTYPE, "C.UTF-8"));
     take(&l, item, 0);
     line_is(&l, 25, "100%  0 B of 0 B  ...\u00e9\u00e9\u00e9z");
@@ -387,7 +388,7 @@ static void links_in_paths(void **state)
     assert_int_equal(chdir("link"), 0);
     snprintf(wanted, sizeof wanted, "%s/link", here);
     setenv("PWD", wanted, 1);
-    strcat(wanted, "/x");
+    snprintf(wanted, sizeof wanted, "%s/link/x", here);
     assert_int_equal(local_path("x", false, &path, NULL), GW_OK);
     assert_string_equal(path, wanted);
     free(path);

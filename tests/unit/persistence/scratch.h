@@ -95,4 +95,21 @@ static inline void scratch_write(const struct scratch *d, const char *name, cons
     assert_int_equal(fclose(f), 0);
 }
 
+/* Setup and teardown of a test whose state is a struct scratch of its own. */
+static inline int scratch_setup(void **state)
+{
+    struct scratch *d = calloc(1, sizeof *d);
+    assert_non_null(d);
+    scratch_make(d);
+    *state = d;
+    return 0;
+}
+
+static inline int scratch_teardown(void **state)
+{
+    scratch_remove(*state);
+    free(*state);
+    return 0;
+}
+
 #endif

@@ -5,22 +5,6 @@
 
 #include "tests/unit/persistence/chunks.h"
 
-static int make(void **state)
-{
-    struct scratch *d = calloc(1, sizeof *d);
-    assert_non_null(d);
-    scratch_make(d);
-    *state = d;
-    return 0;
-}
-
-static int drop(void **state)
-{
-    scratch_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static void contents_come_back(void **state)
 {
     struct scratch *d = *state;
@@ -495,7 +479,7 @@ static void adopted_from_chunks_of_another_store(void **state)
     free(p);
 }
 
-#define ON_DISK(test) cmocka_unit_test_setup_teardown(test, make, drop)
+#define ON_DISK(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
 int main(void)
 {

@@ -9,22 +9,6 @@
 #include "persistence/seal.h"
 #include "tests/unit/persistence/chunks.h"
 
-static int make(void **state)
-{
-    struct scratch *d = calloc(1, sizeof *d);
-    assert_non_null(d);
-    scratch_make(d);
-    *state = d;
-    return 0;
-}
-
-static int drop(void **state)
-{
-    scratch_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static struct span span_of(const void *p, size_t n)
 {
     return (struct span){p, n};
@@ -460,7 +444,7 @@ static void threads_at_once(void **state)
     free(p);
 }
 
-#define ON_DISK(test) cmocka_unit_test_setup_teardown(test, make, drop)
+#define ON_DISK(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
 int main(void)
 {

@@ -42,22 +42,6 @@ static void use_failing_memory(void)
 }
 
 /* --- helpers --- */
-static int make(void **state)
-{
-    struct scratch *d = calloc(1, sizeof *d);
-    assert_non_null(d);
-    scratch_make(d);
-    *state = d;
-    return 0;
-}
-
-static int drop(void **state)
-{
-    scratch_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static struct span text(const char *s)
 {
     return (struct span){(const uint8_t *)s, strlen(s)};
@@ -626,7 +610,7 @@ static void no_memory_undoes_the_batch(void **state)
     }
 }
 
-#define ON_DISK(test) cmocka_unit_test_setup_teardown(test, make, drop)
+#define ON_DISK(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
 int main(void)
 {
